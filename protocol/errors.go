@@ -1,0 +1,284 @@
+package protocol
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Every error text a client can see is here, once, without the leading '-' (Writer.Error adds it). The first word is the
+// class clients branch on: ERR, or one of its own. Texts Redis has too are Redis 7.0's to the byte.
+
+// Values and types.
+const (
+	ErrSyntax          = "ERR syntax error"
+	ErrWrongType       = "WRONGTYPE Operation against a key holding the wrong kind of value"
+	ErrNotInteger      = "ERR value is not an integer or out of range"
+	ErrNotFloat        = "ERR value is not a valid float"
+	ErrOutOfRange      = "ERR value is out of range"
+	ErrNotPositive     = "ERR value is out of range, must be positive"
+	ErrIndexRange      = "ERR index out of range"
+	ErrOffsetRange     = "ERR offset is out of range"
+	ErrOverflow        = "ERR increment or decrement would overflow"
+	ErrDecrOverflow    = "ERR decrement would overflow" // DECRBY by the smallest integer, which has no negative
+	ErrNotFinite       = "ERR increment would produce NaN or Infinity"
+	ErrStringTooLong   = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+	ErrTimeoutNumber   = "ERR timeout is not an integer or out of range"
+	ErrTimeoutNegative = "ERR timeout is negative"
+)
+
+// Keys and the keyspace.
+const (
+	ErrNoSuchKey       = "ERR no such key"
+	ErrSameObject      = "ERR source and destination objects are the same"
+	ErrDBIndex         = "ERR DB index is out of range"
+	ErrInvalidCursor   = "ERR invalid cursor"
+	ErrExpireNXAndXXGT = "ERR NX and XX, GT or LT options at the same time are not compatible"
+	ErrExpireGTAndLT   = "ERR GT and LT options at the same time are not compatible"
+	ErrNoLFU           = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when " +
+		"switching between policies at runtime LRU and LFU data will take some time to adjust."
+)
+
+// Transactions.
+const (
+	ErrNestedMulti         = "ERR MULTI calls can not be nested"
+	ErrExecWithoutMulti    = "ERR EXEC without MULTI"
+	ErrDiscardWithoutMulti = "ERR DISCARD without MULTI"
+	ErrWatchInMulti        = "ERR WATCH inside MULTI is not allowed"
+	ErrNotInMulti          = "ERR Command not allowed inside a transaction"
+	ErrExecAbort           = "EXECABORT Transaction discarded because of previous errors."
+)
+
+// Authentication, HELLO and CLIENT.
+const (
+	ErrNoAuth      = "NOAUTH Authentication required."
+	ErrNoAuthHello = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> " +
+		"<pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+	ErrWrongPass     = "WRONGPASS invalid username-password pair or user is disabled."
+	ErrNoPasswordSet = "ERR AUTH <password> called without any password configured for the default user. Are you sure your " +
+		"configuration is correct?"
+	ErrNoProto        = "NOPROTO unsupported protocol version"
+	ErrProtoNotNumber = "ERR Protocol version is not an integer or out of range"
+	ErrClientName     = "ERR Client names cannot contain spaces, newlines or special characters."
+	ErrNoSuchClient   = "ERR No such client"
+	ErrClientID       = "ERR Invalid client ID"                      // CLIENT LIST ID
+	ErrClientIDZero   = "ERR client-id should be greater than 0"     // CLIENT KILL ID
+	ErrPauseMode      = "ERR CLIENT PAUSE mode must be WRITE or ALL" // CLIENT PAUSE
+	ErrUnblockReason  = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
+	ErrUnblocked      = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+	ErrNotTracking    = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+	ErrNoPermKey      = "NOPERM this user has no permissions to access one of the keys used as arguments"
+	ErrNoPermChannel  = "NOPERM this user has no permissions to access one of the channels used as arguments"
+)
+
+// COMMAND, CONFIG, FUNCTION and DEBUG.
+const (
+	ErrCommandInvalid      = "ERR Invalid command specified"
+	ErrCommandNoKeys       = "ERR The command has no key arguments"
+	ErrCommandArity        = "ERR Invalid number of arguments specified for command"
+	ErrCommandArguments    = "ERR Invalid arguments specified for command"
+	ErrNoConfigFile        = "ERR The server is running without a config file"
+	ErrFunctionFlushOption = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option"
+	ErrNoScript            = "NOSCRIPT No matching script. Please use EVAL."
+	ErrDebugNotAllowed     = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can " +
+		"run it from a local connection, otherwise you need to set this option in the configuration file, and then restart " +
+		"the server."
+)
+
+// Reasons for ErrConfigSet; ConfigNotBetween and ConfigNotOneOf make more.
+const (
+	ConfigImmutable  = "can't set immutable config"
+	ConfigProtected  = "can't set protected config"
+	ConfigDuplicate  = "duplicate parameter"
+	ConfigNotBool    = "argument must be 'yes' or 'no'"
+	ConfigNotMemory  = "argument must be a memory value"
+	ConfigNotInteger = "argument couldn't be parsed into an integer"
+)
+
+// Clusters.
+const (
+	ErrClusterDisabled = "ERR This instance has cluster support disabled"
+	ErrSelectInCluster = "ERR SELECT is not allowed in cluster mode"
+	ErrCopyInCluster   = "ERR Copying to another database is not allowed in cluster mode"
+	ErrCrossSlot       = "CROSSSLOT Keys in request don't hash to the same slot"
+	ErrReadOnly        = "READONLY You can't write against a read only replica."
+)
+
+// The state of the server.
+const (
+	ErrMaxClients = "ERR max number of clients reached"
+	ErrOOM        = "OOM command not allowed when used memory > 'maxmemory'."
+	ErrLoading    = "LOADING Redis is loading the dataset in memory"
+
+	// ErrMisconf refuses writes while the disk is (nearly) full. Nothing was applied.
+	ErrMisconf = "MISCONF Quipu refuses writes because its disk is full or nearly full; nothing was written. Reads go on. " +
+		"Free space in its data directory, and writes resume by themselves."
+	// ErrDenied is protected mode.
+	ErrDenied = "DENIED Quipu is in protected mode: it has no password, so it only accepts connections from this machine. " +
+		"To connect from another one, set a password (requirepass) or configure TLS with client certificates, or, if " +
+		"nobody else can reach this port, set protected-mode to no."
+)
+
+// Outcomes of a write that was not answered as usual.
+const (
+	// ErrUnknown is a write whose fate this node does not know: it timed out, or the node lost the leadership or stopped
+	// while it was in flight.
+	ErrUnknown = "UNKNOWN outcome unknown: the command may or may not have been applied, and may still be"
+	// ErrTryAgain is a command that was certainly not run.
+	ErrTryAgain = "TRYAGAIN not applied: the server could not take the command now; it is safe to send it again"
+	// ErrTryAgainRead is a read that was queued behind a write with an unknown outcome.
+	ErrTryAgainRead = "TRYAGAIN not run: a write before this command has an unknown outcome; it is safe to send it again"
+	// ErrClusterDown is a command that needs a leader while there is none.
+	ErrClusterDown = "CLUSTERDOWN not applied: this node knows of no leader"
+	// ErrShuttingDown is a write that arrives during a graceful stop.
+	ErrShuttingDown = "TRYAGAIN not applied: the server is shutting down"
+)
+
+// Limits. The connection goes on after those of the first group and is closed after the second.
+const (
+	ErrKeyTooLong     = "ERR key is too long (the limit is 4096 bytes)"
+	ErrCommandTooBig  = "ERR command or transaction is too big"
+	ErrPatternTooLong = "ERR glob pattern is too long (the limit is 1024 bytes)"
+
+	ErrOutputLimit    = "ERR client closed: it does not read its replies fast enough"
+	ErrCommandTimeout = "ERR client closed: half a command and nothing behind it for too long"
+	ErrAuthTimeout    = "ERR client closed: it did not authenticate in time"
+	ErrAuthRate       = "ERR too many failed authentications from this address, try again later"
+	ErrUnauthOutput   = "ERR client closed: too much output without authentication"
+	ErrIdleTimeout    = "ERR client closed: idle for longer than the timeout setting"
+	ErrServerStopping = "ERR server is shutting down"
+)
+
+// ErrUnknownCommand is for a name that no command has; args are the arguments behind the name. Like Redis it shows at most
+// 128 bytes of the name and about as many of the arguments, each up to its first zero byte.
+func ErrUnknownCommand(name []byte, args [][]byte) string {
+	const limit = 128
+	var shown strings.Builder
+	for _, arg := range args {
+		if shown.Len() >= limit {
+			break
+		}
+		arg = cstring(arg, limit-shown.Len())
+		shown.WriteByte('\'')
+		shown.Write(arg)
+		shown.WriteString("' ")
+	}
+	return oneLine("ERR unknown command '" + string(cstring(name, limit)) + "', with args beginning with: " + shown.String())
+}
+
+// ErrUnknownSubcommand is for a container command, such as CLIENT, and a subcommand it does not have.
+func ErrUnknownSubcommand(sub []byte, command string) string {
+	return oneLine("ERR unknown subcommand '" + string(cstring(sub, 128)) + "'. Try " + strings.ToUpper(command) + " HELP.")
+}
+
+// ErrSubcommandSyntax is for a subcommand that exists with arguments that make no sense.
+func ErrSubcommandSyntax(sub []byte, command string) string {
+	return oneLine("ERR unknown subcommand or wrong number of arguments for '" + string(cstring(sub, 128)) + "'. Try " +
+		strings.ToUpper(command) + " HELP.")
+}
+
+// ErrArity is for a wrong number of arguments. name is the command's full name in lower case, "client|setname".
+func ErrArity(name string) string { return "ERR wrong number of arguments for '" + name + "' command" }
+
+// ErrInvalidExpire is for an expiry that is not positive or beyond the representable. name is as in ErrArity.
+func ErrInvalidExpire(name string) string { return "ERR invalid expire time in '" + name + "' command" }
+
+// ErrExecAbortBecause is for EXEC when a condition at the gate (memory, disk) refuses the whole transaction. reason is that
+// condition's text.
+func ErrExecAbortBecause(reason string) string {
+	return oneLine("EXECABORT Transaction discarded because of: " + strings.TrimPrefix(reason, "ERR "))
+}
+
+// ErrUnsupportedOption is for an EXPIRE option that does not exist.
+func ErrUnsupportedOption(option []byte) string {
+	return withText("ERR Unsupported option ", option, "")
+}
+
+// ErrHelloOption is for a HELLO option that does not exist or lacks its arguments.
+func ErrHelloOption(option []byte) string {
+	return withText("ERR Syntax error in HELLO option '", option, "'")
+}
+
+// ErrClientType is for a TYPE argument of CLIENT LIST and CLIENT KILL.
+func ErrClientType(kind []byte) string { return withText("ERR Unknown client type '", kind, "'") }
+
+// ErrNoSuchUser is for CLIENT KILL USER.
+func ErrNoSuchUser(user []byte) string { return withText("ERR No such user '", user, "'") }
+
+// ErrNoPermCommand is for a command the user's ACL does not allow. name is as in ErrArity.
+func ErrNoPermCommand(name string) string {
+	return "NOPERM this user has no permissions to run the '" + name + "' command"
+}
+
+// ErrOnlySubscribe is for a command that a subscribed RESP2 connection may not run. name is as in ErrArity.
+func ErrOnlySubscribe(name string) string {
+	return "ERR Can't execute '" + name +
+		"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+}
+
+// ErrOutOfRangeBetween is for an integer that the command takes only from a range.
+func ErrOutOfRangeBetween(low, high int64) string {
+	return "ERR value is out of range, value must between " + strconv.FormatInt(low, 10) + " and " + strconv.FormatInt(high, 10)
+}
+
+// ErrClientInfoOption is for a CLIENT SETINFO attribute that does not exist (a command of Redis 7.2, with the texts of that).
+func ErrClientInfoOption(option []byte) string {
+	return withText("ERR Unrecognized option '", option, "'")
+}
+
+// ErrClientInfoValue is for a CLIENT SETINFO value; attribute is shown as the client wrote it.
+func ErrClientInfoValue(attribute []byte) string {
+	return withText("ERR ", attribute, " cannot contain spaces, newlines or special characters.")
+}
+
+// ErrConfigUnknown is for CONFIG SET of a setting that does not exist.
+func ErrConfigUnknown(name []byte) string {
+	return withText("ERR Unknown option or number of arguments for CONFIG SET - '", name, "'")
+}
+
+// ErrConfigSet is for CONFIG SET of a value the setting does not take, with one of the Config… reasons or "".
+func ErrConfigSet(name, reason string) string {
+	text := "ERR CONFIG SET failed (possibly related to argument '" + name + "')"
+	if reason != "" {
+		text += " - " + reason
+	}
+	return oneLine(text)
+}
+
+// ConfigNotBetween is a reason for ErrConfigSet.
+func ConfigNotBetween(low, high int64) string {
+	return "argument must be between " + strconv.FormatInt(low, 10) + " and " + strconv.FormatInt(high, 10) + " inclusive"
+}
+
+// ConfigNotOneOf is a reason for ErrConfigSet.
+func ConfigNotOneOf(values ...string) string {
+	return "argument(s) must be one of the following: " + strings.Join(values, ", ")
+}
+
+// ErrMoved sends a client of a cluster to the node at addr, which serves slot.
+func ErrMoved(slot uint16, addr string) string {
+	return "MOVED " + strconv.Itoa(int(slot)) + " " + addr
+}
+
+// cstring cuts b where C's "%.*s" does: at limit bytes or before the first zero byte.
+func cstring(b []byte, limit int) []byte {
+	b = b[:min(len(b), limit)]
+	for i, c := range b {
+		if c == 0 {
+			return b[:i]
+		}
+	}
+	return b
+}
+
+// withText puts a client's own text between before and after.
+func withText(before string, text []byte, after string) string {
+	return oneLine(strings.TrimRight(before+string(cstring(text, len(text)))+after, "\r\n"))
+}
+
+// oneLine keeps a client's own text from ending the reply.
+func oneLine(text string) string {
+	if !strings.ContainsAny(text, "\r\n") {
+		return text
+	}
+	return strings.NewReplacer("\r", " ", "\n", " ").Replace(text)
+}
