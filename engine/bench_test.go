@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// fill adds n counters with keys likes:post:%08d and values above 20,000.
+func fill(ks *Keyspace, n int, deadline int64) {
+	t := ks.Txn(0, 1, false)
+	var buf []byte
+	for i := range n {
+		buf = likesKey(buf, i)
+		p := Part(buf)
+		ks.LockPart(p)
+		t.SetInt(buf, int64(20000+i), deadline)
+		ks.UnlockPart(p)
+	}
+}
+
+// resident returns the process's resident bytes.
+func resident() int64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
+	return n * int64(os.Getpagesize())
+}
+
+func benchSizes(b *testing.B, run func(b *testing.B, ks *Keyspace, n int)) {
+	for _, n := range []int{10_000, 1_000_000, 10_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			if testing.Short() && n > 10_000 {
+				b.Skip("long")
+			}
+			ks := New(Config{Seed: 7})
+			defer ks.Close()
+			fill(ks, n, 0)
+			run(b, ks, n)
+		})
+	}
+}
+
+// cpuTime returns the CPU time of the process so far.
+func cpuTime() time.Duration {
+	var ru unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &ru) != nil {
+		return 0
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// reportCPU reports CPU time per operation, which other load disturbs less.
+func reportCPU(b *testing.B, since time.Duration) {
+	b.ReportMetric(float64(cpuTime()-since)/float64(b.N), "cpu-ns/op")
+}
+
+// randomKey writes one of n keys into buf, which holds "likes:post:" already.
+func randomKey(buf []byte, r uint64, n int) []byte {
+	x := r % uint64(n)
+	for i := 19; i > 11; {
+		i--
+		buf[i] = byte('0' + x%10)
+		x /= 10
+	}
+	return buf
+}
+
+func BenchmarkAdd(b *testing.B) {
+	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
+		buf := []byte("likes:post:00000000")
+		t := ks.Txn(0, 1, false)
+		r := uint64(0)
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for range b.N {
+			r = mix(r)
+			k := randomKey(buf, r, n)
+			p := Part(k)
+			ks.LockPart(p)
+			if _, err := t.Add(k, 1); err != nil {
+				b.Fatal(err)
+			}
+			ks.UnlockPart(p)
+		}
+	})
+}
+
+func BenchmarkGetHit(b *testing.B) {
+	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
+		buf := []byte("likes:post:00000000")
+		v := ks.View(0, 1, false)
+		r := uint64(0)
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for range b.N {
+			r = mix(r)
+			k := randomKey(buf, r, n)
+			p := Part(k)
+			ks.LockPart(p)
+			if _, ok := v.Get(k); !ok {
+				b.Fatal("missing")
+			}
+			ks.UnlockPart(p)
+		}
+	})
+}
+
+func BenchmarkGetMiss(b *testing.B) {
+	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
+		buf := []byte("likes:pos!:00000000")
+		v := ks.View(0, 1, false)
+		r := uint64(0)
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for range b.N {
+			r = mix(r)
+			k := randomKey(buf, r, n)
+			p := Part(k)
+			ks.LockPart(p)
+			if _, ok := v.Get(k); ok {
+				b.Fatal("found")
+			}
+			ks.UnlockPart(p)
+		}
+	})
+}
+
+func BenchmarkSetString(b *testing.B) {
+	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
+		buf := []byte("likes:pos?:00000000")
+		t := ks.Txn(0, 1, false)
+		val := []byte("some text value, short")
+		r := uint64(0)
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for range b.N {
+			r = mix(r)
+			k := randomKey(buf, r, n)
+			p := Part(k)
+			ks.LockPart(p)
+			t.Set(k, val[:10+r>>60], 0)
+			ks.UnlockPart(p)
+		}
+	})
+}
+
+func BenchmarkHotKey(b *testing.B) {
+	ks := New(Config{Seed: 7})
+	defer ks.Close()
+	fill(ks, 10_000, 0)
+	t := ks.Txn(0, 1, false)
+	k := []byte("likes:post:00000001")
+	for range b.N {
+		p := Part(k)
+		ks.LockPart(p)
+		_, _ = t.Add(k, 1)
+		ks.UnlockPart(p)
+	}
+}
+
+func BenchmarkSlot(b *testing.B) {
+	k := []byte("likes:post:00000001")
+	s := 0
+	for range b.N {
+		s += Part(k)
+	}
+	runtime.KeepAlive(s)
+}
+
+func BenchmarkScan(b *testing.B) {
+	ks := New(Config{Seed: 7})
+	defer ks.Close()
+	fill(ks, 1_000_000, 0)
+	v := ks.View(0, 1, false)
+	for _, count := range []int{10, 1000} {
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			cursor, seen := uint64(0), 0
+			for range b.N {
+				cursor = v.Scan(cursor, count, func([]byte, Value) { seen++ })
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(seen), "ns/key")
+		})
+	}
+}
+
+// BenchmarkFill makes 5,000,001 counters, as issue trackers of memory do, and
+// reports bytes per key.
+func BenchmarkFill(b *testing.B) {
+	for _, ttl := range []int64{0, 1 << 40} {
+		b.Run(fmt.Sprintf("ttl=%v", ttl != 0), func(b *testing.B) {
+			if testing.Short() {
+				b.Skip("long")
+			}
+			for range b.N {
+				const n = 5_000_001
+				before := resident()
+				ks := New(Config{Seed: 7})
+				fill(ks, n, ttl)
+				m := ks.Memory()
+				b.ReportMetric(float64(m.Mapped)/n, "mapped-B/key")
+				b.ReportMetric(float64(m.IndexBytes)/n, "index-B/key")
+				b.ReportMetric(float64(resident()-before)/n, "rss-B/key")
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/key")
+				ks.Close()
+			}
+		})
+	}
+}
+
+// BenchmarkSnapshot writes and loads 5,000,001 counters.
+func BenchmarkSnapshot(b *testing.B) {
+	if testing.Short() {
+		b.Skip("long")
+	}
+	const n = 5_000_001
+	ks := New(Config{Seed: 7})
+	defer ks.Close()
+	fill(ks, n, 0)
+	var file bytes.Buffer
+	file.Grow(200 << 20)
+	for range b.N {
+		file.Reset()
+		start := time.Now()
+		s := ks.Capture()
+		b.ReportMetric(float64(time.Since(start).Microseconds()), "capture-us")
+		start = time.Now()
+		if _, err := s.WriteTo(&file); err != nil {
+			b.Fatal(err)
+		}
+		s.Release()
+		b.ReportMetric(float64(time.Since(start).Milliseconds()), "write-ms")
+		b.ReportMetric(float64(file.Len())/n, "file-B/key")
+		for _, workers := range []int{1, 2} {
+			to := New(Config{})
+			before := resident()
+			start = time.Now()
+			if err := to.Load(bytes.NewReader(file.Bytes()), int64(file.Len()), workers); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(time.Since(start).Milliseconds()), fmt.Sprintf("load%d-ms", workers))
+			b.ReportMetric(float64(resident()-before)/n, "loaded-rss-B/key")
+			to.Close()
+		}
+	}
+}

@@ -1,0 +1,277 @@
+package engine
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Check verifies every invariant of the keyspace and returns the first that is
+// broken. It locks everything for as long as that takes: it is for tests and for
+// looking into a suspected defect.
+func (ks *Keyspace) Check() error {
+	ks.janitor.wait()
+	var all PartSet
+	all.AddAll()
+	ks.Lock(&all)
+	defer ks.Unlock(&all)
+	var sum checkSums
+	for part := range Parts {
+		due := int64(noDeadline)
+		for db := range ks.databases {
+			sh := ks.shard(part, db)
+			if sh == nil {
+				continue
+			}
+			if err := sh.check(&sum); err != nil {
+				return fmt.Errorf("part %d of database %d: %w", part, db, err)
+			}
+			due = min(due, sh.due)
+		}
+		if got := ks.due[part].Load(); got > due {
+			return fmt.Errorf("part %d: bound of deadlines is %d, a shard's is %d", part, got, due)
+		}
+	}
+	return ks.checkSums(&sum)
+}
+
+// checkSums are what the keyspace's own sums should be.
+type checkSums struct {
+	live, dead, arena, wide, tables, extents int64
+}
+
+func (ks *Keyspace) checkSums(want *checkSums) error {
+	for _, c := range []struct {
+		name      string
+		got, want int64
+	}{
+		{"live bytes", ks.liveBytes.Load(), want.live},
+		{"dead bytes", ks.deadBytes.Load(), want.dead},
+		{"arena bytes", ks.arenaBytes.Load(), want.arena},
+		{"bytes of wide records", ks.wideBytes.Load(), want.wide},
+	} {
+		if c.got != c.want {
+			return fmt.Errorf("sum of %s is %d, should be %d", c.name, c.got, c.want)
+		}
+	}
+	if got := ks.slabs.bytes.Load(); got < want.tables {
+		return fmt.Errorf("tables of %d bytes in slabs of %d", want.tables, got)
+	}
+	if ks.snapshot.Load() != nil {
+		return nil // it holds extents too
+	}
+	want.extents += ks.slabs.bytes.Load() + int64(len(ks.pages.warm))*chunkBytes
+	if got := ks.pages.out.Load(); got != want.extents {
+		return fmt.Errorf("extents of %d bytes are out, %d are in use", got, want.extents)
+	}
+	return nil
+}
+
+func (sh *shard) check(sum *checkSums) error {
+	live := make(map[uint32]bool)
+	if err := sh.checkArena(live, sum); err != nil {
+		return err
+	}
+	if err := sh.checkIndex(live, sum); err != nil {
+		return err
+	}
+	for ref, indexed := range live {
+		if !indexed {
+			return fmt.Errorf("record %#x (key %q) is not indexed", ref, sh.at(ref).key())
+		}
+	}
+	return nil
+}
+
+// checkArena checks chunks, blocks, free lists and counters, and collects the
+// references of live records.
+func (sh *shard) checkArena(live map[uint32]bool, sum *checkSums) error {
+	free := make(map[uint32]bool)
+	var keys, expires, units, liveBytes, deadBytes int64
+	chunks := 0
+	for ci := uint32(1); ci < uint32(len(sh.meta)); ci++ {
+		c := &sh.meta[ci]
+		if sh.base[ci] == nil {
+			if c.live != 0 || c.used != 0 || c.pin != nil {
+				return fmt.Errorf("chunk %d is given up but not empty", ci)
+			}
+			continue
+		}
+		chunks++
+		sum.extents += int64(c.size)
+		if !c.own {
+			sum.arena += chunkBytes
+		} else {
+			sum.wide += int64(c.live)
+		}
+		if c.used > c.size || !c.own && c.size != chunkBytes {
+			return fmt.Errorf("chunk %d uses %d of %d bytes", ci, c.used, c.size)
+		}
+		if c.due < sh.due {
+			return fmt.Errorf("chunk %d is due at %d, the shard at %d", ci, c.due, sh.due)
+		}
+		if c.pin != nil && (c.pin.state != pinned || c.pin.base != sh.base[ci] || sh.snap == nil) {
+			return fmt.Errorf("chunk %d has a wrong pin", ci)
+		}
+		chunkLive := int64(0)
+		for off := uint32(0); off < c.used; {
+			r := record{unsafe.Add(sh.base[ci], uintptr(off))}
+			ref := ci<<chunkRefLog | off>>2
+			if r.isFree() {
+				free[ref] = true
+				deadBytes += int64(r.freeSize())
+				if off += r.freeSize(); r.freeSize() < minBlock || off > c.used || c.own {
+					return fmt.Errorf("free block %#x of %d bytes is impossible", ref, r.freeSize())
+				}
+				continue
+			}
+			if r.header()&tailBit != 0 || r.block() < minBlock || off+r.block() > c.used {
+				return fmt.Errorf("record %#x is impossible", ref)
+			}
+			if c.own != (r.header()&wide != 0) || c.own && (off != 0 || r.block() != c.used || int64(c.live) < int64(pageRound(int(r.bytes())))) {
+				return fmt.Errorf("wide record %#x does not fit its chunk", ref)
+			}
+			if Part(r.key()) != sh.part {
+				return fmt.Errorf("key %q is in part %d", r.key(), sh.part)
+			}
+			if d := r.deadline(); d != 0 {
+				if d < c.due {
+					return fmt.Errorf("key %q is due at %d, its chunk at %d", r.key(), d, c.due)
+				}
+				expires++
+				units += deadlineUnits(d)
+			}
+			live[ref] = false
+			keys++
+			chunkLive += int64(r.block())
+			off += r.block()
+		}
+		if !c.own && chunkLive != int64(c.live) {
+			return fmt.Errorf("chunk %d has %d live bytes, counted %d", ci, chunkLive, c.live)
+		}
+		if c.own && chunkLive == 0 || c.live == 0 && c.used > 0 {
+			return fmt.Errorf("chunk %d holds nothing", ci)
+		}
+		liveBytes += int64(c.live)
+	}
+	if chunks+len(sh.spare) != len(sh.meta)-1 {
+		return fmt.Errorf("%d chunks and %d spare numbers of %d", chunks, len(sh.spare), len(sh.meta)-1)
+	}
+	if keys != sh.keys.Load() || expires != sh.expires.Load() || units != sh.deadline.Load() ||
+		liveBytes != sh.live || deadBytes != sh.dead {
+		return fmt.Errorf("counted keys %d expires %d units %d live %d dead %d, noted %d %d %d %d %d", keys, expires, units,
+			liveBytes, deadBytes, sh.keys.Load(), sh.expires.Load(), sh.deadline.Load(), sh.live, sh.dead)
+	}
+	sum.live += sh.live - sh.liveStep
+	sum.dead += sh.dead - sh.deadStep
+	return sh.checkFreeLists(free)
+}
+
+// checkFreeLists checks that exactly the given blocks are listed, each under its size.
+func (sh *shard) checkFreeLists(free map[uint32]bool) error {
+	for class, head := range sh.free {
+		prev := uint32(0)
+		for ref := head; ref != 0; ref = sh.at(ref).next() {
+			r := sh.at(ref)
+			if !free[ref] {
+				return fmt.Errorf("block %#x is listed as free wrongly or twice", ref)
+			}
+			delete(free, ref)
+			if c, size := blockClass(r.freeSize()); c != class || size != r.freeSize() {
+				return fmt.Errorf("free block %#x of %d bytes is in list %d", ref, r.freeSize(), class)
+			}
+			if r.prev() != prev {
+				return fmt.Errorf("free block %#x has a wrong back link", ref)
+			}
+			prev = ref
+		}
+	}
+	if len(free) > 0 {
+		return fmt.Errorf("%d free blocks are in no list", len(free))
+	}
+	return nil
+}
+
+// checkIndex checks the directory and all tables, and marks the records found.
+func (sh *shard) checkIndex(live map[uint32]bool, sum *checkSums) error {
+	if len(sh.dir) != 1<<sh.depth() || sh.depth() > depthMax {
+		return fmt.Errorf("directory of %d entries has depth %d", len(sh.dir), sh.depth())
+	}
+	var atLog [depthMax + 1]uint32
+	tables := 0
+	for i := 0; i < len(sh.dir); {
+		t := sh.dir[i]
+		if t.depth > sh.depth() {
+			return fmt.Errorf("table of depth %d in a directory of depth %d", t.depth, sh.depth())
+		}
+		span := len(sh.dir) >> t.depth
+		if i%span != 0 {
+			return fmt.Errorf("table of depth %d begins at entry %d", t.depth, i)
+		}
+		for j := range span {
+			if sh.dir[i+j] != t {
+				return fmt.Errorf("entries %d and %d differ", i, i+j)
+			}
+		}
+		if err := sh.checkTable(t, uint64(i/span), live); err != nil {
+			return fmt.Errorf("table at entry %d: %w", i, err)
+		}
+		atLog[t.depth]++
+		tables++
+		sum.tables += int64(t.lines) * lineBytes
+		if t.slab == nil {
+			sum.extents += int64(extentBytes(int(t.lines)*lineBytes)) - int64(pageRound(int(t.lines)*lineBytes))
+		}
+		i += span
+	}
+	if tables != sh.tables || atLog != sh.atLog {
+		return fmt.Errorf("%d tables by depth %v, noted %d, %v", tables, atLog, sh.tables, sh.atLog)
+	}
+	return nil
+}
+
+// checkTable checks the table of hashes that start with the given prefix.
+func (sh *shard) checkTable(t *table, prefix uint64, live map[uint32]bool) error {
+	pass := make([]uint32, t.lines)
+	count := uint32(0)
+	for i := range t.lines {
+		line := t.line(i)
+		for slot := range lineSlots {
+			tag := *tagAt(line, slot)
+			if tag == 0 {
+				continue
+			}
+			count++
+			ref := refAt(line, slot)
+			if indexed, ok := live[ref]; !ok || indexed {
+				return fmt.Errorf("reference %#x leads to no record or is there twice", ref)
+			}
+			live[ref] = true
+			key := sh.at(ref).key()
+			h := sh.ks.hash(key)
+			if tag != tagOf(h) {
+				return fmt.Errorf("key %q has tag %d, not %d", key, tag, tagOf(h))
+			}
+			if t.depth > 0 && h>>(64-t.depth) != prefix {
+				return fmt.Errorf("key %q belongs to another table", key)
+			}
+			for j := t.home(h); j != i; {
+				pass[j]++
+				if j++; j == t.lines {
+					j = 0
+				}
+			}
+			if sh.find(h, key) != ref {
+				return fmt.Errorf("key %q is not found, or twice", key)
+			}
+		}
+	}
+	for i, n := range pass {
+		if got := passed(t.line(uint32(i))); got != n {
+			return fmt.Errorf("line %d was passed by %d keys, notes %d", i, n, got)
+		}
+	}
+	if count != t.count || count > limit(t.lines) {
+		return fmt.Errorf("%d keys, noted %d, limit %d", count, t.count, limit(t.lines))
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+// Package engine is Quipu's keyspace: it maps keys to counters and short
+// strings in several databases, with deadlines, consistent snapshots and a
+// memory layout that neither the Go heap nor the garbage collector sees.
+//
+// It knows nothing of clocks, sockets, logs or Raft. Time is a parameter, and a
+// record whose deadline has passed is absent for every operation, reclaimed or
+// not: what a command replies never depends on when memory was freed.
+//
+// # Structure
+//
+//	Keyspace   keyspace.go   256 parts by Redis hash slot, one lock each
+//	└ shard    shard.go      one part of one database, made on first use
+//	  ├ index  index.go      extendible hashing: a directory of small tables
+//	  │        table.go      a table is a run of 64-byte lines: tags + references
+//	  └ arena  arena.go      chunks of 32 KiB that hold records side by side
+//	           record.go     the bytes of one record
+//	           compact.go    moving records out of nearly empty chunks
+//	pages.go, slab.go        where chunks and tables get their memory
+//
+//	View, Txn  view.go scan.go txn.go   what a command may do
+//	Reclaim    expiry.go
+//	Snapshot   snapshot.go (copy on write) write.go format.go load.go
+//	Check      check.go      every invariant of the above
+//
+// # Locks
+//
+// Part locks come first, in ascending order of parts. Under a part lock at most
+// one of these may be taken, and none of them is held while taking a part lock
+// or another of them: the page allocator's, the slab allocator's (which takes
+// the page allocator's), a snapshot's, the janitor's.
+package engine
+
+import "errors"
+
+// Kind says what a record holds. The numbers are part of the snapshot format.
+type Kind uint8
+
+// Kinds of values.
+const (
+	KindNone   Kind = iota // no value; never stored
+	KindInt                // a 64-bit signed counter
+	KindString             // bytes as they were given
+	KindRaw                // bytes that were changed in place (OBJECT ENCODING says raw)
+
+	kindLimit = 16 // kinds fit in four bits of a record's header
+)
+
+// Value is what a key maps to.
+type Value struct {
+	Kind Kind
+	Int  int64 // the counter, for KindInt
+	// Bytes is the content for the other kinds. It aliases the arena: valid
+	// while the part's lock is held and until the next write to the part.
+	Bytes    []byte
+	Deadline int64 // milliseconds of log time, 0 for none
+}
+
+// Op is the kind of a mutation, as told to the Hook.
+type Op uint8
+
+// Operations told to the Hook.
+const (
+	OpAdd      Op = iota + 1 // an integer grew by delta
+	OpSet                    // a value was written, whole or in part
+	OpDelete                 // the key was removed
+	OpDeadline               // the deadline changed, and nothing else
+	OpReclaim                // an expired record was removed physically; it was absent already
+	OpFlush                  // the whole database was emptied; key is nil
+)
+
+// Hook is told of every mutation, with the key's part locked. It must not call
+// into the keyspace, and key is valid only during the call.
+type Hook func(db int, key []byte, op Op, delta int64)
+
+// Config says how to make a Keyspace.
+type Config struct {
+	Databases int    // number of databases, 1 to MaxDatabases; 0 means 16
+	Seed      uint64 // seed of the key hash; should be secret and random
+}
+
+// Limits of the structure.
+const (
+	// MaxDatabases is the highest number of databases.
+	MaxDatabases = 1 << 14
+	// MaxKey is the length of the longest key, in bytes.
+	MaxKey = 64 << 10
+	// MaxValue is the length of the longest value, in bytes.
+	MaxValue = 512 << 20
+)
+
+// Errors of Add and AddRun.
+var (
+	ErrNotInteger = errors.New("engine: the value is not a 64-bit integer")
+	ErrOverflow   = errors.New("engine: the sum does not fit 64 bits")
+	ErrWrongKind  = errors.New("engine: the value is of a kind that cannot be counted")
+)

@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"math"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Keyspace is a set of databases. Methods may be called from many goroutines,
+// subject to the part locks that each one names.
+type Keyspace struct {
+	databases int
+	seed      uint64
+	hook      Hook
+	hashWith  func(key []byte, seed uint64) uint64 // nil for xxh3; tests inject collisions
+
+	parts [Parts]part
+	due   [Parts]atomic.Int64 // lower bound of each part's deadlines
+
+	pages pages
+	slabs slabs
+
+	// Sums over all shards; those of live and dead bytes lag by up to sumStep
+	// per shard.
+	arenaBytes atomic.Int64 // ordinary chunks
+	wideBytes  atomic.Int64 // touched pages of wide records
+	liveBytes  atomic.Int64
+	deadBytes  atomic.Int64
+
+	largest atomic.Int64 // longest content so far
+	clock   atomic.Int64 // highest time a Txn has used
+
+	snapshot atomic.Pointer[Snapshot] // the one in progress
+	janitor  janitor
+}
+
+// part holds one part's lock and its shards, one per database. Shards may be
+// looked up without the lock for their atomic counters only.
+type part struct {
+	mu     sync.Mutex
+	shards []atomic.Pointer[shard]
+	_      [32]byte // one cache line per part
+}
+
+// New makes an empty keyspace. Close gives its memory back.
+func New(cfg Config) *Keyspace {
+	if cfg.Databases == 0 {
+		cfg.Databases = 16
+	}
+	if cfg.Databases < 0 || cfg.Databases > MaxDatabases {
+		panic("engine: number of databases out of range")
+	}
+	ks := &Keyspace{databases: cfg.Databases, seed: cfg.Seed}
+	ks.slabs.pages = &ks.pages
+	for p := range ks.parts {
+		ks.parts[p].shards = make([]atomic.Pointer[shard], cfg.Databases)
+		ks.due[p].Store(noDeadline)
+	}
+	return ks
+}
+
+// Close waits for background work and unmaps everything. Nothing may use the
+// keyspace or a snapshot of it any more.
+func (ks *Keyspace) Close() {
+	ks.janitor.wait()
+	ks.pages.close()
+}
+
+// Databases returns the number of databases.
+func (ks *Keyspace) Databases() int { return ks.databases }
+
+// Seed returns the seed of the key hash: that of the Config, or after Load that
+// of the snapshot.
+func (ks *Keyspace) Seed() uint64 { return ks.seed }
+
+// SetHook sets the function that is told of every mutation. To be called before
+// the keyspace is used.
+func (ks *Keyspace) SetHook(h Hook) { ks.hook = h }
+
+func (ks *Keyspace) tell(db int, key []byte, op Op, delta int64) {
+	if ks.hook != nil {
+		ks.hook(db, key, op, delta)
+	}
+}
+
+func (ks *Keyspace) hash(key []byte) uint64 {
+	if ks.hashWith != nil {
+		return ks.hashWith(key, ks.seed)
+	}
+	return xxh3.HashSeed(key, ks.seed)
+}
+
+// Lock locks the parts of a set, in ascending order.
+func (ks *Keyspace) Lock(s *PartSet) {
+	for w, set := range s {
+		for ; set != 0; set &= set - 1 {
+			ks.parts[w<<6+bits.TrailingZeros64(set)].mu.Lock()
+		}
+	}
+}
+
+// Unlock unlocks the parts of a set.
+func (ks *Keyspace) Unlock(s *PartSet) {
+	for w, set := range s {
+		for ; set != 0; set &= set - 1 {
+			ks.parts[w<<6+bits.TrailingZeros64(set)].mu.Unlock()
+		}
+	}
+}
+
+// LockPart locks one part.
+func (ks *Keyspace) LockPart(p int) { ks.parts[p].mu.Lock() }
+
+// UnlockPart unlocks one part.
+func (ks *Keyspace) UnlockPart(p int) { ks.parts[p].mu.Unlock() }
+
+// shard returns a shard, nil if it was never written to.
+func (ks *Keyspace) shard(part, db int) *shard { return ks.parts[part].shards[db].Load() }
+
+// makeShard returns a shard and makes it if needed. The part is locked.
+func (ks *Keyspace) makeShard(part, db int) *shard {
+	slot := &ks.parts[part].shards[db]
+	sh := slot.Load()
+	if sh == nil {
+		sh = newShard(ks, part, db)
+		slot.Store(sh)
+	}
+	return sh
+}
+
+// lowerDue lowers a part's bound. The part is locked.
+func (ks *Keyspace) lowerDue(part int, deadline int64) {
+	if deadline < ks.due[part].Load() {
+		ks.due[part].Store(deadline)
+	}
+}
+
+// refreshDue recomputes a part's bound from its shards. The part is locked.
+func (ks *Keyspace) refreshDue(part int) {
+	due := int64(noDeadline)
+	for db := range ks.databases {
+		if sh := ks.shard(part, db); sh != nil {
+			due = min(due, sh.due)
+		}
+	}
+	ks.due[part].Store(due)
+}
+
+// NextDue returns a lower bound of the earliest deadline in the keyspace in
+// milliseconds of log time, math.MaxInt64 if there is none.
+func (ks *Keyspace) NextDue() int64 {
+	due := int64(math.MaxInt64)
+	for p := range ks.due {
+		due = min(due, ks.due[p].Load())
+	}
+	return due
+}
+
+// LargestValue returns the length of the longest content that any value other
+// than a counter has had, in bytes.
+func (ks *Keyspace) LargestValue() int { return int(ks.largest.Load()) }
+
+func (ks *Keyspace) noteLength(n int) {
+	if int64(n) > ks.largest.Load() {
+		for {
+			was := ks.largest.Load()
+			if int64(n) <= was || ks.largest.CompareAndSwap(was, int64(n)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package engine
+
+// View reads one database at one log time. It is a small value without
+// resources; its methods do not allocate.
+//
+// Methods on a single key need the key's part locked by the caller. Methods over
+// the whole database lock part by part themselves, unless the view was made with
+// held.
+type View struct {
+	ks   *Keyspace
+	now  int64
+	db   int32
+	held bool
+}
+
+// View returns a view of a database at log time now in milliseconds; held says
+// that the caller holds all parts' locks.
+func (ks *Keyspace) View(db int, now int64, held bool) View {
+	return View{ks: ks, now: now, db: int32(db), held: held}
+}
+
+// DB returns the number of the database.
+func (v View) DB() int { return int(v.db) }
+
+// Now returns the log time in milliseconds.
+func (v View) Now() int64 { return v.now }
+
+// WithDB returns the same view of another database.
+func (v View) WithDB(db int) View {
+	v.db = int32(db)
+	return v
+}
+
+// Get returns a key's value. An expired key is absent.
+func (v View) Get(key []byte) (Value, bool) {
+	sh := v.ks.shard(Part(key), int(v.db))
+	if sh == nil {
+		return Value{}, false
+	}
+	ref, _ := sh.lookup(v.ks.hash(key), key, v.now)
+	if ref == 0 {
+		return Value{}, false
+	}
+	return sh.at(ref).value(), true
+}
+
+// Len returns the number of records that have not been reclaimed yet; expired
+// ones count until then.
+func (v View) Len() int64 {
+	n := int64(0)
+	for p := range Parts {
+		if sh := v.ks.shard(p, int(v.db)); sh != nil {
+			n += sh.keys.Load()
+		}
+	}
+	return n
+}
+
+// MemoryUsage returns the bytes that a key and its value take, with an average
+// share of the index.
+func (v View) MemoryUsage(key []byte) (int64, bool) {
+	sh := v.ks.shard(Part(key), int(v.db))
+	if sh == nil {
+		return 0, false
+	}
+	ref, _ := sh.lookup(v.ks.hash(key), key, v.now)
+	if ref == 0 {
+		return 0, false
+	}
+	const indexShare = 7
+	if c := &sh.meta[ref>>chunkRefLog]; c.own {
+		return int64(c.live) + indexShare, true
+	}
+	return int64(sh.at(ref).block()) + indexShare, true
+}
+
+// lock locks a part for a method over the whole database.
+func (v View) lock(part int) {
+	if !v.held {
+		v.ks.LockPart(part)
+	}
+}
+
+func (v View) unlock(part int) {
+	if !v.held {
+		v.ks.UnlockPart(part)
+	}
+}
