@@ -1,0 +1,342 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+func isNotApplied(err error) bool {
+	var e *NotAppliedError
+	return errors.As(err, &e)
+}
+
+// withBatcher runs a test with a Batcher on a fakeGroup in a synctest bubble.
+func withBatcher(t *testing.T, opt BatcherOptions, test func(*testing.T, *fakeGroup, *Batcher)) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup()
+		b := NewBatcher(g, g.clock, newTestBatch, opt)
+		test(t, g, b)
+		b.Close()
+		for p := g.take(); p != nil; p = g.take() {
+			p.result <- raft.ErrRaftShutdown
+		}
+	})
+}
+
+func TestBatcherOneInFlightOthersGather(t *testing.T) {
+	withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		var waits []chan error
+		for v := range uint64(10) {
+			waits = append(waits, submit(b, v))
+		}
+		first := g.take()
+		if first == nil || len(first.data) != HeaderSize+8 || g.take() != nil {
+			t.Fatal("the first submission is to be proposed alone, and nothing beside it")
+		}
+		if got := b.Queued(); got != 80 {
+			t.Errorf("Queued() = %d with 10 numbers waiting", got)
+		}
+		g.commit(first, nil)
+		second := g.take()
+		if second == nil || len(second.data) != HeaderSize+72 {
+			t.Fatal("the nine others are to be one entry, proposed by whoever applied the first")
+		}
+		g.commit(second, nil)
+		for _, ch := range waits {
+			if err := <-ch; err != nil {
+				t.Error(err)
+			}
+		}
+		if b.Queued() != 0 {
+			t.Errorf("Queued() = %d at rest", b.Queued())
+		}
+	})
+}
+
+func TestBatcherSoftLimitQueuesInOrder(t *testing.T) {
+	withBatcher(t, BatcherOptions{EntrySoftLimit: 24}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		for v := range uint64(10) {
+			submit(b, v)
+		}
+		var c counter
+		for p := g.take(); p != nil; p = g.take() {
+			if len(p.data) > HeaderSize+24 {
+				t.Errorf("entry of %d bytes above the soft limit", len(p.data))
+			}
+			g.commit(p, c.Apply)
+		}
+		if c.state() != expected(10) || c.failed != nil {
+			t.Errorf("state %+v, %v", c.state(), c.failed)
+		}
+	})
+}
+
+func TestBatcherHardLimitIsNotApplied(t *testing.T) {
+	withBatcher(t, BatcherOptions{EntrySoftLimit: 1 << 20, EntryHardLimit: 64}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		batch := b.Lock().(*testBatch)
+		var ch chan error
+		for v := range uint64(9) {
+			ch = batch.add(v)
+		}
+		b.Unlock()
+		b.Flush()
+		if err := <-ch; !isNotApplied(err) || !errors.Is(err, ErrEntryTooLarge) || g.take() != nil {
+			t.Errorf("outcome %v", err)
+		}
+	})
+}
+
+func TestBatcherRefusesBeforeProposing(t *testing.T) {
+	withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		full := &DiskFullError{Dir: "d", Free: 1, Need: 2, What: "free bytes"}
+		g.refuse(notApplied(full))
+		var got *DiskFullError
+		if err := <-submit(b, 1); !isNotApplied(err) || !errors.As(err, &got) || got != full {
+			t.Errorf("outcome %v", err)
+		}
+		b.Tick()
+		if g.take() != nil {
+			t.Error("something was proposed with the disk full")
+		}
+		g.refuse(nil)
+		ch := submit(b, 2)
+		g.commit(g.take(), nil)
+		if err := <-ch; err != nil {
+			t.Errorf("outcome %v when there is room again", err)
+		}
+	})
+}
+
+func TestBatcherWriteTimeoutIsUnknownThenLateApplyHasNoBatch(t *testing.T) {
+	withBatcher(t, BatcherOptions{WriteTimeout: time.Second}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		start := time.Now()
+		ch := submit(b, 1)
+		stuck := g.take()
+		if err := <-ch; !errors.Is(err, ErrUnknown) || isNotApplied(err) {
+			t.Errorf("outcome %v of a proposal that is stuck", err)
+		}
+		if d := time.Since(start); d < time.Second || d > time.Second+3*watchEvery {
+			t.Errorf("given up after %v", d)
+		}
+		// Gathered behind it: never proposed, so certainly not applied.
+		if err := <-submit(b, 2); !errors.Is(err, ErrTimeout) || !isNotApplied(err) {
+			t.Errorf("outcome %v of what gathered behind it", err)
+		}
+		if g.take() != nil {
+			t.Fatal("something was proposed behind a stuck entry")
+		}
+		late := submit(b, 3)
+		if local := g.commit(stuck, nil); local != nil {
+			t.Error("the late apply got the batch that was given up")
+		}
+		g.commit(g.take(), nil)
+		if err := <-late; err != nil {
+			t.Errorf("outcome %v after the late apply", err)
+		}
+	})
+}
+
+func TestBatcherOutcomeClasses(t *testing.T) {
+	for _, tc := range []struct {
+		err     error
+		applied string
+	}{
+		{raft.ErrNotLeader, "no"},
+		{raft.ErrLeadershipTransferInProgress, "no"},
+		{raft.ErrEnqueueTimeout, "no"},
+		{raft.ErrLeadershipLost, "unknown"},
+		{raft.ErrAbortedByRestore, "unknown"},
+		{raft.ErrRaftShutdown, "unknown"},
+		{errors.New("input/output error"), "unknown"},
+	} {
+		withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+			ch := submit(b, 1)
+			behind := submit(b, 2)
+			g.take().result <- tc.err
+			err := <-ch
+			if isNotApplied(err) != (tc.applied == "no") || errors.Is(err, ErrUnknown) != (tc.applied == "unknown") {
+				t.Errorf("%v: outcome %v, want %s", tc.err, err, tc.applied)
+			}
+			synctest.Wait()
+			next := g.take()
+			if next == nil {
+				t.Fatal("the next batch was not proposed after a failure")
+			}
+			g.commit(next, nil)
+			if err := <-behind; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestBatcherTickOnlyWhenIdle(t *testing.T) {
+	withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		b.Tick()
+		p := g.take()
+		if p == nil || !isTick(p.data) {
+			t.Fatal("no tick")
+		}
+		b.Tick()
+		if g.take() != nil {
+			t.Error("a tick beside one in flight")
+		}
+		g.commit(p, nil)
+		submit(b, 1)
+		b.Tick()
+		if p := g.take(); p == nil || isTick(p.data) || g.take() != nil {
+			t.Error("a tick beside a batch")
+		}
+	})
+}
+
+func TestBatcherDrainAndClose(t *testing.T) {
+	withBatcher(t, BatcherOptions{WriteTimeout: time.Hour}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		flying, gathered := submit(b, 1), submit(b, 2)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := b.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Drain with a proposal stuck: %v", err)
+		}
+		g.commit(g.take(), nil)
+		drained := make(chan error, 1)
+		go func() { drained <- b.Drain(context.Background()) }()
+		synctest.Wait()
+		g.commit(g.take(), nil)
+		if err := <-drained; err != nil || <-flying != nil || <-gathered != nil {
+			t.Errorf("Drain: %v", err)
+		}
+		stuck, behind := submit(b, 3), submit(b, 4)
+		b.Close()
+		if err := <-stuck; !errors.Is(err, ErrUnknown) {
+			t.Errorf("in flight at Close: %v", err)
+		}
+		if err := <-behind; !isNotApplied(err) || !errors.Is(err, ErrShutdown) {
+			t.Errorf("gathered at Close: %v", err)
+		}
+		if err := <-submit(b, 5); !isNotApplied(err) {
+			t.Errorf("submitted after Close: %v", err)
+		}
+		b.Close()
+	})
+}
+
+func TestBatcherGroupFailureResolvesEverything(t *testing.T) {
+	withBatcher(t, BatcherOptions{WriteTimeout: time.Hour}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		flying, gathered := submit(b, 1), submit(b, 2)
+		g.err = errors.New("disk on fire")
+		close(g.done)
+		if err := <-flying; !errors.Is(err, ErrUnknown) || !errors.Is(err, g.err) {
+			t.Errorf("in flight: %v", err)
+		}
+		if err := <-gathered; !isNotApplied(err) || !errors.Is(err, ErrFailed) {
+			t.Errorf("gathered: %v", err)
+		}
+	})
+}
+
+// TestBatcherRace lets committing, giving up and failing compete; every batch must be completed exactly once (testBatch
+// panics otherwise), and a batch that the machine applied must not be called not applied.
+func TestBatcherRace(t *testing.T) {
+	g := newFakeGroup()
+	b := NewBatcher(g, g.clock, newTestBatch, BatcherOptions{WriteTimeout: 3 * time.Millisecond, EntrySoftLimit: 64})
+	stop := make(chan struct{})
+	var applier, callers sync.WaitGroup
+	applied := map[uint64]bool{}
+	applier.Go(func() {
+		for n := 0; ; n++ {
+			p := g.take()
+			if p == nil {
+				select {
+				case <-stop:
+					return
+				default:
+					time.Sleep(20 * time.Microsecond)
+					continue
+				}
+			}
+			switch n % 9 {
+			case 3:
+				time.Sleep(3 * time.Millisecond) // about the write timeout
+			case 5:
+				p.result <- raft.ErrNotLeader
+				continue
+			}
+			g.commit(p, func(e Entry, local Batch) {
+				for i := 0; i+8 <= len(e.Payload); i += 8 {
+					applied[uint64(e.Payload[i])|uint64(e.Payload[i+1])<<8|uint64(e.Payload[i+2])<<16] = true
+				}
+			})
+		}
+	})
+	outcomes := make([]map[uint64]error, 4)
+	for c := range outcomes {
+		outcomes[c] = map[uint64]error{}
+		callers.Go(func() {
+			for i := range 300 {
+				v := uint64(c*1000 + i)
+				outcomes[c][v] = <-submit(b, v)
+			}
+		})
+	}
+	callers.Wait()
+	close(stop)
+	applier.Wait()
+	b.Close()
+	counts := map[string]int{}
+	for _, m := range outcomes {
+		for v, err := range m {
+			switch {
+			case err == nil && !applied[v], isNotApplied(err) && applied[v]:
+				t.Errorf("number %d: applied %v, outcome %v", v, applied[v], err)
+			case err == nil:
+				counts["ok"]++
+			case isNotApplied(err):
+				counts["not applied"]++
+			default:
+				counts["unknown"]++
+			}
+		}
+	}
+	if g.most > 1 {
+		t.Errorf("%d in flight", g.most)
+	}
+	t.Log(fmt.Sprint(counts))
+}
+
+func TestMemoryGroup(t *testing.T) {
+	c := &counter{}
+	g := NewMemoryGroup(c, nil)
+	b := NewBatcher(g, g.Clock(), newTestBatch, BatcherOptions{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 500 {
+				if err := <-submit(b, 1); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := c.state(); got.count != 2000 || c.failed != nil {
+		t.Errorf("%+v %v", got, c.failed)
+	}
+	if err := g.Snapshot(); err != nil || g.Status().SnapshotIndex != g.AppliedIndex() {
+		t.Errorf("snapshot: %v, %+v", err, g.Status())
+	}
+	b.Close()
+	if err := g.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if !isNotApplied(g.Writable()) {
+		t.Error("writable after shutdown")
+	}
+}

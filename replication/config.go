@@ -1,0 +1,53 @@
+package replication
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config describes one group on disk. Only Dir is required.
+type Config struct {
+	Dir         string // data directory; made if missing. Everything in it belongs to the group
+	NodeID      string // name of this node in the cluster, kept in Dir. Empty: what Dir says, random in a new one
+	ClusterName string // kept in Dir and in every snapshot. Empty: what Dir says, "quipu" in a new one
+	Logger      *slog.Logger
+	Clock       *Clock // log time; made if nil
+
+	// SnapshotLogBytes is the amount of log after which a snapshot is taken. 0: the larger of 256 MiB (less on a small file
+	// system) and twice the last snapshot.
+	SnapshotLogBytes int64
+	// TrailingLogBytes is how much log is kept behind a snapshot, for followers that are a little behind. Default 64 MiB
+	// (less on a small file system).
+	TrailingLogBytes int64
+	// SegmentBytes is the size of a log segment. Default 64 MiB (less on a small file system).
+	SegmentBytes int64
+	// MinFreeBytes is the free space below which writes are refused. Default: the smaller of 5 % of the file system and
+	// 256 MiB.
+	MinFreeBytes uint64
+
+	// OnFatal is called once, from its own goroutine, when the node must stop: a storage error, damage, an entry that cannot
+	// be applied. Nothing is acknowledged any more by then. The process should log the error and exit. Done is closed too.
+	OnFatal func(error)
+
+	// LogStoreTimeout is how long a write of the log may take before heartbeats stop. Default 1 s.
+	LogStoreTimeout time.Duration
+}
+
+const (
+	maxEntryBytes        = defaultEntryHardLimit + HeaderSize
+	defaultSnapshotBytes = 256 << 20
+	defaultTrailingBytes = 64 << 20
+	defaultSegmentBytes  = 64 << 20
+	defaultStall         = time.Second
+	stallExit            = 5 * time.Second // with other voters, a leader whose disk stands still this long exits
+)
+
+func (c *Config) setDefaults() {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = NewClock(nil)
+	}
+	setDefault(&c.LogStoreTimeout, defaultStall)
+}

@@ -1,0 +1,91 @@
+package replication
+
+import (
+	"context"
+	"sync"
+)
+
+// fakeGroup is a Group whose commits the test decides.
+type fakeGroup struct {
+	clock *Clock
+	mu    sync.Mutex
+	prop  Proposer
+	open  []*fakeProposal
+	refus error
+	done  chan struct{}
+	err   error
+	most  int // highest number of undecided proposals
+}
+
+type fakeProposal struct {
+	data   []byte
+	header entryHeader
+	result chan error
+}
+
+func (p *fakeProposal) Error() error { return <-p.result }
+
+func newFakeGroup() *fakeGroup {
+	return &fakeGroup{clock: NewClock(nil), done: make(chan struct{})}
+}
+
+func (g *fakeGroup) Bind(p Proposer) { g.prop = p }
+
+func (g *fakeGroup) Propose(data []byte) Future {
+	h, _, err := decodeEntry(data)
+	if err != nil {
+		panic(err)
+	}
+	p := &fakeProposal{data: data, header: h, result: make(chan error, 1)}
+	g.mu.Lock()
+	g.open = append(g.open, p)
+	g.most = max(g.most, len(g.open))
+	g.mu.Unlock()
+	return p
+}
+
+// take removes the oldest proposal; nil if there is none.
+func (g *fakeGroup) take() *fakeProposal {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.open) == 0 {
+		return nil
+	}
+	p := g.open[0]
+	g.open = g.open[1:]
+	return p
+}
+
+// commit applies a proposal as a group does and returns the batch it was given.
+func (g *fakeGroup) commit(p *fakeProposal, apply func(Entry, Batch)) Batch {
+	local := g.prop.Claim(p.header.origin, p.header.sequence)
+	if apply != nil {
+		apply(Entry{Index: p.header.sequence, Stamp: p.header.stamp, Level: p.header.level, Payload: p.data[HeaderSize:]}, local)
+	}
+	g.prop.Applied(p.header.origin, p.header.sequence)
+	p.result <- nil
+	return local
+}
+
+func (g *fakeGroup) refuse(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refus = err
+}
+
+func (g *fakeGroup) Writable() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refus
+}
+
+func (g *fakeGroup) SoleVoter() bool                { return true }
+func (g *fakeGroup) Leader() bool                   { return true }
+func (g *fakeGroup) AppliedIndex() uint64           { return 0 }
+func (g *fakeGroup) Ready() <-chan struct{}         { return nil }
+func (g *fakeGroup) Done() <-chan struct{}          { return g.done }
+func (g *fakeGroup) Err() error                     { return g.err }
+func (g *fakeGroup) Snapshot() error                { return nil }
+func (g *fakeGroup) Status() Status                 { return Status{} }
+func (g *fakeGroup) Clock() *Clock                  { return g.clock }
+func (g *fakeGroup) Shutdown(context.Context) error { return nil }

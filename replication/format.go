@@ -1,0 +1,107 @@
+package replication
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// The bytes of an entry, little-endian. The payload's meaning is the state machine's.
+//
+//	 0         4     5     6       8       10      12         16
+//	┌─────────┬─────┬─────┬───────┬───────┬───────┬──────────┐
+//	│ "QPEN"  │ ver │flags│ level │ group │ part  │ reserved │   group, part: reserved for many groups and for moves
+//	├─────────┴─────┴─────┴───────┼───────┴───────┴──────────┤
+//	│ stamp: log time, ms         │ origin: proposer's       │   origin: random, one for each run of a process
+//	├─────────────────────────────┤   incarnation            │
+//	│ sequence: of this origin    ├──────────────┬───────────┤   sequence: 1, 2, 3 … in proposing order
+//	│                             │ payload len  │  CRC32C   │   CRC32C (Castagnoli) of bytes 0–43 and the payload
+//	├─────────────────────────────┴──────────────┴───────────┤
+//	│ payload …                                              │
+//	└────────────────────────────────────────────────────────┘
+//	16 stamp · 24 origin · 32 sequence · 40 length · 44 CRC · 48 payload
+//
+// Flag bit 0 (tick): no payload, the entry only advances log time. Other flag bits are 0; a set one is from the future.
+
+// HeaderSize is the number of bytes Batch.Seal leaves free at the front of its buffer.
+const HeaderSize = 48
+
+const (
+	entryMagic   = 0x4e455051 // "QPEN"
+	entryVersion = 1
+
+	flagTick   = 1 << 0
+	knownFlags = flagTick
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// entryHeader is the decoded front of an entry.
+type entryHeader struct {
+	flags    uint8
+	level    uint16
+	group    uint16
+	part     uint16
+	stamp    int64
+	origin   uint64
+	sequence uint64
+}
+
+// encodeEntry fills the first HeaderSize bytes of buf, whose rest is the payload, already in place.
+func encodeEntry(buf []byte, h entryHeader) {
+	_ = buf[HeaderSize-1]
+	le := binary.LittleEndian
+	le.PutUint32(buf[0:], entryMagic)
+	buf[4] = entryVersion
+	buf[5] = h.flags
+	le.PutUint16(buf[6:], h.level)
+	le.PutUint16(buf[8:], h.group)
+	le.PutUint16(buf[10:], h.part)
+	le.PutUint32(buf[12:], 0)
+	le.PutUint64(buf[16:], uint64(h.stamp))
+	le.PutUint64(buf[24:], h.origin)
+	le.PutUint64(buf[32:], h.sequence)
+	le.PutUint32(buf[40:], uint32(len(buf)-HeaderSize))
+	le.PutUint32(buf[44:], entryCRC(buf))
+}
+
+func entryCRC(buf []byte) uint32 {
+	return crc32.Update(crc32.Checksum(buf[:44], castagnoli), castagnoli, buf[HeaderSize:])
+}
+
+// decodeEntry is the mirror of encodeEntry. The payload aliases buf. It refuses anything but exactly one undamaged entry.
+func decodeEntry(buf []byte) (h entryHeader, payload []byte, err error) {
+	le := binary.LittleEndian
+	if len(buf) < HeaderSize {
+		return h, nil, fmt.Errorf("entry of %d bytes is shorter than its header", len(buf))
+	}
+	if m := le.Uint32(buf); m != entryMagic {
+		return h, nil, fmt.Errorf("entry begins with %#08x instead of its magic", m)
+	}
+	// The version is judged before the CRC: a newer one may place or compute it differently.
+	if v := buf[4]; v != entryVersion {
+		if v > entryVersion {
+			return h, nil, &VersionError{What: "log entry", Found: int(v), Known: entryVersion}
+		}
+		return h, nil, fmt.Errorf("entry has version %d", v)
+	}
+	if n := le.Uint32(buf[40:]); uint64(n) != uint64(len(buf)-HeaderSize) {
+		return h, nil, fmt.Errorf("entry says %d bytes of payload and has %d", n, len(buf)-HeaderSize)
+	}
+	if want, got := le.Uint32(buf[44:]), entryCRC(buf); want != got {
+		return h, nil, fmt.Errorf("entry has CRC32C %08x and says %08x", got, want)
+	}
+	h = entryHeader{
+		flags: buf[5], level: le.Uint16(buf[6:]), group: le.Uint16(buf[8:]), part: le.Uint16(buf[10:]),
+		stamp: int64(le.Uint64(buf[16:])), origin: le.Uint64(buf[24:]), sequence: le.Uint64(buf[32:]),
+	}
+	if h.flags&^knownFlags != 0 || le.Uint32(buf[12:]) != 0 {
+		return h, nil, fmt.Errorf("entry has unknown flags %#02x or reserved bytes: it is from a newer version of Quipu", h.flags)
+	}
+	return h, buf[HeaderSize:], nil
+}
+
+// isTick says cheaply, without verifying, that data is an entry that only advances log time.
+func isTick(data []byte) bool {
+	return len(data) == HeaderSize && binary.LittleEndian.Uint32(data) == entryMagic && data[5]&flagTick != 0
+}

@@ -1,0 +1,423 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// raftGroup is a Group on hashicorp/raft, in a directory.
+//
+// Who may call whom: Raft's main goroutine calls logs and stable; its applying goroutine calls fsm, which calls the
+// Batcher, which calls Propose. Propose only puts the entry into a buffered channel: at most one proposal of the Batcher and
+// one barrier are under way, and the buffer holds 16. Locks are never held across these calls, except the Batcher's own
+// around Propose.
+//
+// A failure (storage error, damage, an entry that cannot be applied) is final: nothing more is applied, therefore nothing
+// more is acknowledged, Done is closed and OnFatal called.
+type raftGroup struct {
+	cfg         Config
+	id          identity
+	lock        *os.File
+	guard       *diskGuard
+	baseTrigger int64
+
+	logs   *logStore
+	stable *stableStore
+	snaps  *snapshotStore
+	trans  *gatedTransport
+	fsm    *fsm
+	raft   *raft.Raft
+
+	notify  chan bool // leadership changes, from Raft
+	workers sync.WaitGroup
+	ready   chan struct{}
+	isReady sync.Once
+	done    chan struct{} // failed or shut down
+	ending  atomic.Bool   // done is closed or about to be
+	err     error         // set before done is closed
+	failure atomic.Pointer[error]
+
+	changes atomic.Uint64 // of leadership; a barrier of an earlier one means nothing
+	serving atomic.Bool   // leads, and everything of earlier terms is applied
+	sole    atomic.Bool
+
+	snapMu   sync.Mutex // one snapshot at a time
+	snapWant chan struct{}
+	snapped  atomic.Uint64 // applied index that the newest snapshot holds
+	snapBase atomic.Int64  // logs.total at the newest snapshot
+	snapping atomic.Bool
+	snapInfo atomic.Pointer[snapResult]
+}
+
+type snapResult struct {
+	err      error
+	finished time.Time
+}
+
+const (
+	minTrailingLogs = 16
+	monitorEvery    = 250 * time.Millisecond
+	snapRetryAfter  = 30 * time.Second
+)
+
+var _ Group = (*raftGroup)(nil)
+
+func newRaftGroup(cfg Config, lock *os.File, sm StateMachine) *raftGroup {
+	cfg.setDefaults()
+	g := &raftGroup{
+		cfg: cfg, lock: lock,
+		notify: make(chan bool, 16), ready: make(chan struct{}), done: make(chan struct{}),
+		snapWant: make(chan struct{}, 1),
+	}
+	g.fsm = newFSM(sm, g.cfg.Clock, g.fail)
+	return g
+}
+
+// fail stops the group for good and tells the process. It may be called from any goroutine, with Raft's or the stores'
+// locks held.
+func (g *raftGroup) fail(err error) {
+	g.fsm.broken.Store(true) // first: nothing is acknowledged from here on
+	if !g.failure.CompareAndSwap(nil, &err) {
+		return
+	}
+	g.serving.Store(false)
+	g.cfg.Logger.Error("this node stops: nothing is acknowledged any more", "err", err)
+	if g.ending.CompareAndSwap(false, true) {
+		g.err = err
+		close(g.done)
+	}
+	if g.cfg.OnFatal != nil {
+		go g.cfg.OnFatal(err)
+	}
+}
+
+// Bind implements Group.
+func (g *raftGroup) Bind(p Proposer) { g.fsm.bind(p) }
+
+// Propose implements Group.
+func (g *raftGroup) Propose(data []byte) Future {
+	if err := g.Writable(); err != nil {
+		return failedFuture{err}
+	}
+	if len(data) > maxEntryBytes {
+		return failedFuture{notApplied(ErrEntryTooLarge)}
+	}
+	return g.raft.Apply(data, 0)
+}
+
+var (
+	errNotLeader = &NotAppliedError{Reason: ErrNotLeader}
+	errShutdown  = &NotAppliedError{Reason: ErrShutdown}
+)
+
+// Writable implements Group.
+func (g *raftGroup) Writable() error {
+	switch {
+	case g.failure.Load() != nil:
+		return notApplied(fmt.Errorf("%w: %w", ErrFailed, *g.failure.Load()))
+	case g.ending.Load():
+		return errShutdown
+	case !g.serving.Load():
+		return errNotLeader
+	}
+	if full := g.guard.full.Load(); full != nil {
+		return full
+	}
+	return nil
+}
+
+// SoleVoter implements Group.
+func (g *raftGroup) SoleVoter() bool { return g.sole.Load() }
+
+// Leader implements Group.
+func (g *raftGroup) Leader() bool { return g.serving.Load() }
+
+// AppliedIndex implements Group.
+func (g *raftGroup) AppliedIndex() uint64 { return g.fsm.applied.Load() }
+
+// Ready implements Group.
+func (g *raftGroup) Ready() <-chan struct{} { return g.ready }
+
+// Done implements Group.
+func (g *raftGroup) Done() <-chan struct{} { return g.done }
+
+// Clock implements Group.
+func (g *raftGroup) Clock() *Clock { return g.cfg.Clock }
+
+// Err implements Group.
+func (g *raftGroup) Err() error {
+	select {
+	case <-g.done:
+		return g.err
+	default:
+		return nil
+	}
+}
+
+// watchLeadership drains NotifyCh, on which Raft's main goroutine would otherwise block.
+func (g *raftGroup) watchLeadership() {
+	barrier := make(chan uint64, 1)
+	go g.awaitBarriers(barrier)
+	for {
+		select {
+		case leads := <-g.notify:
+			g.serving.Store(false)
+			change := g.changes.Add(1)
+			if !leads {
+				g.cfg.Logger.Warn("this node no longer leads")
+				continue
+			}
+			g.noteVoters(g.raft.GetConfiguration().Configuration())
+			select {
+			case <-barrier: // of an earlier change, not begun
+			default:
+			}
+			barrier <- change
+		case <-g.done:
+			return
+		}
+	}
+}
+
+// awaitBarriers lets a new leader serve after a barrier in its term: until then its state machine is behind. It is not one
+// of the workers that Shutdown waits for: Raft may leave the future of a barrier unresolved then.
+func (g *raftGroup) awaitBarriers(barrier <-chan uint64) {
+	for {
+		select {
+		case change := <-barrier:
+			if err := g.raft.Barrier(0).Error(); err == nil && g.changes.Load() == change {
+				g.serve()
+			}
+		case <-g.done:
+			return
+		}
+	}
+}
+
+func (g *raftGroup) serve() {
+	if g.ending.Load() || g.fsm.broken.Load() {
+		return
+	}
+	g.serving.Store(true)
+	g.isReady.Do(func() {
+		g.cfg.Logger.Info("ready", "node", g.id.NodeID, "applied", g.AppliedIndex(), "term", g.raft.CurrentTerm())
+		close(g.ready)
+	})
+}
+
+// monitor watches the disk, the log's speed and the clock.
+func (g *raftGroup) monitor() {
+	ticker := time.NewTicker(monitorEvery)
+	defer ticker.Stop()
+	g.checkDisk()
+	var stalled, jumped bool
+	for n := 1; ; n++ {
+		select {
+		case <-ticker.C:
+		case <-g.done:
+			return
+		}
+		stalled = g.checkStall(stalled)
+		if g.LogBytes() >= g.snapshotTrigger() {
+			g.requestSnapshot()
+		}
+		if n%int(time.Second/monitorEvery) == 0 {
+			g.checkDisk()
+			g.noteVoters(g.raft.GetConfiguration().Configuration())
+			jumped = g.checkClock(jumped)
+		}
+	}
+}
+
+// checkStall reports a log write that takes long. It is never given up: it may still land. A leader with other voters
+// exits, so that one of them can lead.
+func (g *raftGroup) checkStall(was bool) bool {
+	d := g.logs.stalled()
+	is := d > g.cfg.LogStoreTimeout
+	switch {
+	case is && !was:
+		g.cfg.Logger.Warn("the disk does not finish a write of the log", "for", d)
+	case was && !is:
+		g.cfg.Logger.Info("the disk writes the log again")
+	}
+	if d > stallExit && !g.SoleVoter() && g.serving.Load() {
+		g.fail(fmt.Errorf("a write of the log has not finished for %v: this leader makes way for a node whose disk works", d))
+	}
+	return is
+}
+
+// checkDisk refuses or resumes writes, and tries again to prepare a segment.
+func (g *raftGroup) checkDisk() {
+	g.guard.check()
+	g.logs.fs.retry()
+}
+
+// noteDisk is told by the disk guard.
+func (g *raftGroup) noteDisk(full error) {
+	if full == nil {
+		g.cfg.Logger.Info("there is room again: writes resume")
+		return
+	}
+	g.cfg.Logger.Error("writes are refused", "err", full)
+	g.requestSnapshot() // lets go of log, if there is room for it
+}
+
+// checkClock reports a jump of the wall clock once.
+func (g *raftGroup) checkClock(was bool) bool {
+	st := g.cfg.Clock.Status()
+	is := st.Jump != 0
+	switch {
+	case is && !was:
+		g.cfg.Logger.Warn("the wall clock differs from log time by more than a minute and is not followed until an operator accepts it", "difference", st.Jump)
+	case was && !is:
+		g.cfg.Logger.Info("log time follows the wall clock again")
+	}
+	return is
+}
+
+// LogBytes is how much the log has grown since the last snapshot.
+func (g *raftGroup) LogBytes() int64 { return g.logs.total.Load() - g.snapBase.Load() }
+
+// snapshotTrigger is the LogBytes at which a snapshot is due: replaying that much takes about as long as loading the last.
+func (g *raftGroup) snapshotTrigger() int64 {
+	if g.cfg.SnapshotLogBytes > 0 {
+		return g.cfg.SnapshotLogBytes
+	}
+	_, size := g.snaps.last()
+	return max(g.baseTrigger, 2*size)
+}
+
+func (g *raftGroup) requestSnapshot() {
+	select {
+	case g.snapWant <- struct{}{}:
+	default:
+	}
+}
+
+func (g *raftGroup) snapshotLoop() {
+	for {
+		select {
+		case <-g.snapWant:
+		case <-g.done:
+			return
+		}
+		if err := g.Snapshot(); err == nil || g.ending.Load() {
+			continue
+		}
+		select {
+		case <-time.After(snapRetryAfter):
+		case <-g.done:
+			return
+		}
+	}
+}
+
+// Snapshot implements Group.
+func (g *raftGroup) Snapshot() error {
+	g.snapMu.Lock()
+	defer g.snapMu.Unlock()
+	applied, base := g.fsm.applied.Load(), g.logs.total.Load()
+	if applied == g.snapped.Load() {
+		return nil
+	}
+	g.snapping.Store(true)
+	defer g.snapping.Store(false)
+	err := g.takeSnapshot()
+	g.snapInfo.Store(&snapResult{err: err, finished: time.Now()})
+	if err != nil {
+		g.cfg.Logger.Error("cannot take a snapshot", "err", err)
+		return err
+	}
+	g.snapped.Store(applied)
+	g.snapBase.Store(base)
+	index, size := g.snaps.last()
+	g.cfg.Logger.Info("snapshot taken", "index", index, "bytes", size)
+	return nil
+}
+
+func (g *raftGroup) takeSnapshot() error {
+	c := g.raft.ReloadableConfig()
+	c.TrailingLogs = g.logs.trail.entries(g.cfg.TrailingLogBytes)
+	if err := g.raft.ReloadConfig(c); err != nil {
+		return err
+	}
+	err := g.raft.Snapshot().Error()
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	return err
+}
+
+// Status implements Group.
+func (g *raftGroup) Status() Status {
+	s := Status{
+		NodeID: g.id.NodeID, ClusterName: g.id.Cluster, Incarnation: g.id.Incarnation,
+		Leader: g.Leader(), SoleVoter: g.SoleVoter(), Term: g.raft.CurrentTerm(),
+		LastIndex: g.raft.LastIndex(), CommitIndex: g.raft.CommitIndex(), AppliedIndex: g.AppliedIndex(),
+		LogBytes: g.LogBytes(), SnapshotTrigger: g.snapshotTrigger(), Segments: g.logs.segments(),
+		SnapshotRunning: g.snapping.Load(), FreeBytes: g.guard.free.Load(), Clock: g.cfg.Clock.Status(),
+	}
+	s.SnapshotIndex, s.SnapshotBytes = g.snaps.last()
+	if r := g.snapInfo.Load(); r != nil {
+		s.SnapshotErr, s.SnapshotFinished = r.err, r.finished
+	}
+	if full := g.guard.full.Load(); full != nil {
+		s.DiskFull = full.Reason
+	}
+	if d := g.logs.stalled(); d > g.cfg.LogStoreTimeout {
+		s.Stalled = d
+	}
+	if p := g.failure.Load(); p != nil {
+		s.Err = *p
+	}
+	return s
+}
+
+// Shutdown implements Group. If ctx ends first the files stay open: a write may still be under way, and only the end of the
+// process lets go of the directory.
+func (g *raftGroup) Shutdown(ctx context.Context) error {
+	g.serving.Store(false)
+	if g.ending.CompareAndSwap(false, true) {
+		close(g.done)
+	}
+	g.snaps.stopping.Store(true)
+	stopped := make(chan error, 1)
+	go func() {
+		err := g.raft.Shutdown().Error()
+		g.workers.Wait()
+		stopped <- errors.Join(err, g.closeFiles())
+	}()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("replication has not stopped: %w", ctx.Err())
+	}
+}
+
+// closeStores closes what openStores opened; what is closed already stays so.
+func (g *raftGroup) closeStores() error {
+	var errs []error
+	if g.logs != nil {
+		errs = append(errs, g.logs.close())
+	}
+	if g.stable != nil {
+		errs = append(errs, g.stable.close())
+	}
+	if g.trans != nil {
+		errs = append(errs, g.trans.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (g *raftGroup) closeFiles() error {
+	err := g.closeStores()
+	return errors.Join(err, g.lock.Close())
+}

@@ -1,0 +1,404 @@
+package replication
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// logStore is Raft's log on raft-wal, with what raft-wal lacks:
+//
+//   - every entry carries a CRC32C of all its fields, in raft.Log.Extensions, verified at open and at each read;
+//   - the watermark (watermark.go) and the tail scan (logscan.go) find lost entries at open;
+//   - an entry above 8 MiB is refused (raft-wal writes 64 MiB and more without an error and cannot read it);
+//   - any storage error is final: the store refuses everything after it and the node stops. Raft's idea of the last index
+//     is wrong after a failed write.
+//
+// Nothing is repaired before it is certain that nothing acknowledged is missing.
+type logStore struct {
+	dir  string
+	wal  *wal.WAL
+	fs   *segmentFS
+	meta *walMeta
+	fail func(error)
+
+	failed  atomic.Pointer[error]
+	running atomic.Bool  // Raft's goroutines use it
+	storing atomic.Int64 // when the current write began (UnixNano), 0: none
+	total   atomic.Int64 // bytes of command entries behind counted, ticks excluded; only grows
+	counted uint64
+
+	mu      sync.Mutex // StoreLogs, DeleteRange
+	mark    *watermark
+	scratch []raft.Log
+	pointer []*raft.Log
+	exts    []byte
+	trail   trail
+}
+
+var _ raft.MonotonicLogStore = (*logStore)(nil)
+
+// extSize is the size of our part of raft.Log.Extensions: the CRC32C, at its end.
+const extSize = 4
+
+// logCRC covers every field, so that a read returns what was stored or an error. buf is scratch of at least 40 bytes.
+func logCRC(l *raft.Log, buf *[40]byte) uint32 {
+	le := binary.LittleEndian
+	le.PutUint64(buf[0:], l.Index)
+	le.PutUint64(buf[8:], l.Term)
+	le.PutUint64(buf[16:], uint64(l.Type))
+	le.PutUint64(buf[24:], uint64(l.AppendedAt.UnixNano()))
+	le.PutUint64(buf[32:], uint64(len(l.Data)))
+	crc := crc32.Checksum(buf[:], castagnoli)
+	crc = crc32.Update(crc, castagnoli, l.Data)
+	return crc32.Update(crc, castagnoli, l.Extensions)
+}
+
+type logStoreConfig struct {
+	dir     string
+	segment int64
+	create  bool   // a new log; else a missing file is damage
+	trail   int64  // bytes of log that are to stay behind a snapshot
+	counted uint64 // entries up to this index are in a snapshot and do not count towards the next
+	log     *slog.Logger
+	fail    func(error)
+	guard   *diskGuard
+}
+
+// openLogStore opens and verifies the log in dir, which exists.
+func openLogStore(cfg logStoreConfig) (*logStore, error) {
+	s := &logStore{dir: cfg.dir, fail: cfg.fail, counted: cfg.counted, trail: trail{step: cfg.trail / trailSteps}}
+	s.fs = newSegmentFS(cfg.dir, cfg.segment, cfg.log, s.storageError, cfg.guard)
+	s.meta = &walMeta{dir: cfg.dir, fail: s.storageError}
+	var err error
+	if s.mark, err = openWatermark(filepath.Join(cfg.dir, watermarkName), cfg.create); err != nil {
+		return nil, err
+	}
+	var state types.PersistentState
+	if state, err = s.meta.Load(cfg.dir); err == nil {
+		err = s.examine(state, cfg.create)
+	}
+	if err == nil {
+		s.wal, err = wal.Open(cfg.dir,
+			wal.WithSegmentFiler(segment.NewFiler(cfg.dir, s.fs)), wal.WithMetaStore(s.meta),
+			wal.WithSegmentSize(int(cfg.segment)), wal.WithLogger(newHCLog(cfg.log, "wal")))
+	}
+	if err == nil {
+		err = s.verify()
+	}
+	if err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("cannot open the log: %w", err)
+	}
+	if !cfg.create {
+		s.fs.start()
+	}
+	return s, nil
+}
+
+// examine looks at the segments before raft-wal does, and repairs the unsealed one.
+func (s *logStore) examine(state types.PersistentState, create bool) error {
+	if len(state.Segments) == 0 {
+		if create {
+			return nil
+		}
+		return &CorruptError{File: s.meta.path(), Offset: -1, What: "the list of log segments is missing or empty", Action: restoreAdvice}
+	}
+	n := len(state.Segments) - 1
+	for i, info := range state.Segments[:n] {
+		if err := checkSealed(s.dir, info); err != nil {
+			return err
+		}
+		if next := state.Segments[i+1]; info.MaxIndex+1 != next.BaseIndex {
+			return &CorruptError{File: s.meta.path(), Offset: -1, What: fmt.Sprintf("entries %d to %d are in no segment", info.MaxIndex+1, next.BaseIndex-1), Action: restoreAdvice}
+		}
+	}
+	tail := state.Segments[n]
+	if !tail.SealTime.IsZero() {
+		return checkSealed(s.dir, tail)
+	}
+	path := filepath.Join(s.dir, segment.FileName(tail))
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		if s.mark.last.index >= tail.BaseIndex {
+			return &CorruptError{File: path, Offset: -1, What: fmt.Sprintf("the newest log segment is missing; entries %d to %d were acknowledged", tail.BaseIndex, s.mark.last.index), Action: restoreAdvice}
+		}
+		return nil // raft-wal creates it: a crash came between the list and the file
+	}
+	if err != nil {
+		return err
+	}
+	scan, err := scanTail(f, tail.BaseIndex)
+	f.Close()
+	if err != nil {
+		return err
+	}
+	if scan.last < s.mark.last.index {
+		return &CorruptError{File: path, Offset: scan.end, What: fmt.Sprintf("the log ends after entry %d, but entry %d was acknowledged", scan.last, s.mark.last.index), Action: restoreAdvice}
+	}
+	return repairTail(path, scan, s.meta, &state)
+}
+
+// verify reads the whole log once.
+func (s *logStore) verify() error {
+	first, err := s.wal.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := s.wal.LastIndex()
+	if err != nil {
+		return err
+	}
+	if acked := s.mark.last.index; last < acked {
+		return &CorruptError{File: s.dir, Offset: -1, What: fmt.Sprintf("the log ends after entry %d, but entry %d was acknowledged", last, acked), Action: restoreAdvice}
+	}
+	var l raft.Log
+	for i := first; i <= last && last > 0; i++ {
+		crc, err := s.read(i, &l)
+		if err != nil {
+			return err
+		}
+		if i == s.mark.last.index && s.mark.last.crc != 0 && s.mark.last.crc != crc {
+			return &CorruptError{File: filepath.Join(s.dir, watermarkName), Offset: -1, What: fmt.Sprintf("log entry %d is not the one that was acknowledged", i), Action: restoreAdvice}
+		}
+		s.count(&l)
+		if i == last {
+			// A new file, or one that a power cut set back, follows the log again.
+			return s.mark.force(last, crc)
+		}
+	}
+	return nil
+}
+
+// count adds an entry to what triggers and trims snapshots.
+func (s *logStore) count(l *raft.Log) {
+	n := int64(len(l.Data))
+	if l.Index > s.counted && l.Type == raft.LogCommand && !isTick(l.Data) {
+		s.total.Add(n)
+	}
+	s.trail.add(l.Index, n)
+}
+
+// read gets and verifies one entry.
+func (s *logStore) read(index uint64, l *raft.Log) (crc uint32, err error) {
+	*l = raft.Log{}
+	if err := s.decode(index, l); err != nil {
+		return 0, err
+	}
+	n := len(l.Extensions) - extSize
+	if n < 0 || l.Index != index {
+		return 0, s.damaged(index, fmt.Sprintf("entry %d reads as entry %d with %d bytes of extensions", index, l.Index, len(l.Extensions)), nil)
+	}
+	stored := binary.LittleEndian.Uint32(l.Extensions[n:])
+	if l.Extensions = l.Extensions[:n]; n == 0 {
+		l.Extensions = nil
+	}
+	var buf [40]byte
+	if crc = logCRC(l, &buf); crc != stored {
+		return 0, s.damaged(index, fmt.Sprintf("entry %d has CRC32C %08x and says %08x", index, crc, stored), nil)
+	}
+	return crc, nil
+}
+
+// decode calls raft-wal, whose decoder indexes out of range on some damaged entries.
+func (s *logStore) decode(index uint64, l *raft.Log) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.damaged(index, fmt.Sprintf("entry %d cannot be decoded: %v", index, r), nil)
+		}
+	}()
+	err = s.wal.GetLog(index, l)
+	if err == nil || errors.Is(err, wal.ErrClosed) || errors.Is(err, raft.ErrLogNotFound) {
+		return err
+	}
+	return s.damaged(index, fmt.Sprintf("entry %d cannot be read", index), err)
+}
+
+// damaged names the segment file and the place of an entry.
+func (s *logStore) damaged(index uint64, what string, cause error) error {
+	e := &CorruptError{File: s.dir, Offset: -1, What: what, Action: restoreAdvice, Err: cause}
+	state, err := s.meta.Load(s.dir)
+	if err != nil {
+		return e
+	}
+	for _, info := range state.Segments {
+		if info.BaseIndex <= index {
+			e.File = filepath.Join(s.dir, segment.FileName(info))
+			e.Offset = locateEntry(e.File, info.BaseIndex, index)
+		}
+	}
+	return e
+}
+
+// storageError makes an error final and stops the node.
+func (s *logStore) storageError(err error) {
+	if s.failed.CompareAndSwap(nil, &err) {
+		s.fail(err)
+	}
+}
+
+func (s *logStore) check() error {
+	if p := s.failed.Load(); p != nil {
+		return fmt.Errorf("the log has failed before: %w", *p)
+	}
+	return nil
+}
+
+// FirstIndex implements raft.LogStore.
+func (s *logStore) FirstIndex() (uint64, error) { return s.wal.FirstIndex() }
+
+// LastIndex implements raft.LogStore.
+func (s *logStore) LastIndex() (uint64, error) { return s.wal.LastIndex() }
+
+// IsMonotonic implements raft.MonotonicLogStore: no gaps, so Raft empties it before a restored snapshot.
+func (s *logStore) IsMonotonic() bool { return true }
+
+// GetLog implements raft.LogStore.
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	_, err := s.read(index, l)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) || errors.Is(err, wal.ErrClosed) {
+		return err
+	}
+	s.storageError(err)
+	if s.running.Load() {
+		// Raft panics on this error, which would tear the process down in the middle of reporting it. Its goroutine ends
+		// instead, running its deferred calls: it answers what is in flight with ErrLeadershipLost and can be shut down.
+		runtime.Goexit()
+	}
+	return err
+}
+
+// StoreLog implements raft.LogStore.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore: on disk when it returns nil.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if len(logs) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(); err != nil {
+		return err
+	}
+	for _, l := range logs {
+		if len(l.Data) > maxEntryBytes {
+			return fmt.Errorf("BUG: log entry of %d bytes is above the limit of %d", len(l.Data), maxEntryBytes)
+		}
+	}
+	crc := s.extend(logs)
+	s.storing.Store(time.Now().UnixNano())
+	err := s.wal.StoreLogs(s.pointer)
+	s.storing.Store(0)
+	if err == nil {
+		err = s.mark.set(logs[len(logs)-1].Index, crc)
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot write the log: %w", err)
+		s.storageError(err)
+		return err
+	}
+	for _, l := range logs {
+		s.count(l)
+	}
+	return nil
+}
+
+// extend copies the entries into scratch and adds our CRCs: Raft's own are shared with its other goroutines. It returns the
+// last one. mu held.
+func (s *logStore) extend(logs []*raft.Log) (crc uint32) {
+	s.scratch, s.pointer, s.exts = s.scratch[:0], s.pointer[:0], s.exts[:0]
+	var buf [40]byte
+	for _, l := range logs {
+		crc = logCRC(l, &buf)
+		start := len(s.exts)
+		s.exts = append(s.exts, l.Extensions...)
+		s.exts = binary.LittleEndian.AppendUint32(s.exts, crc)
+		s.scratch = append(s.scratch, *l)
+		s.scratch[len(s.scratch)-1].Extensions = s.exts[start:len(s.exts):len(s.exts)]
+	}
+	for i := range s.scratch {
+		s.pointer = append(s.pointer, &s.scratch[i])
+	}
+	return crc
+}
+
+// DeleteRange implements raft.LogStore.
+func (s *logStore) DeleteRange(first, last uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.check(); err != nil {
+		return err
+	}
+	end, err := s.wal.LastIndex()
+	if err == nil && last >= end && first <= end {
+		err = s.lowerMark(first)
+	}
+	if err == nil {
+		err = s.wal.DeleteRange(first, last)
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot shorten the log: %w", err)
+		s.storageError(err)
+	}
+	return err
+}
+
+// lowerMark puts the watermark before first, which is about to be deleted with all behind it. mu held.
+func (s *logStore) lowerMark(first uint64) error {
+	begin, err := s.wal.FirstIndex()
+	if err != nil {
+		return err
+	}
+	if first <= begin {
+		return s.mark.force(0, 0)
+	}
+	var l raft.Log
+	crc, err := s.read(first-1, &l)
+	if err != nil {
+		return err
+	}
+	return s.mark.force(first-1, crc)
+}
+
+// stalled is how long the current write has been running.
+func (s *logStore) stalled() time.Duration {
+	since := s.storing.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
+}
+
+// segments is the number of segment files.
+func (s *logStore) segments() int {
+	names, _ := s.fs.ListDir(s.dir)
+	return len(names)
+}
+
+// close closes the files. Raft has stopped.
+func (s *logStore) close() error {
+	s.fs.close()
+	return s.closeFiles()
+}
+
+func (s *logStore) closeFiles() error {
+	var err error
+	if s.wal != nil {
+		err = s.wal.Close()
+	}
+	return errors.Join(err, s.mark.close())
+}

@@ -1,0 +1,167 @@
+package replication
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// memoryGroup is an ideal Group: every proposal commits at once and nothing is kept. For tests of what stands on a Group.
+type memoryGroup struct {
+	fsm   *fsm
+	clock *Clock
+
+	mu    sync.Mutex
+	wake  chan struct{} // buffered
+	queue []*memoryProposal
+
+	index    atomic.Uint64
+	snapped  atomic.Uint64 // applied index of the last snapshot
+	snapSize atomic.Int64
+	captures chan chan *fsmSnapshot
+	ready    chan struct{}
+	done     chan struct{}
+	exited   chan struct{}
+	err      error // set before done is closed
+	stop     sync.Once
+}
+
+type memoryProposal struct {
+	data []byte
+	done chan error // buffered
+}
+
+// Error implements Future.
+func (p *memoryProposal) Error() error {
+	err := <-p.done
+	p.done <- err
+	return err
+}
+
+// NewMemoryGroup returns a Group without disk or peers: it leads at once and commits at once. A nil clock is made here.
+func NewMemoryGroup(sm StateMachine, clock *Clock) Group {
+	if clock == nil {
+		clock = NewClock(nil)
+	}
+	g := &memoryGroup{
+		clock: clock, wake: make(chan struct{}, 1), captures: make(chan chan *fsmSnapshot),
+		ready: make(chan struct{}), done: make(chan struct{}), exited: make(chan struct{}),
+	}
+	g.fsm = newFSM(sm, clock, g.finish)
+	close(g.ready)
+	go g.run()
+	return g
+}
+
+func (g *memoryGroup) run() {
+	defer close(g.exited)
+	for {
+		select {
+		case <-g.wake:
+			g.mu.Lock()
+			queue := g.queue
+			g.queue = nil
+			g.mu.Unlock()
+			for _, p := range queue {
+				g.fsm.applyEntry(g.index.Add(1), p.data)
+				if g.fsm.broken.Load() {
+					p.done <- ErrFailed
+					return
+				}
+				p.done <- nil
+			}
+		case ch := <-g.captures:
+			s, _ := g.fsm.Snapshot()
+			ch <- s.(*fsmSnapshot)
+		case <-g.done:
+			return
+		}
+	}
+}
+
+func (g *memoryGroup) finish(err error) {
+	g.stop.Do(func() {
+		g.err = err
+		close(g.done)
+	})
+}
+
+func (g *memoryGroup) Bind(p Proposer) { g.fsm.bind(p) }
+
+func (g *memoryGroup) Propose(data []byte) Future {
+	if err := g.Writable(); err != nil {
+		return failedFuture{err}
+	}
+	p := &memoryProposal{data: data, done: make(chan error, 1)}
+	g.mu.Lock()
+	g.queue = append(g.queue, p)
+	g.mu.Unlock()
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+	return p
+}
+
+func (g *memoryGroup) Writable() error {
+	select {
+	case <-g.done:
+		return notApplied(ErrShutdown)
+	default:
+		return nil
+	}
+}
+
+func (g *memoryGroup) SoleVoter() bool        { return true }
+func (g *memoryGroup) Leader() bool           { return g.Writable() == nil }
+func (g *memoryGroup) AppliedIndex() uint64   { return g.fsm.applied.Load() }
+func (g *memoryGroup) Ready() <-chan struct{} { return g.ready }
+func (g *memoryGroup) Done() <-chan struct{}  { return g.done }
+func (g *memoryGroup) Clock() *Clock          { return g.clock }
+
+func (g *memoryGroup) Err() error {
+	select {
+	case <-g.done:
+		return g.err
+	default:
+		return nil
+	}
+}
+
+// Snapshot persists a capture into memory and forgets it.
+func (g *memoryGroup) Snapshot() error {
+	ch := make(chan *fsmSnapshot, 1)
+	select {
+	case g.captures <- ch:
+	case <-g.done:
+		return ErrShutdown
+	}
+	s := <-ch
+	defer s.Release()
+	var buf bytes.Buffer
+	if err := s.writeTo(&buf); err != nil {
+		return err
+	}
+	g.snapped.Store(s.prefix.applied)
+	g.snapSize.Store(int64(buf.Len()))
+	return nil
+}
+
+func (g *memoryGroup) Status() Status {
+	return Status{
+		NodeID: "memory", ClusterName: "memory", Leader: g.Leader(), SoleVoter: true, Term: 1,
+		LastIndex: g.index.Load(), CommitIndex: g.index.Load(), AppliedIndex: g.AppliedIndex(),
+		SnapshotIndex: g.snapped.Load(), SnapshotBytes: g.snapSize.Load(), Clock: g.clock.Status(), Err: g.Err(),
+	}
+}
+
+func (g *memoryGroup) Shutdown(ctx context.Context) error {
+	g.finish(nil)
+	select {
+	case <-g.exited:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

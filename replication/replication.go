@@ -1,0 +1,110 @@
+// Package replication turns batches of commands into an agreed, durable sequence of entries and hands them, in that
+// order, to a deterministic state machine.
+//
+//	Batcher ──Propose──► Group (Raft log, fsync, followers) ──commit──► fsm ──► StateMachine.Apply(entry, local batch)
+//	   ▲                                                                             │
+//	   └────────────────── Applied: Batch.Complete(nil), propose the next ◄──────────┘
+//
+// A Group is one Raft group as a value: OpenGroup gives one on disk, NewMemoryGroup an ideal one for tests. Nothing here
+// knows what a payload means.
+//
+// Files: format.go (entry), batcher.go and watch.go (group commit, deadlines), clock.go (log time), fsm.go (bridge to
+// the state machine), group.go and open.go (Raft), transport.go, logstore.go with segments.go, walmeta.go and
+// watermark.go (the log on disk), stable.go with boltcheck.go (term and vote), snapshots.go with snapformat.go,
+// diskguard.go, node.go (identity).
+package replication
+
+import (
+	"context"
+	"io"
+)
+
+// SemanticsLevel is the highest level of command semantics this code knows. An entry of a higher level stops the node:
+// executing it by older rules would fork this replica.
+const SemanticsLevel uint16 = 1
+
+// Entry is one committed entry of the log.
+type Entry struct {
+	Index   uint64 // position in the Raft log
+	Stamp   int64  // log time, milliseconds since the Unix epoch; never smaller than that of an earlier entry
+	Level   uint16 // semantics level its commands are to be executed under
+	Payload []byte // valid for ever and shared: not to be modified. Empty for a time tick
+}
+
+// StateMachine executes committed entries. All its methods are called from one goroutine at a time.
+type StateMachine interface {
+	// Apply executes one entry. local is the batch this process proposed it from, or nil: on replay, on a follower and
+	// when the batch was given up meanwhile. It must not block on the Batcher.
+	Apply(e Entry, local Batch)
+	// Capture takes a consistent view of the state in O(1), without copying data.
+	Capture() Persister
+	// Restore replaces the whole state by what a Persister wrote: the size bytes of r.
+	Restore(r io.ReaderAt, size int64) error
+}
+
+// Persister is a captured state. Persist runs beside later Apply calls; Release is called once, always.
+type Persister interface {
+	Persist(w io.Writer) error
+	Release()
+}
+
+// Batch gathers submissions until the Batcher proposes it. The methods are called with the Batcher's lock held, except
+// Complete, which is called without any lock.
+type Batch interface {
+	// Size is the number of payload bytes gathered so far.
+	Size() int
+	// Empty says that nothing waits for this batch.
+	Empty() bool
+	// Seal closes the batch and returns the buffer of its entry: HeaderSize bytes that the Batcher fills, then the
+	// payload. The buffer belongs to the log from here on and is never written again. All earlier batches have been
+	// applied (or given up) by then.
+	Seal(stamp int64) []byte
+	// Complete reports the outcome, exactly once: nil after Apply with this batch, ErrUnknown, or *NotAppliedError (then
+	// Seal may or may not have been called).
+	Complete(err error)
+}
+
+// Future is the outcome of a proposal. Error blocks until it is known; nil means committed and applied.
+type Future interface {
+	Error() error
+}
+
+// Proposer is how a Group hands committed entries back to the Batcher they came from. Both methods are called by the
+// goroutine that applies.
+type Proposer interface {
+	// Claim returns the batch behind an entry, or nil when it is not one of ours or was given up. After a non-nil answer
+	// the batch can no longer be given up and Applied must follow.
+	Claim(origin, sequence uint64) Batch
+	// Applied reports that the entry has been applied, claimed or not.
+	Applied(origin, sequence uint64)
+}
+
+// Group is one Raft group.
+type Group interface {
+	// Bind sets who proposes here. Call it once, before the first Propose.
+	Bind(p Proposer)
+	// Propose appends an entry (a sealed buffer) to the log. It does not block. A failure the caller can be sure of is
+	// returned by the future as *NotAppliedError; every other one means unknown.
+	Propose(data []byte) Future
+	// Writable is nil when a proposal may be tried; else the *NotAppliedError that it would meet: not leader (yet), disk
+	// full, shut down, failed. It is cheap.
+	Writable() error
+	// SoleVoter says that this node is the only voter, so that a commit needs no other node.
+	SoleVoter() bool
+	// Leader says that this node leads and has applied everything committed before its term.
+	Leader() bool
+	// AppliedIndex is the index of the last entry the state machine has finished.
+	AppliedIndex() uint64
+	// Ready is closed when the log has been replayed and this node may serve.
+	Ready() <-chan struct{}
+	// Done is closed when the group has failed or was shut down; Err then says why (nil after a shutdown).
+	Done() <-chan struct{}
+	Err() error
+	// Snapshot writes a snapshot now and compacts the log; nil at once when nothing has changed since the last.
+	Snapshot() error
+	Status() Status
+	// Clock is the group's log time.
+	Clock() *Clock
+	// Shutdown stops the group and closes its files. It does not wait for proposals: drain the Batcher first.
+	Shutdown(ctx context.Context) error
+}

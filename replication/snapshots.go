@@ -1,0 +1,376 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// snapshotStore keeps the two newest snapshots, one file each (snapformat.go). Raft sees only the newest: it would fall
+// back to an older one whose log is gone, and start with a state that lacks what was acknowledged.
+type snapshotStore struct {
+	dir  string
+	id   identity
+	log  *slog.Logger
+	room func(bytes int64) bool
+
+	stopping atomic.Bool // a snapshot being written is cut short
+	openErr  atomic.Pointer[error]
+
+	mu     sync.Mutex
+	newest *raft.SnapshotMeta
+}
+
+var _ raft.SnapshotStore = (*snapshotStore)(nil)
+
+const (
+	snapSuffix  = ".snap"
+	snapTemp    = ".tmp"
+	snapRetain  = 2
+	snapSyncAt  = 8 << 20 // a snapshot of gigabytes is not left to one fsync at its end, which would stall the log
+	snapAdvice  = "the node will not start from an older snapshot, because counts would be missing: restore the data directory from a backup (quipu restore), or empty it and let the node rejoin its cluster"
+	snapPattern = "%020d-%020d" + snapSuffix
+)
+
+func openSnapshotStore(dir string, id identity, log *slog.Logger, room func(int64) bool) (*snapshotStore, error) {
+	s := &snapshotStore{dir: dir, id: id, log: log, room: room}
+	if err := s.removeTemporary(); err != nil {
+		return nil, err
+	}
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	if len(names) > 0 {
+		f, err := s.open(names[0])
+		if err != nil {
+			return nil, err
+		}
+		s.newest = f.meta
+		f.Close()
+	}
+	return s, nil
+}
+
+// removeTemporary removes what a crash left half written.
+func (s *snapshotStore) removeTemporary() error {
+	entries, err := os.ReadDir(s.dir)
+	for _, e := range entries {
+		if err == nil && strings.HasSuffix(e.Name(), snapTemp) {
+			err = os.Remove(filepath.Join(s.dir, e.Name()))
+		}
+	}
+	return err
+}
+
+// names lists the snapshot files, newest first.
+func (s *snapshotStore) names() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), snapSuffix) {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Sort(sort.Reverse(sort.StringSlice(names)))
+	return names, nil
+}
+
+// List implements raft.SnapshotStore: the newest, or nothing.
+func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == nil {
+		return nil, nil
+	}
+	meta := *s.newest
+	return []*raft.SnapshotMeta{&meta}, nil
+}
+
+// last returns the newest snapshot's index and file size, 0 if there is none.
+func (s *snapshotStore) last() (index uint64, size int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.newest == nil {
+		return 0, 0
+	}
+	return s.newest.Index, s.newest.Size
+}
+
+// Open implements raft.SnapshotStore. The whole file is verified; the reader is a snapshotBody.
+func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	f, err := s.open(id)
+	if err == nil {
+		err = f.verify()
+	}
+	if err != nil {
+		if f != nil {
+			f.Close()
+		}
+		s.openErr.Store(&err) // Raft only logs it
+		return nil, nil, err
+	}
+	return f.meta, f, nil
+}
+
+// snapshotFile is an open snapshot: a reader of its body.
+type snapshotFile struct {
+	*io.SectionReader // the body
+	f                 *os.File
+	meta              *raft.SnapshotMeta
+	start             int64
+	blocks            []uint32
+}
+
+// Close implements io.Closer.
+func (f *snapshotFile) Close() error { return f.f.Close() }
+
+// open reads and verifies header and footer.
+func (s *snapshotStore) open(name string) (*snapshotFile, error) {
+	path := filepath.Join(s.dir, name)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	sf, err := s.read(f)
+	var newer *VersionError
+	switch {
+	case err == nil:
+		return sf, nil
+	case errors.As(err, &newer):
+		err = fmt.Errorf("%s: %w", path, err)
+	default:
+		err = &CorruptError{File: path, Offset: -1, What: "the snapshot cannot be used", Action: snapAdvice, Err: err}
+	}
+	f.Close()
+	return nil, err
+}
+
+func (s *snapshotStore) read(f *os.File) (*snapshotFile, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, min(info.Size(), snapFixed+snapMaxHeader+4))
+	if _, err := f.ReadAt(head, 0); err != nil {
+		return nil, err
+	}
+	h, n, err := decodeSnapHeader(head)
+	if err != nil {
+		return nil, err
+	}
+	if h.cluster != s.id.Cluster || h.incarnation != s.id.incarnation() {
+		return nil, fmt.Errorf("it belongs to cluster %q incarnation %x, the data directory to %q incarnation %s", h.cluster, h.incarnation, s.id.Cluster, s.id.Incarnation)
+	}
+	if want := fmt.Sprintf(snapPattern, h.index, h.term); want != filepath.Base(f.Name()) {
+		return nil, fmt.Errorf("its name should be %s", want)
+	}
+	headerCRC := crc32.Checksum(head[:n], castagnoli)
+	blocks, body, err := readSnapFooter(f, info.Size(), int64(n), headerCRC)
+	if err != nil {
+		return nil, err
+	}
+	meta := &raft.SnapshotMeta{
+		Version: raft.SnapshotVersionMax, ID: filepath.Base(f.Name()), Index: h.index, Term: h.term,
+		Configuration: h.configuration, ConfigurationIndex: h.configIndex, Size: body,
+	}
+	return &snapshotFile{SectionReader: io.NewSectionReader(f, int64(n), body), f: f, meta: meta, start: int64(n), blocks: blocks}, nil
+}
+
+// verify checks every block of the body, with a worker for each processor.
+func (f *snapshotFile) verify() error {
+	var next, bad atomic.Int64
+	bad.Store(-1)
+	var failed atomic.Pointer[error]
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			buf := make([]byte, snapBlock)
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(len(f.blocks)) {
+					return
+				}
+				b := buf[:min(snapBlock, f.Size()-i*snapBlock)]
+				if _, err := f.ReadAt(b, i*snapBlock); err != nil {
+					failed.Store(&err)
+				}
+				if crc32.Checksum(b, castagnoli) != f.blocks[i] {
+					bad.Store(i)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if p := failed.Load(); p != nil {
+		return &CorruptError{File: f.f.Name(), Offset: -1, What: "the snapshot cannot be read", Action: snapAdvice, Err: *p}
+	}
+	if i := bad.Load(); i >= 0 {
+		return &CorruptError{File: f.f.Name(), Offset: f.start + i*snapBlock, What: "a block of 1 MiB that begins there fails its CRC32C", Action: snapAdvice}
+	}
+	return nil
+}
+
+// Create implements raft.SnapshotStore.
+func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	head := encodeSnapHeader(snapHeader{
+		index: index, term: term, configIndex: configurationIndex, created: time.Now().UnixMilli(),
+		incarnation: s.id.incarnation(), cluster: s.id.Cluster, configuration: configuration,
+	})
+	name := fmt.Sprintf(snapPattern, index, term)
+	k := &snapshotSink{
+		store: s, name: name, path: filepath.Join(s.dir, name+snapTemp), headerCRC: crc32.Checksum(head, castagnoli),
+		buf: make([]byte, 0, snapBlock),
+		meta: raft.SnapshotMeta{
+			Version: raft.SnapshotVersionMax, ID: name, Index: index, Term: term,
+			Configuration: configuration, ConfigurationIndex: configurationIndex,
+		},
+	}
+	var err error
+	if k.f, err = os.OpenFile(k.path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
+		return nil, err
+	}
+	if _, err = k.f.Write(head); err != nil {
+		k.Cancel()
+		return nil, err
+	}
+	return k, nil
+}
+
+// snapshotSink writes one snapshot: Write…, then Close or Cancel.
+type snapshotSink struct {
+	store     *snapshotStore
+	f         *os.File // nil: closed or cancelled
+	name      string
+	path      string // temporary
+	headerCRC uint32
+	meta      raft.SnapshotMeta
+	buf       []byte // the block that fills
+	blocks    []uint32
+	unsynced  int64
+}
+
+// ID implements raft.SnapshotSink.
+func (k *snapshotSink) ID() string { return k.name }
+
+// Write implements io.Writer.
+func (k *snapshotSink) Write(p []byte) (int, error) {
+	if k.f == nil {
+		return 0, os.ErrClosed
+	}
+	n := len(p)
+	for len(p) > 0 {
+		c := copy(k.buf[len(k.buf):snapBlock], p)
+		k.buf, p = k.buf[:len(k.buf)+c], p[c:]
+		if len(k.buf) == snapBlock {
+			if err := k.flush(); err != nil {
+				return n - len(p), err
+			}
+		}
+	}
+	return n, nil
+}
+
+func (k *snapshotSink) flush() error {
+	if len(k.buf) == 0 {
+		return nil
+	}
+	if k.store.stopping.Load() {
+		return ErrShutdown
+	}
+	k.blocks = append(k.blocks, crc32.Checksum(k.buf, castagnoli))
+	if _, err := k.f.Write(k.buf); err != nil {
+		return err
+	}
+	k.meta.Size += int64(len(k.buf))
+	k.unsynced += int64(len(k.buf))
+	k.buf = k.buf[:0]
+	if k.unsynced < snapSyncAt {
+		return nil
+	}
+	k.unsynced = 0
+	if !k.store.room(snapSyncAt) {
+		return fmt.Errorf("no room for a snapshot in %s: the log needs what is free", k.store.dir)
+	}
+	return fdatasync(k.f)
+}
+
+// Close implements raft.SnapshotSink: the snapshot is complete and durable when it returns nil.
+func (k *snapshotSink) Close() error {
+	if k.f == nil {
+		return nil
+	}
+	if err := k.finish(); err != nil {
+		k.Cancel()
+		return err
+	}
+	k.f = nil
+	s := k.store
+	s.mu.Lock()
+	s.newest = &k.meta
+	s.mu.Unlock()
+	s.prune()
+	return nil
+}
+
+func (k *snapshotSink) finish() error {
+	if err := k.flush(); err != nil {
+		return err
+	}
+	if _, err := k.f.Write(encodeSnapFooter(k.blocks, k.meta.Size, k.headerCRC)); err != nil {
+		return err
+	}
+	if err := k.f.Sync(); err != nil {
+		return err
+	}
+	if err := k.f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(k.path, filepath.Join(k.store.dir, k.name)); err != nil {
+		return err
+	}
+	return syncDir(k.store.dir)
+}
+
+// Cancel implements raft.SnapshotSink.
+func (k *snapshotSink) Cancel() error {
+	if k.f == nil {
+		return nil
+	}
+	k.f.Close()
+	k.f = nil
+	return os.Remove(k.path)
+}
+
+// prune removes all but the newest snapshots.
+func (s *snapshotStore) prune() {
+	names, err := s.names()
+	if err != nil {
+		s.log.Warn("cannot list snapshots", "err", err)
+		return
+	}
+	for i, name := range names {
+		if i < snapRetain {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
+			s.log.Warn("cannot delete an old snapshot", "file", filepath.Join(s.dir, name), "err", err)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package replication
+
+import (
+	"errors"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// peerTransport is what a transport to other nodes has to be: with pre-vote and Close, which Raft looks for by type and
+// silently does without.
+type peerTransport interface {
+	raft.Transport
+	raft.WithPreVote
+	raft.WithClose
+}
+
+// gatedTransport wraps a transport:
+//
+//   - It ignores SetHeartbeatHandler. Raft's fast path for heartbeats changes term and state outside its main goroutine;
+//     without it heartbeats pass through the main loop like everything else.
+//   - It does not send heartbeats while a write of the log stands still. They are sent by a goroutine that knows nothing of
+//     the disk, and would keep a leader in office that can commit nothing.
+type gatedTransport struct {
+	peerTransport
+	stalled func() time.Duration
+	limit   time.Duration
+}
+
+var errStalled = errors.New("heartbeat withheld: this leader's disk stands still")
+
+// newSoleTransport is the transport of a node that has no peers: no port is opened. It reaches itself, for TimeoutNow.
+func newSoleTransport(addr raft.ServerAddress) peerTransport {
+	_, t := raft.NewInmemTransport(addr)
+	t.Connect(addr, t)
+	return t
+}
+
+// SetHeartbeatHandler implements raft.Transport.
+func (t *gatedTransport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// AppendEntries implements raft.Transport.
+func (t *gatedTransport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if isHeartbeat(args) && t.stalled() > t.limit {
+		return errStalled
+	}
+	return t.peerTransport.AppendEntries(id, target, args, resp)
+}
+
+// isHeartbeat is Raft's own test for one.
+func isHeartbeat(a *raft.AppendEntriesRequest) bool {
+	return a.Term != 0 && a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
+}
+
+// electSelf makes this node stand for election at once instead of waiting for a heartbeat that nobody will send.
+func (t *gatedTransport) electSelf(id raft.ServerID) error {
+	addr := t.LocalAddr()
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: t.EncodePeer(id, addr),
+	}}
+	return t.TimeoutNow(id, addr, req, &raft.TimeoutNowResponse{})
+}

@@ -1,0 +1,614 @@
+package replication
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// The traps of hashicorp/raft, raft-wal and raft-boltdb that one node can meet. Each test fails without its guard.
+
+// A vote is two writes of Raft; after the first alone, the disk must still hold the old vote.
+func TestTrapVoteIsOneWrite(t *testing.T) {
+	dir := fastDir(t)
+	path := filepath.Join(dir, stableName)
+	s, err := openStableStore(path, true, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	reopened := func() *stableStore {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		crashed := filepath.Join(dir, "crashed.db")
+		if err := os.WriteFile(crashed, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := openStableStore(crashed, false, func(err error) { t.Error(err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	vote := func(s *stableStore) string {
+		term, err := s.GetUint64([]byte(keyVoteTerm))
+		if err != nil && err.Error() != "not found" {
+			t.Error(err)
+		}
+		candidate, _ := s.Get([]byte(keyVoteCand))
+		current, _ := s.GetUint64([]byte(keyCurrentTerm))
+		return fmt.Sprintf("term %d, vote %d %s", current, term, candidate)
+	}
+	check := func(want string) {
+		t.Helper()
+		c := reopened()
+		if got := vote(c); got != want {
+			t.Errorf("on disk: %s, want %s", got, want)
+		}
+		c.close()
+	}
+	check("term 0, vote 0 ")
+	s.SetUint64([]byte(keyCurrentTerm), 4)
+	s.SetUint64([]byte(keyVoteTerm), 4)
+	s.Set([]byte(keyVoteCand), []byte("alice"))
+	check("term 4, vote 4 alice")
+	s.SetUint64([]byte(keyCurrentTerm), 5)
+	s.SetUint64([]byte(keyVoteTerm), 5)
+	check("term 5, vote 4 alice") // not: vote 5 alice
+	s.Set([]byte(keyVoteCand), []byte("bob"))
+	check("term 5, vote 5 bob")
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// recordingTransport counts what reaches the network.
+type recordingTransport struct {
+	peerTransport
+	sent    int
+	handler bool
+}
+
+func (r *recordingTransport) AppendEntries(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+	r.sent++
+	return nil
+}
+
+func (r *recordingTransport) SetHeartbeatHandler(func(raft.RPC)) { r.handler = true }
+
+// A leader whose disk stands still must not hold on to its office by heartbeats; replication itself goes on. Heartbeats have
+// no fast path. Pre-vote and Close are not lost by wrapping.
+func TestTrapStalledDiskStopsHeartbeats(t *testing.T) {
+	inner := &recordingTransport{peerTransport: newSoleTransport("a")}
+	stalled := time.Duration(0)
+	g := &gatedTransport{peerTransport: inner, stalled: func() time.Duration { return stalled }, limit: time.Second}
+	heartbeat := &raft.AppendEntriesRequest{Term: 3}
+	entries := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 2, LeaderCommitIndex: 7}
+	send := func(r *raft.AppendEntriesRequest) error {
+		return g.AppendEntries("b", "b", r, &raft.AppendEntriesResponse{})
+	}
+	if err := send(heartbeat); err != nil || inner.sent != 1 {
+		t.Errorf("healthy disk: %v", err)
+	}
+	stalled = 1100 * time.Millisecond
+	if err := send(heartbeat); !errors.Is(err, errStalled) || inner.sent != 1 {
+		t.Errorf("stalled disk: %v", err)
+	}
+	if err := send(entries); err != nil || inner.sent != 2 {
+		t.Errorf("entries with a stalled disk: %v", err)
+	}
+	g.SetHeartbeatHandler(func(raft.RPC) {})
+	if inner.handler {
+		t.Error("the heartbeat fast path is on")
+	}
+	var tr raft.Transport = g
+	if _, ok := tr.(raft.WithPreVote); !ok {
+		t.Error("pre-vote is lost")
+	}
+	if _, ok := tr.(raft.WithClose); !ok {
+		t.Error("Close is lost")
+	}
+}
+
+// A stall shows in the status; a leader with other voters makes way, a sole voter waits.
+func TestTrapStalledLeaderExitsOnlyWithPeers(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	fatal := make(chan error, 1)
+	cfg.OnFatal = func(err error) { fatal <- err }
+	n := startNode(t, cfg)
+	defer n.stop(t)
+	n.logs.storing.Store(time.Now().Add(-6 * time.Second).UnixNano())
+	if d := n.Status().Stalled; d < 6*time.Second {
+		t.Errorf("status says stalled for %v", d)
+	}
+	n.checkStall(false)
+	if n.Err() != nil {
+		t.Fatal("a sole voter must wait for its disk")
+	}
+	n.sole.Store(false)
+	n.checkStall(true)
+	n.logs.storing.Store(0)
+	if err := <-fatal; !strings.Contains(err.Error(), "has not finished") {
+		t.Error(err)
+	}
+}
+
+// Settings that are traps by themselves.
+func TestTrapSettings(t *testing.T) {
+	g := newRaftGroup(testConfig(t.TempDir()), nil, &counter{})
+	g.id.NodeID = "a"
+	c := g.raftConfig()
+	if err := raft.ValidateConfig(c); err != nil {
+		t.Error(err)
+	}
+	if f := reflect.ValueOf(*c).FieldByName("RestoreCommittedLogs"); f.IsValid() && f.Bool() {
+		t.Error("RestoreCommittedLogs hangs above a few thousand entries")
+	}
+	if c.TrailingLogs == 0 {
+		t.Error("TrailingLogs 0 lets a snapshot take the whole log away")
+	}
+	if c.SnapshotThreshold < 1<<60 {
+		t.Error("snapshots are triggered by the number of entries, which counts ticks")
+	}
+	if !c.BatchApplyCh {
+		t.Error("Apply would block the applying goroutine, for which the main loop waits")
+	}
+	if c.MaxAppendEntries*maxEntryBytes > 256<<20 {
+		t.Error("one message may be too large")
+	}
+	if c.LeaderLeaseTimeout > c.HeartbeatTimeout || c.HeartbeatTimeout > c.ElectionTimeout || c.CommitTimeout > 5*time.Millisecond {
+		t.Error("timeouts")
+	}
+}
+
+// A failed write of the log is final: nothing after it is acknowledged, and the process is told to stop.
+func TestTrapLogWriteErrorStopsTheNode(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	fatal := make(chan error, 2)
+	cfg.OnFatal = func(err error) { fatal <- err }
+	n := startNode(t, cfg)
+	n.write(t, 0, 10)
+	n.logs.mark.f.Close() // the next write of the log fails
+	if err := outcomeOf(t, submit(n.batch, 10)); !errors.Is(err, ErrUnknown) {
+		t.Errorf("outcome %v", err)
+	}
+	if err := <-fatal; !errors.Is(err, os.ErrClosed) {
+		t.Errorf("OnFatal(%v)", err)
+	}
+	<-n.Done()
+	if err := outcomeOf(t, submit(n.batch, 11)); !isNotApplied(err) {
+		t.Errorf("outcome %v of a later write", err)
+	}
+	if err := n.logs.StoreLogs([]*raft.Log{{Index: 1 << 40}}); err == nil || !strings.Contains(err.Error(), "failed before") {
+		t.Errorf("the store writes again after an error: %v", err)
+	}
+	if got := n.sm.state(); got != expected(10) {
+		t.Errorf("applied after the error: %+v", got)
+	}
+	n.batch.Close()
+	n.Shutdown(context.Background())
+	if len(fatal) != 0 {
+		t.Error("OnFatal was called twice")
+	}
+}
+
+// A log entry that no longer reads as it was written is never served, and stops the node. Raft would panic.
+func TestTrapLogReadErrorStopsTheNode(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	fatal := make(chan error, 1)
+	cfg.OnFatal = func(err error) { fatal <- err }
+	n := startNode(t, cfg)
+	n.write(t, 0, 10)
+	names, _ := n.logs.fs.ListDir(n.logs.dir)
+	path := filepath.Join(n.logs.dir, names[0])
+	offset := locateEntry(path, 1, 8)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteAt([]byte{0xff}, offset+40)
+	f.Close()
+	returned := make(chan bool, 1)
+	go func() {
+		defer close(returned)
+		n.logs.GetLog(8, &raft.Log{})
+		returned <- true
+	}()
+	if <-returned {
+		t.Error("GetLog returned to Raft, which panics then")
+	}
+	var corrupt *CorruptError
+	if err := <-fatal; !errors.As(err, &corrupt) || corrupt.File != path || corrupt.Offset != offset {
+		t.Errorf("OnFatal(%v)", err)
+	}
+	n.batch.Close()
+	if err := n.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Writes are refused before the disk is full, certainly not applied, and resume.
+func TestTrapDiskFull(t *testing.T) {
+	n := startNode(t, testConfig(fastDir(t)))
+	defer n.stop(t)
+	n.write(t, 0, 5)
+	real := n.guard.usage
+	for what, usage := range map[string]diskUsage{
+		"bytes":  {total: 1 << 30, free: 1000},
+		"inodes": {total: 1 << 30, free: 1 << 30, inodes: 1000, freeInodes: 3},
+	} {
+		n.guard.reserve = 1 << 20
+		n.guard.usage = func(string) (diskUsage, error) { return usage, nil }
+		n.guard.check()
+		last := n.logs.wal
+		before, _ := last.LastIndex()
+		var full *DiskFullError
+		if err := outcomeOf(t, submit(n.batch, 5)); !isNotApplied(err) || !errors.As(err, &full) {
+			t.Errorf("%s: outcome %v", what, err)
+		}
+		if after, _ := last.LastIndex(); after != before || n.Status().DiskFull == nil {
+			t.Errorf("%s: the log grew from %d to %d", what, before, after)
+		}
+		// A little more than what stops writes is not enough to resume.
+		n.guard.usage = func(string) (diskUsage, error) {
+			return diskUsage{total: 1 << 30, free: 1<<20 + 1, inodes: 1000, freeInodes: minFreeInodes + 1}, nil
+		}
+		if n.guard.check(); n.Writable() == nil {
+			t.Errorf("%s: no hysteresis", what)
+		}
+		n.guard.usage = real
+		n.guard.check()
+		if err := n.Writable(); err != nil {
+			t.Errorf("%s: %v after there is room", what, err)
+		}
+	}
+	n.write(t, 5, 8)
+}
+
+// A damaged newest snapshot must not be replaced by an older one whose log is gone.
+func TestTrapBrokenSnapshotIsNotReplacedByAnOlder(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	n := startNode(t, cfg)
+	for i := range uint64(2) {
+		n.write(t, i*10, i*10+10)
+		if err := n.Snapshot(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, _ := n.snaps.names()
+	n.stop(t)
+	if len(names) != 2 {
+		t.Fatalf("%d snapshots are kept, want 2", len(names))
+	}
+	path := filepath.Join(cfg.Dir, groupName, snapshotsName, names[0])
+	b, _ := os.ReadFile(path)
+	for what, damaged := range map[string][]byte{
+		"body":   flipped(b, len(b)-60),
+		"header": flipped(b, 20),
+		"cut":    b[:len(b)-5],
+		"empty":  nil,
+	} {
+		os.WriteFile(path, damaged, 0o600)
+		_, err := tryNode(cfg, &counter{})
+		var corrupt *CorruptError
+		if !errors.As(err, &corrupt) || corrupt.File != path || !strings.Contains(err.Error(), "backup") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	newer := bytes.Clone(b)
+	newer[8]++
+	os.WriteFile(path, newer, 0o600)
+	var version *VersionError
+	if _, err := tryNode(cfg, &counter{}); !errors.As(err, &version) {
+		t.Errorf("newer version: %v", err)
+	}
+	os.WriteFile(path, b, 0o600)
+	n = startNode(t, cfg)
+	if got := n.sm.state(); got != expected(20) {
+		t.Errorf("%+v", got)
+	}
+	n.stop(t)
+}
+
+func flipped(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}
+
+// A snapshot never takes the whole log away, and what it leaves is measured in bytes.
+func TestTrapTrailingLogsByBytes(t *testing.T) {
+	var empty trail
+	if empty.entries(0) == 0 || empty.entries(1<<40) == 0 {
+		t.Error("TrailingLogs 0")
+	}
+	tr := trail{step: 100}
+	for i := range uint64(1000) {
+		tr.add(i+1, 50)
+	}
+	if got := tr.entries(5000); got < 100 || got > 105 {
+		t.Errorf("5000 bytes of 50-byte entries are %d entries", got)
+	}
+	cfg := testConfig(fastDir(t))
+	cfg.SegmentBytes, cfg.TrailingLogBytes = 4<<10, 2<<10
+	n := startNode(t, cfg)
+	defer n.stop(t)
+	n.write(t, 0, 500)
+	if err := n.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := n.logs.FirstIndex()
+	last, _ := n.logs.LastIndex()
+	if kept := last - first + 1; kept < 30 || kept > 60 {
+		t.Errorf("%d entries of %d bytes are kept for %d bytes", kept, HeaderSize+8, cfg.TrailingLogBytes)
+	}
+}
+
+// Snapshots are triggered by bytes of commands. Ticks and Raft's own entries do not count.
+func TestTrapSnapshotsByLogBytes(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	cfg.SnapshotLogBytes = 100 * (HeaderSize + 8)
+	n := startNode(t, cfg)
+	defer n.stop(t)
+	for range 300 {
+		n.batch.Tick()
+		n.batch.Drain(context.Background())
+	}
+	n.write(t, 0, 99)
+	if got, want := n.LogBytes(), int64(99*(HeaderSize+8)); got != want {
+		t.Errorf("LogBytes() = %d, want %d", got, want)
+	}
+	time.Sleep(2 * monitorEvery)
+	if s := n.Status(); s.SnapshotIndex != 0 {
+		t.Errorf("ticks made a snapshot: %+v", s)
+	}
+	n.write(t, 99, 101)
+	waitFor(t, "a snapshot", func() bool { return n.Status().SnapshotIndex > 0 })
+	// The default follows the size of the last snapshot.
+	n.cfg.SnapshotLogBytes = 0
+	n.snaps.newest.Size = 1 << 40
+	if got := n.snapshotTrigger(); got != 2<<40 {
+		t.Errorf("trigger %d after a snapshot of 1 TiB", got)
+	}
+}
+
+// bolt must not write its freelist at each commit: NoFreelistSync shows in the meta pages.
+func TestTrapBoltOptions(t *testing.T) {
+	path := filepath.Join(fastDir(t), stableName)
+	s, err := openStableStore(path, true, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetUint64([]byte(keyCurrentTerm), 1)
+	s.SetUint64([]byte(keyCurrentTerm), 2)
+	s.close()
+	b, _ := os.ReadFile(path)
+	size := int(binary.LittleEndian.Uint32(b[boltPageHeader+8:]))
+	for i := range 2 {
+		if freelist := binary.LittleEndian.Uint64(b[i*size+boltPageHeader+32:]); freelist != 1<<64-1 {
+			t.Errorf("meta page %d has a freelist at page %d", i, freelist)
+		}
+	}
+	if info, _ := os.Stat(path); info.Size() > 256<<10 {
+		t.Errorf("%d bytes for one record", info.Size())
+	}
+}
+
+// slowSnapshots is a counter whose snapshots take until released.
+type slowSnapshots struct {
+	counter
+	started, release chan struct{}
+}
+
+func (s *slowSnapshots) Capture() Persister { return slowCapture{s.counter.Capture(), s} }
+
+type slowCapture struct {
+	Persister
+	s *slowSnapshots
+}
+
+func (c slowCapture) Persist(w io.Writer) error {
+	close(c.s.started)
+	<-c.s.release
+	return c.Persister.Persist(w)
+}
+
+// Writes go on while a snapshot is written.
+func TestTrapSnapshotDoesNotBlockApply(t *testing.T) {
+	sm := &slowSnapshots{started: make(chan struct{}), release: make(chan struct{})}
+	g, err := openGroup(context.Background(), testConfig(fastDir(t)), sm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{g, &sm.counter, NewBatcher(g, g.Clock(), newTestBatch, BatcherOptions{})}
+	defer n.stop(t)
+	<-n.Ready()
+	n.write(t, 0, 10)
+	snapshot := make(chan error, 1)
+	go func() { snapshot <- n.Snapshot() }()
+	<-sm.started
+	n.write(t, 10, 50)
+	if !n.Status().SnapshotRunning {
+		t.Error("the snapshot is not shown as running")
+	}
+	close(sm.release)
+	if err := <-snapshot; err != nil {
+		t.Error(err)
+	}
+}
+
+// Raft blocks on NotifyCh.
+func TestTrapNotifyChIsDrained(t *testing.T) {
+	n := startNode(t, testConfig(fastDir(t)))
+	defer n.stop(t)
+	for i := range 10 * cap(n.notify) {
+		select {
+		case n.notify <- i%2 == 1:
+		case <-time.After(5 * time.Second):
+			t.Fatal("nobody reads NotifyCh")
+		}
+	}
+	waitFor(t, "the leader to serve again", func() bool { return outcomeOf(t, submit(n.batch, 1)) == nil })
+}
+
+// Futures that Raft leaves unresolved at shutdown: every caller gets an outcome all the same.
+func TestTrapShutdownResolvesEverything(t *testing.T) {
+	for range 5 {
+		n := startNode(t, testConfig(fastDir(t)))
+		var wg sync.WaitGroup
+		var ok, unknown, not atomic.Int64
+		for range 8 {
+			wg.Go(func() {
+				for {
+					err := outcomeOf(t, submit(n.batch, 1))
+					switch {
+					case err == nil:
+						ok.Add(1)
+						continue
+					case isNotApplied(err):
+						not.Add(1)
+					case errors.Is(err, ErrUnknown):
+						unknown.Add(1)
+					default:
+						t.Errorf("outcome %v", err)
+					}
+					return
+				}
+			})
+		}
+		waitFor(t, "some commits", func() bool { return ok.Load() > 20 })
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		if err := n.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		wg.Wait()
+		n.batch.Close()
+		if total := ok.Load() + unknown.Load(); int64(n.sm.state().count) < ok.Load() || int64(n.sm.state().count) > total {
+			t.Errorf("%d acknowledged, %d unknown, %d applied", ok.Load(), unknown.Load(), n.sm.state().count)
+		}
+	}
+}
+
+// What a crash during bootstrap leaves, in any state, is thrown away.
+func TestTrapBootstrapIsAtomic(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	temp := filepath.Join(cfg.Dir, groupTempName)
+	os.MkdirAll(filepath.Join(temp, walName), 0o700)
+	// Term written, log not: Raft can neither start from this nor bootstrap over it.
+	s, err := openStableStore(filepath.Join(temp, stableName), true, func(err error) { t.Error(err) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetUint64([]byte(keyCurrentTerm), 1)
+	s.close()
+	n := startNode(t, cfg)
+	n.write(t, 0, 3)
+	n.stop(t)
+	if _, err := os.Stat(temp); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left behind: %v", err)
+	}
+	n = startNode(t, cfg)
+	if n.sm.state() != expected(3) {
+		t.Error("state lost")
+	}
+	n.stop(t)
+}
+
+// In-flight depth stays one, however many callers there are.
+func TestTrapOneEntryInFlight(t *testing.T) {
+	n := startNode(t, testConfig(fastDir(t)))
+	defer n.stop(t)
+	var depth, most atomic.Int64
+	inner := n.batch.newBatch
+	n.batch.Lock()
+	n.batch.newBatch = func() Batch {
+		b := inner().(*testBatch)
+		b.onSeal = func() { most.Store(max(most.Load(), depth.Add(1))) }
+		b.onDone = func(error) { depth.Add(-1) }
+		return b
+	}
+	n.batch.gather.batch = n.batch.newBatch()
+	n.batch.Unlock()
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 50 {
+				<-submit(n.batch, 1)
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d entries in flight", most.Load())
+	}
+}
+
+// recorder keeps the messages of a log.
+type recorder struct {
+	slog.Handler
+	mu   sync.Mutex
+	msgs []string
+}
+
+func (r *recorder) Enabled(context.Context, slog.Level) bool { return true }
+func (r *recorder) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *recorder) Handle(_ context.Context, rec slog.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.msgs = append(r.msgs, rec.Message)
+	return nil
+}
+
+func (r *recorder) has(s string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Contains(strings.Join(r.msgs, "\n"), s)
+}
+
+// A sole voter does not wait for heartbeats nobody sends.
+func TestTrapSoleVoterLeadsAtOnce(t *testing.T) {
+	rec := &recorder{}
+	cfg := testConfig(fastDir(t))
+	cfg.Logger = slog.New(rec)
+	for range 3 {
+		n := startNode(t, cfg)
+		n.write(t, 0, 1)
+		n.stop(t)
+	}
+	if !rec.has("entering leader state") || rec.has("heartbeat timeout reached") {
+		t.Error("the node waited for the election timeout")
+	}
+}
+
+// A snapshot right after a membership change: without BatchingFSM it fails until the next command.
+func TestTrapSnapshotAfterMembershipChange(t *testing.T) {
+	n := startNode(t, testConfig(fastDir(t)))
+	defer n.stop(t)
+	n.write(t, 0, 3)
+	if err := n.raft.AddNonvoter("other", "other", 0, time.Second).Error(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the change to be applied", func() bool { return n.AppliedIndex() == n.raft.LastIndex() })
+	if err := n.Snapshot(); err != nil {
+		t.Errorf("snapshot after a membership change: %v", err)
+	}
+	if !n.SoleVoter() {
+		t.Error("a non-voter made this node one of several voters")
+	}
+}
