@@ -1,0 +1,281 @@
+// Package commands holds what each command does: one entry with all its facts beside its handler, one file per family.
+// Everything else about a command (arity and access checks, key positions for locking and routing, COMMAND output,
+// metric labels, documentation) derives from the entry.
+//
+// A handler sees one database of the keyspace: a read through an engine.View, a write through an engine.Txn. It knows no
+// sockets, no log and no clock of its own, so that a write does the same on every node that executes the log.
+package commands
+
+import (
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+// Flag is a set of properties of a command. Those below FlagSlow are reported under Redis's names by COMMAND INFO.
+type Flag uint32
+
+// The flags that Redis knows, in the order in which COMMAND INFO lists them, then our own.
+const (
+	FlagWrite Flag = 1 << iota
+	FlagReadonly
+	FlagDenyOOM
+	FlagModule
+	FlagAdmin
+	FlagPubSub
+	FlagNoScript
+	FlagBlocking
+	FlagLoading
+	FlagStale
+	FlagSkipMonitor
+	FlagSkipSlowlog
+	FlagAsking
+	FlagFast
+	FlagNoAuth
+	FlagMayReplicate
+	FlagNoMandatoryKeys
+	FlagProtected
+	FlagNoAsyncLoading
+	FlagNoMulti
+	FlagMovableKeys
+	FlagAllowBusy
+
+	// FlagSlow marks a command that may run long over the whole keyspace: the server runs it off the event loop.
+	FlagSlow
+	// FlagBulky marks a command whose reply may be as large as the values it reads, for output accounting before it runs.
+	FlagBulky
+	// FlagHidden leaves a command out of COMMAND output; it can still be called.
+	FlagHidden
+)
+
+// Category is a set of ACL categories.
+type Category uint32
+
+// The ACL categories in Redis's order. CatRead, CatWrite, CatAdmin, CatDangerous, CatPubSub, CatFast, CatSlow and
+// CatBlocking follow from the flags: an entry names only what its flags do not say.
+const (
+	CatKeyspace Category = 1 << iota
+	CatRead
+	CatWrite
+	CatSet
+	CatSortedSet
+	CatList
+	CatHash
+	CatString
+	CatBitmap
+	CatHyperLogLog
+	CatGeo
+	CatStream
+	CatPubSub
+	CatAdmin
+	CatFast
+	CatSlow
+	CatBlocking
+	CatDangerous
+	CatConnection
+	CatTransaction
+	CatScripting
+)
+
+// KeyFlag says what a command does with a key at some position, in Redis's terms.
+type KeyFlag uint16
+
+// The first four say how the record is touched as a whole and exclude each other: read, changed, overwritten, removed.
+// The next four say what happens to the user's data in it.
+const (
+	KeyRO KeyFlag = 1 << iota
+	KeyRW
+	KeyOW
+	KeyRM
+	KeyAccess
+	KeyUpdate
+	KeyInsert
+	KeyDelete
+	KeyNotKey
+	KeyIncomplete
+	// KeyVariable marks flags that depend on the options given; Command.KeyFlags then tells those of one call.
+	KeyVariable
+)
+
+// KeySpec is one run of key positions among the arguments, the command's name being position 0.
+type KeySpec struct {
+	First int // position of the first key
+	Last  int // position of the last key; negative counts from the end, -1 being the last argument
+	Step  int // distance between two keys
+	Flags KeyFlag
+	Notes string // shown by COMMAND INFO
+}
+
+// KeyAt is one key among the arguments of a call.
+type KeyAt struct {
+	Pos   int
+	Flags KeyFlag
+}
+
+// Command is everything known about one command. Entries are filled in as literals and never change once NewTable has
+// joined them. At most one of Read and Write is set; with neither, the server's session runs the command.
+type Command struct {
+	Name  string // lower case; a subcommand's own word only ("encoding")
+	LogID uint16 // number of a write in the log: unique, never reused, never changed; 0 for all others
+	Arity int    // exact count of arguments with the name, or minus the least count
+	Flags Flag
+
+	Keys []KeySpec
+	// GetKeys tells where the keys are when fixed positions cannot, and false if the arguments are not valid. It takes
+	// the place of Keys for locking, ACL and COMMAND GETKEYS. (It returns a slice because a callback through a field
+	// would force every caller's closure and part set onto the heap.)
+	GetKeys func(args [][]byte) (keys []KeyAt, ok bool)
+	// KeyFlags narrows the flags of a KeyVariable spec to what these arguments do.
+	KeyFlags func(args [][]byte) KeyFlag
+
+	Categories Category
+	Tips       []string // hints for clients that route requests, as COMMAND INFO shows them
+
+	Summary    string
+	Since      string // version of Redis that introduced the command
+	Group      string // as COMMAND DOCS and COMMAND LIST group commands: "string", "generic", "server", …
+	Complexity string
+	Deprecated string // version since which the command is deprecated, or empty
+	ReplacedBy string
+	Syntax     string // arguments after the name, see parseSyntax
+
+	Sub []*Command // subcommands; the container itself then usually has no handler
+
+	Read  func(c *Call, v engine.View)
+	Write func(c *Call, t engine.Txn)
+
+	// Delta is set on commands that only add to one integer counter (its key is args[1]) and reply with the new value.
+	// It returns what would be added, or false when the arguments are not valid; the executor may then combine
+	// neighbouring ones on a key into a run.
+	Delta func(args [][]byte) (int64, bool)
+
+	// Parent is the container of a subcommand, nil otherwise. Set by NewTable.
+	Parent *Command
+	full   string
+	name   []byte // Name, for the arguments of a call that comes from the log
+	id     int
+}
+
+// Call is one execution of a command. A handler writes exactly one reply to W and retains nothing of Args.
+// What a write depends on must be the same on every node: MaxBulk and Databases are therefore settings of the
+// cluster, not of a node, and Random is for reads only.
+type Call struct {
+	Cmd       *Command
+	Args      [][]byte // Args[0] is the command's name
+	W         *protocol.Writer
+	Table     *Table
+	MaxBulk   int    // longest value in bytes that APPEND and SETRANGE may build
+	MaxReply  int    // bytes above which MGET and KEYS answer with an error instead; 0: no limit
+	Databases int    // number of databases, for commands that name one
+	Random    uint64 // a fresh random number; reads only
+}
+
+// FullName is the name as COMMAND INFO, ACL rules and metrics show it: "set", or "object|encoding" for a subcommand.
+func (c *Command) FullName() string { return c.full }
+
+// ID is the command's position in Table.All, for counters kept in slices.
+func (c *Command) ID() int { return c.id }
+
+// IsWrite reports whether the command changes the keyspace and thus goes through the log.
+func (c *Command) IsWrite() bool { return c.Write != nil }
+
+// ArityOK reports whether n arguments, the name included, are acceptable.
+func (c *Command) ArityOK(n int) bool {
+	if c.Arity >= 0 {
+		return n == c.Arity
+	}
+	return n >= -c.Arity
+}
+
+// HasKeys reports whether any argument of the command can be a key. Commands without keys concern the whole keyspace
+// or none of it.
+func (c *Command) HasKeys() bool { return len(c.Keys) != 0 || c.GetKeys != nil }
+
+// EachKey calls fn for every key among args. It allocates nothing unless the command has GetKeys. Positions past the
+// end are skipped, so it is safe before the arity check.
+func (c *Command) EachKey(args [][]byte, fn func(key []byte)) {
+	if c.GetKeys != nil {
+		keys, _ := c.GetKeys(args)
+		for _, k := range keys {
+			fn(args[k.Pos])
+		}
+		return
+	}
+	for i := range c.Keys {
+		first, last, step := c.Keys[i].bounds(len(args))
+		for p := first; p <= last; p += step {
+			fn(args[p])
+		}
+	}
+}
+
+// EachKeyFlags is EachKey with what the call does to each key. It reports false when the arguments cannot be valid.
+func (c *Command) EachKeyFlags(args [][]byte, fn func(key []byte, flags KeyFlag)) bool {
+	if c.GetKeys != nil {
+		keys, ok := c.GetKeys(args)
+		for _, k := range keys {
+			fn(args[k.Pos], k.Flags)
+		}
+		return ok
+	}
+	for i := range c.Keys {
+		flags := c.Keys[i].Flags
+		if flags&KeyVariable != 0 && c.KeyFlags != nil {
+			flags = c.KeyFlags(args)
+		}
+		first, last, step := c.Keys[i].bounds(len(args))
+		for p := first; p <= last; p += step {
+			fn(args[p], flags)
+		}
+	}
+	return true
+}
+
+// AddParts adds the parts of all keys among args to s: what must be locked before the command runs. It allocates
+// nothing unless the command has GetKeys.
+func (c *Command) AddParts(args [][]byte, s *engine.PartSet) {
+	if c.GetKeys != nil {
+		keys, _ := c.GetKeys(args)
+		for _, k := range keys {
+			s.AddKey(args[k.Pos])
+		}
+		return
+	}
+	for i := range c.Keys {
+		first, last, step := c.Keys[i].bounds(len(args))
+		for p := first; p <= last; p += step {
+			s.AddKey(args[p])
+		}
+	}
+}
+
+// FirstKey is the first key among args, or nil.
+func (c *Command) FirstKey(args [][]byte) []byte {
+	if c.GetKeys != nil {
+		if keys, _ := c.GetKeys(args); len(keys) != 0 {
+			return args[keys[0].Pos]
+		}
+		return nil
+	}
+	if len(c.Keys) != 0 && c.Keys[0].First < len(args) {
+		return args[c.Keys[0].First]
+	}
+	return nil
+}
+
+// bounds resolves the spec against n arguments; last < first when there is no key.
+func (s *KeySpec) bounds(n int) (first, last, step int) {
+	last = s.Last
+	if last < 0 {
+		last += n
+	}
+	if last >= n {
+		last = n - 1
+	}
+	return s.First, last, s.Step
+}
+
+// The key positions most commands have.
+func keyAt(pos int, flags KeyFlag) []KeySpec { return []KeySpec{{pos, pos, 1, flags, ""}} }
+func keysFrom1(step int, flags KeyFlag) []KeySpec {
+	return []KeySpec{{1, -1, step, flags, ""}}
+}

@@ -1,0 +1,123 @@
+package commands
+
+import (
+	"math/rand/v2"
+
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+// MaxValueBytes is the longest value that APPEND and SETRANGE may build. It is fixed, and not the setting
+// proto-max-bulk-len, because what a logged command does must be the same on every node and at every replay.
+const MaxValueBytes = 8 << 20
+
+// Runner executes commands on a keyspace for one goroutine: it locks the parts of the command's keys, calls the
+// handler and unlocks. Its scratch memory makes it unfit for sharing; the keyspace behind it is shared.
+type Runner struct {
+	ks     *engine.Keyspace
+	table  *Table
+	call   Call
+	parts  engine.PartSet
+	args   [][]byte        // scratch for the arguments of operations
+	unread protocol.Writer // takes the replies that nobody waits for
+}
+
+// NewRunner returns a runner on ks whose commands come from table.
+func NewRunner(ks *engine.Keyspace, table *Table) *Runner {
+	return &Runner{
+		ks: ks, table: table,
+		call: Call{Table: table, MaxBulk: MaxValueBytes, MaxReply: MaxReplyBytes, Databases: ks.Databases()},
+	}
+}
+
+// Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
+func (r *Runner) Read(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+	switch {
+	case cmd.oneKey():
+		part := engine.Part(args[cmd.Keys[0].First])
+		r.ks.LockPart(part)
+		r.runRead(cmd, args, r.ks.View(db, now, false), w)
+		r.ks.UnlockPart(part)
+	case cmd.HasKeys():
+		r.lockKeys(cmd, args)
+		r.runRead(cmd, args, r.ks.View(db, now, r.parts.IsAll()), w)
+		r.ks.Unlock(&r.parts)
+	default:
+		r.runRead(cmd, args, r.ks.View(db, now, false), w)
+	}
+}
+
+// write runs a command that has a Write handler. Only the state machine calls it.
+func (r *Runner) write(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+	switch {
+	case cmd.oneKey():
+		part := engine.Part(args[cmd.Keys[0].First])
+		r.ks.LockPart(part)
+		r.runWrite(cmd, args, r.ks.Txn(db, now, false), w)
+		r.ks.UnlockPart(part)
+	case cmd.HasKeys():
+		r.lockKeys(cmd, args)
+		r.runWrite(cmd, args, r.ks.Txn(db, now, r.parts.IsAll()), w)
+		r.ks.Unlock(&r.parts)
+	default:
+		r.runWrite(cmd, args, r.ks.Txn(db, now, false), w)
+	}
+}
+
+func (r *Runner) lockKeys(cmd *Command, args [][]byte) {
+	r.parts = engine.PartSet{}
+	cmd.AddParts(args, &r.parts)
+	r.ks.Lock(&r.parts)
+}
+
+func (r *Runner) runRead(cmd *Command, args [][]byte, v engine.View, w *protocol.Writer) {
+	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	if cmd.HasKeys() {
+		cmd.Read(&r.call, v)
+		return
+	}
+	r.call.Random = rand.Uint64()
+	cmd.Read(&r.call, v)
+	r.call.Random = 0 // a write that depended on it would differ from node to node
+}
+
+func (r *Runner) runWrite(cmd *Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
+	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	cmd.Write(&r.call, t)
+}
+
+// addRun applies a run of count increments of delta, all or, where they overflow, the longest prefix that does not.
+// It returns the value before and how many were applied; the rest of the run overflowed.
+func (r *Runner) addRun(key []byte, db int, now int64, delta int64, count uint32) (before int64, applied uint32, err error) {
+	part := engine.Part(key)
+	r.ks.LockPart(part)
+	defer r.ks.UnlockPart(part)
+	t := r.ks.Txn(db, now, false)
+	before, ok, err := t.AddRun(key, delta, int(count))
+	if err != nil {
+		return 0, 0, err
+	}
+	if ok {
+		return before, count, nil
+	}
+	for applied < count {
+		after, err := t.Add(key, delta)
+		if err == engine.ErrOverflow {
+			return before, applied, nil
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		before = after - delta*int64(applied+1)
+		applied++
+	}
+	return before, applied, nil
+}
+
+// oneKey reports whether exactly one argument is a key, at a fixed place: the common case, locked without a set.
+func (c *Command) oneKey() bool {
+	return len(c.Keys) == 1 && c.Keys[0].First == c.Keys[0].Last && c.GetKeys == nil
+}
+
+// Help answers the HELP subcommand of any container from the entries of its other subcommands.
+func Help(c *Call, v engine.View) { runHelp(c, v) }

@@ -1,0 +1,92 @@
+package commands
+
+import (
+	"fmt"
+	"testing"
+
+	"quipu/engine"
+)
+
+// benchBatch times Add and Apply of a batch of 1600 commands; one operation is one command. add is called for the i-th.
+func benchBatch(b *testing.B, add func(batch *Batch, table *Table, i int)) {
+	table := NewTable()
+	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
+	defer ks.Close()
+	r, batch := NewRunner(ks, table), NewBatch(table, 32)
+	const size = 1600
+	b.ReportAllocs()
+	b.ResetTimer()
+	for done := 0; done < b.N; done += size {
+		batch.Begin(nil)
+		for i := range size {
+			add(batch, table, i)
+		}
+		batch.End()
+		if err := batch.Apply(r, batch.Entry()[32:], startOfLogTime); err != nil {
+			b.Fatal(err)
+		}
+		batch.Reset()
+	}
+}
+
+func benchArgs(name string, keys int) [][][]byte {
+	list := make([][][]byte, keys)
+	for i := range list {
+		list[i] = [][]byte{[]byte(name), fmt.Appendf(nil, "counter:%d", i)}
+	}
+	return list
+}
+
+func BenchmarkBatchDistinctKeys(b *testing.B) {
+	args := benchArgs("INCR", 1600)
+	benchBatch(b, func(batch *Batch, t *Table, i int) { batch.Write(t.byLog[1], args[i], Origin{RESP: 2}) })
+}
+
+func BenchmarkBatchOneKey(b *testing.B) {
+	args := benchArgs("INCR", 1)
+	benchBatch(b, func(batch *Batch, t *Table, _ int) { batch.Write(t.byLog[1], args[0], Origin{RESP: 2}) })
+}
+
+func BenchmarkBatchReadsBehindWrites(b *testing.B) {
+	writes, reads := benchArgs("INCR", 1600), benchArgs("GET", 1600)
+	get := NewTable().Lookup([]byte("get"))
+	benchBatch(b, func(batch *Batch, t *Table, i int) {
+		if i%2 == 0 {
+			batch.Write(t.byLog[1], writes[i], Origin{RESP: 2})
+		} else {
+			batch.Read(get, reads[i-1], Origin{RESP: 2})
+		}
+	})
+}
+
+func BenchmarkBatchTransactions(b *testing.B) {
+	args := benchArgs("INCR", 1600)
+	benchBatch(b, func(batch *Batch, t *Table, i int) {
+		if i%4 == 0 {
+			batch.BeginTxn(4, 0, Origin{RESP: 2})
+		}
+		batch.Write(t.byLog[1], args[i], Origin{RESP: 2})
+		if i%4 == 3 {
+			batch.EndTxn()
+		}
+	})
+}
+
+func BenchmarkReplay(b *testing.B) {
+	table := NewTable()
+	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
+	defer ks.Close()
+	r, batch := NewRunner(ks, table), NewBatch(table, 0)
+	batch.Begin(nil)
+	args := benchArgs("INCR", 1600)
+	for i := range args {
+		batch.Write(table.byLog[1], args[i], Origin{RESP: 2})
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for done := 0; done < b.N; done += len(args) {
+		if err := r.Replay(batch.Entry(), startOfLogTime); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

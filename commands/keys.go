@@ -1,0 +1,219 @@
+package commands
+
+import (
+	"bytes"
+	"math"
+
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+var keyCommands = []Command{
+	{
+		Name: "del", LogID: 23, Arity: -2, Flags: FlagWrite,
+		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
+		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
+		Summary: "Delete a key", Since: "1.0.0", Group: "generic",
+		Complexity: "O(N) where N is the number of keys that will be removed.",
+		Syntax:     "key [key ...]",
+		Write:      runDel,
+	},
+	{
+		Name: "unlink", LogID: 24, Arity: -2, Flags: FlagWrite | FlagFast,
+		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
+		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
+		Summary: "Delete a key; the same as DEL", Since: "4.0.0", Group: "generic",
+		Complexity: "O(N) where N is the number of keys that will be removed.",
+		Syntax:     "key [key ...]",
+		Write:      runDel,
+	},
+	{
+		Name: "exists", Arity: -2, Flags: FlagReadonly | FlagFast,
+		Keys: keysFrom1(1, KeyRO), Categories: CatKeyspace,
+		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
+		Summary: "Determine if a key exists", Since: "1.0.0", Group: "generic",
+		Complexity: "O(N) where N is the number of keys to check.",
+		Syntax:     "key [key ...]",
+		Read:       runExists,
+	},
+	{
+		Name: "type", Arity: 2, Flags: FlagReadonly | FlagFast,
+		Keys: keyAt(1, KeyRO), Categories: CatKeyspace,
+		Summary: "Determine the type stored at key", Since: "1.0.0", Group: "generic",
+		Complexity: "O(1)",
+		Syntax:     "key",
+		Read:       runType,
+	},
+	{
+		Name: "touch", Arity: -2, Flags: FlagReadonly | FlagFast,
+		Keys: keysFrom1(1, KeyRO), Categories: CatKeyspace,
+		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
+		Summary: "Count how many of the keys exist", Since: "3.2.1", Group: "generic",
+		Complexity: "O(N) where N is the number of keys that will be touched.",
+		Syntax:     "key [key ...]",
+		Read:       runExists,
+	},
+	{
+		Name: "rename", LogID: 25, Arity: 3, Flags: FlagWrite,
+		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyDelete, ""}, {2, 2, 1, KeyOW | KeyUpdate, ""}}, Categories: CatKeyspace,
+		Summary: "Rename a key", Since: "1.0.0", Group: "generic",
+		Complexity: "O(1)",
+		Syntax:     "key newkey:key",
+		Write:      runRename,
+	},
+	{
+		Name: "renamenx", LogID: 26, Arity: 3, Flags: FlagWrite | FlagFast,
+		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyDelete, ""}, {2, 2, 1, KeyOW | KeyInsert, ""}}, Categories: CatKeyspace,
+		Summary: "Rename a key, only if the new key does not exist", Since: "1.0.0", Group: "generic",
+		Complexity: "O(1)",
+		Syntax:     "key newkey:key",
+		Write:      runRename,
+	},
+	{
+		Name: "copy", LogID: 27, Arity: -3, Flags: FlagWrite | FlagDenyOOM,
+		Keys: []KeySpec{{1, 1, 1, KeyRO | KeyAccess, ""}, {2, 2, 1, KeyOW | KeyUpdate, ""}}, Categories: CatKeyspace,
+		Summary: "Copy a key", Since: "6.2.0", Group: "generic",
+		Complexity: "O(N) where N is the length of the value.",
+		Syntax:     "source:key destination:key [DB destination-db:integer] [REPLACE]",
+		Write:      runCopy,
+	},
+	{
+		Name: "randomkey", Arity: 1, Flags: FlagReadonly,
+		Categories: CatKeyspace,
+		Tips:       []string{"request_policy:all_shards", "nondeterministic_output"},
+		Summary:    "Return a random key from the keyspace", Since: "1.0.0", Group: "generic",
+		Complexity: "O(1)",
+		Read:       runRandomKey,
+	},
+	{
+		Name: "dbsize", Arity: 1, Flags: FlagReadonly | FlagFast,
+		Categories: CatKeyspace,
+		Tips:       []string{"request_policy:all_shards", "response_policy:agg_sum"},
+		Summary:    "Return the number of keys in the selected database", Since: "1.0.0", Group: "server",
+		Complexity: "O(1)",
+		Read:       runDBSize,
+	},
+}
+
+// runDel serves DEL and UNLINK: memory is given back in the background either way.
+func runDel(c *Call, t engine.Txn) {
+	var n int64
+	for _, key := range c.Args[1:] {
+		if t.Delete(key) {
+			n++
+		}
+	}
+	c.W.Int(n)
+}
+
+// runExists serves EXISTS and TOUCH; a key named twice counts twice.
+func runExists(c *Call, v engine.View) {
+	var n int64
+	for _, key := range c.Args[1:] {
+		if _, found := v.Get(key); found {
+			n++
+		}
+	}
+	c.W.Int(n)
+}
+
+func runType(c *Call, v engine.View) {
+	value, found := v.Get(c.Args[1])
+	c.W.Simple(typeName(value, found))
+}
+
+// typeName is the type as TYPE and SCAN TYPE call it.
+func typeName(v engine.Value, found bool) string {
+	if !found {
+		return "none"
+	}
+	return "string"
+}
+
+// runRename serves RENAME and RENAMENX.
+func runRename(c *Call, t engine.Txn) {
+	from, to := c.Args[1], c.Args[2]
+	onlyNew := c.Cmd.Name == "renamenx"
+	if _, found := t.Get(from); !found {
+		c.W.Error(protocol.ErrNoSuchKey)
+		return
+	}
+	done := true
+	if bytes.Equal(from, to) {
+		done = false
+	} else if _, taken := t.Get(to); onlyNew && taken {
+		done = false
+	}
+	if done {
+		t.CopyTo(t, from, to)
+		t.Delete(from)
+	}
+	switch {
+	case !onlyNew:
+		c.W.OK()
+	case done:
+		c.W.Int(1)
+	default:
+		c.W.Int(0)
+	}
+}
+
+func runCopy(c *Call, t engine.Txn) {
+	from, to := c.Args[1], c.Args[2]
+	db, replace := t.DB(), false
+	for i := 3; i < len(c.Args); i++ {
+		switch {
+		case isWord(c.Args[i], "replace"):
+			replace = true
+		case isWord(c.Args[i], "db") && i+1 < len(c.Args):
+			i++
+			var ok bool
+			if db, ok = c.databaseArg(c.Args[i]); !ok {
+				return
+			}
+		default:
+			c.W.Error(protocol.ErrSyntax)
+			return
+		}
+	}
+	if db == t.DB() && bytes.Equal(from, to) {
+		c.W.Error(protocol.ErrSameObject)
+		return
+	}
+	target := t.WithDB(db)
+	_, found := t.Get(from)
+	_, taken := target.Get(to)
+	if !found || taken && !replace {
+		c.W.Int(0)
+		return
+	}
+	t.CopyTo(target, from, to)
+	c.W.Int(1)
+}
+
+// databaseArg reads the number of a database, or replies with an error and returns false.
+func (c *Call) databaseArg(arg []byte) (int, bool) {
+	n, ok := c.intArg(arg)
+	switch {
+	case !ok:
+		return 0, false
+	case n < math.MinInt32 || n > math.MaxInt32:
+		c.W.Error(protocol.ErrOutOfRangeBetween(math.MinInt32, math.MaxInt32))
+		return 0, false
+	case n < 0 || n >= int64(c.Databases):
+		c.W.Error(protocol.ErrDBIndex)
+		return 0, false
+	}
+	return int(n), true
+}
+
+func runRandomKey(c *Call, v engine.View) {
+	key, ok := v.RandomKey(c.Random)
+	if !ok {
+		c.W.Null()
+		return
+	}
+	c.W.Bulk(key)
+}
+
+func runDBSize(c *Call, v engine.View) { c.W.Int(v.Len()) }

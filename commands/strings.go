@@ -1,0 +1,281 @@
+package commands
+
+import (
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+var stringCommands = []Command{
+	{
+		Name: "get", Arity: 2, Flags: FlagReadonly | FlagFast | FlagBulky,
+		Keys: keyAt(1, KeyRO|KeyAccess), Categories: CatString,
+		Summary: "Get the value of a key", Since: "1.0.0", Group: "string",
+		Complexity: "O(1)",
+		Syntax:     "key",
+		Read:       runGet,
+	},
+	{
+		Name: "getset", LogID: 7, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast | FlagBulky,
+		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
+		Summary: "Set the string value of a key and return its old value", Since: "1.0.0", Group: "string",
+		Complexity: "O(1)",
+		Deprecated: "6.2.0", ReplacedBy: "`SET` with the `!GET` argument",
+		Syntax: "key value",
+		Write:  runGetSet,
+	},
+	{
+		Name: "getdel", LogID: 8, Arity: 2, Flags: FlagWrite | FlagFast | FlagBulky,
+		Keys: keyAt(1, KeyRW|KeyAccess|KeyDelete), Categories: CatString,
+		Summary: "Get the value of a key and delete the key", Since: "6.2.0", Group: "string",
+		Complexity: "O(1)",
+		Syntax:     "key",
+		Write:      runGetDel,
+	},
+	{
+		Name: "getex", LogID: 9, Arity: -2, Flags: FlagWrite | FlagFast | FlagBulky,
+		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyUpdate, "RW and UPDATE because it changes the TTL"}}, Categories: CatString,
+		Summary: "Get the value of a key and optionally set its expiration", Since: "6.2.0", Group: "string",
+		Complexity: "O(1)",
+		Syntax:     "key [expiration=EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]",
+		Write:      runGetEx,
+	},
+	{
+		Name: "mget", Arity: -2, Flags: FlagReadonly | FlagFast | FlagBulky,
+		Keys: keysFrom1(1, KeyRO|KeyAccess), Categories: CatString,
+		Tips:    []string{"request_policy:multi_shard"},
+		Summary: "Get the values of all the given keys", Since: "1.0.0", Group: "string",
+		Complexity: "O(N) where N is the number of keys to retrieve.",
+		Syntax:     "key [key ...]",
+		Read:       runMGet,
+	},
+	{
+		Name: "strlen", Arity: 2, Flags: FlagReadonly | FlagFast,
+		Keys: keyAt(1, KeyRO), Categories: CatString,
+		Summary: "Get the length of the value stored in a key", Since: "2.2.0", Group: "string",
+		Complexity: "O(1)",
+		Syntax:     "key",
+		Read:       runStrLen,
+	},
+	{
+		Name: "append", LogID: 10, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Keys: keyAt(1, KeyRW|KeyInsert), Categories: CatString,
+		Summary: "Append a value to a key", Since: "2.0.0", Group: "string",
+		Complexity: "O(1) on average, as long as what is appended is short.",
+		Syntax:     "key value",
+		Write:      runAppend,
+	},
+	{
+		Name: "getrange", Arity: 4, Flags: FlagReadonly | FlagBulky,
+		Keys: keyAt(1, KeyRO|KeyAccess), Categories: CatString,
+		Summary: "Get a substring of the string stored at a key", Since: "2.4.0", Group: "string",
+		Complexity: "O(N) where N is the length of the returned string.",
+		Syntax:     "key start end",
+		Read:       runGetRange,
+	},
+	{
+		Name: "substr", Arity: 4, Flags: FlagReadonly | FlagBulky,
+		Keys: keyAt(1, KeyRO|KeyAccess), Categories: CatString,
+		Summary: "Get a substring of the string stored at a key", Since: "1.0.0", Group: "string",
+		Complexity: "O(N) where N is the length of the returned string.",
+		Deprecated: "2.0.0", ReplacedBy: "`GETRANGE`",
+		Syntax: "key start end",
+		Read:   runGetRange,
+	},
+	{
+		Name: "setrange", LogID: 11, Arity: 4, Flags: FlagWrite | FlagDenyOOM,
+		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatString,
+		Summary: "Overwrite part of a string at key starting at the specified offset", Since: "2.2.0", Group: "string",
+		Complexity: "O(M) where M is the length of the value argument.",
+		Syntax:     "key offset value",
+		Write:      runSetRange,
+	},
+}
+
+func runGet(c *Call, v engine.View) {
+	value, found := v.Get(c.Args[1])
+	if c.isString(value, found) {
+		c.bulkValue(value, found)
+	}
+}
+
+func runMGet(c *Call, v engine.View) {
+	start := len(c.W.B)
+	c.W.Array(len(c.Args) - 1)
+	for _, key := range c.Args[1:] {
+		value, found := v.Get(key)
+		c.bulkValue(value, found && stringKind(value.Kind))
+		if c.tooLarge(len(c.W.B) - start) {
+			c.W.B = c.W.B[:start]
+			c.W.Error(errReplyTooLarge)
+			return
+		}
+	}
+}
+
+func runGetSet(c *Call, t engine.Txn) {
+	value, found := t.Get(c.Args[1])
+	if !c.isString(value, found) {
+		return
+	}
+	c.bulkValue(value, found)
+	t.Set(c.Args[1], c.Args[2], 0)
+}
+
+func runGetDel(c *Call, t engine.Txn) {
+	value, found := t.Get(c.Args[1])
+	if !c.isString(value, found) {
+		return
+	}
+	c.bulkValue(value, found)
+	if found {
+		t.Delete(c.Args[1])
+	}
+}
+
+func runGetEx(c *Call, t engine.Txn) {
+	opt, ok := parseSetOptions(c.Args[2:], false)
+	if !ok {
+		c.W.Error(protocol.ErrSyntax)
+		return
+	}
+	key := c.Args[1]
+	value, found := t.Get(key)
+	if !found {
+		c.W.Null()
+		return
+	}
+	if !c.isString(value, found) {
+		return
+	}
+	var deadline int64
+	if opt.expiry.timed() {
+		if deadline, ok = c.positiveDeadline(opt.expiry, opt.amount, t.Now()); !ok {
+			return
+		}
+	}
+	c.bulkValue(value, found)
+	switch {
+	case opt.expiry == deadlinePersist:
+		if value.Deadline != 0 {
+			t.SetDeadline(key, 0)
+		}
+	case opt.expiry.timed():
+		expireAt(t, key, deadline)
+	}
+}
+
+func runStrLen(c *Call, v engine.View) {
+	value, found := v.Get(c.Args[1])
+	if !c.isString(value, found) {
+		return
+	}
+	c.W.Int(int64(textLen(value)))
+}
+
+func textLen(v engine.Value) int {
+	if v.Kind == engine.KindInt {
+		var buf [20]byte
+		return len(appendInt(buf[:0], v.Int))
+	}
+	return len(v.Bytes)
+}
+
+func runGetRange(c *Call, v engine.View) {
+	start, ok := c.intArg(c.Args[2])
+	if !ok {
+		return
+	}
+	end, ok := c.intArg(c.Args[3])
+	if !ok {
+		return
+	}
+	value, found := v.Get(c.Args[1])
+	if !c.isString(value, found) {
+		return
+	}
+	var buf [20]byte
+	var s []byte
+	if found {
+		s = text(value, buf[:])
+	}
+	c.W.Bulk(slice(s, start, end))
+}
+
+// slice is s from start to end, both included, negative ones counting from the end of s.
+func slice(s []byte, start, end int64) []byte {
+	n := int64(len(s))
+	if n == 0 || start < 0 && end < 0 && start > end {
+		return nil
+	}
+	if start < 0 {
+		start = max(n+start, 0)
+	}
+	if end < 0 {
+		end = max(n+end, 0)
+	}
+	end = min(end, n-1)
+	if start > end {
+		return nil
+	}
+	return s[start : end+1]
+}
+
+func runAppend(c *Call, t engine.Txn) {
+	key, tail := c.Args[1], c.Args[2]
+	value, found := t.Get(key)
+	if !found {
+		t.Set(key, tail, 0)
+		c.W.Int(int64(len(tail)))
+		return
+	}
+	if !c.isString(value, found) {
+		return
+	}
+	length := textLen(value)
+	size, ok := c.grownSize(int64(length), len(tail))
+	if !ok {
+		return
+	}
+	copy(t.Edit(key, size)[length:], tail)
+	c.W.Int(int64(size))
+}
+
+func runSetRange(c *Call, t engine.Txn) {
+	key, patch := c.Args[1], c.Args[3]
+	offset, ok := c.intArg(c.Args[2])
+	if !ok {
+		return
+	}
+	if offset < 0 {
+		c.W.Error(protocol.ErrOffsetRange)
+		return
+	}
+	value, found := t.Get(key)
+	if !c.isString(value, found) {
+		return
+	}
+	length := 0
+	if found {
+		length = textLen(value)
+	}
+	if len(patch) == 0 {
+		c.W.Int(int64(length))
+		return
+	}
+	end, ok := c.grownSize(offset, len(patch))
+	if !ok {
+		return
+	}
+	size := max(end, length)
+	copy(t.Edit(key, size)[offset:], patch)
+	c.W.Int(int64(size))
+}
+
+// grownSize is base + more, the length of a string to be built. If it is too long, it replies so and returns false.
+func (c *Call) grownSize(base int64, more int) (int, bool) {
+	if base > int64(c.MaxBulk)-int64(more) {
+		c.W.Error(protocol.ErrStringTooLong)
+		return 0, false
+	}
+	return int(base) + more, true
+}
