@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"quipu/server"
+)
+
+// runServer starts a node and returns when it has stopped: 0 after a graceful stop, 1 after a failure, 2 for a
+// configuration that cannot work.
+func runServer(args []string) int {
+	cfg, err := server.LoadConfig(args, os.Environ())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "quipu:", err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if err := server.Main(ctx, cfg); err != nil {
+		fmt.Fprintln(os.Stderr, "quipu:", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,161 @@
+package server
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"quipu/commands"
+	"quipu/protocol"
+	"quipu/replication"
+)
+
+// batchSoftLimit is the size in bytes at which a submission goes on in the next batch.
+const batchSoftLimit = 512 << 10
+
+// batch is a commands.Batch on its way through the log, together with the owners of the sessions that wait for it.
+type batch struct {
+	*commands.Batch
+	srv    *Server
+	serial uint64       // distinguishes the lives of a recycled batch
+	owners []owner      // each once
+	refs   atomic.Int32 // owners that have not yet taken their replies
+	failed error
+}
+
+var _ replication.Batch = (*batch)(nil)
+
+// owner is what runs a session: an event loop with many, or a goroutine with one.
+type owner interface {
+	commandRunner() *commands.Runner
+	// calls counts the commands the owner's sessions have run, by Command.ID.
+	calls() []atomic.Int64
+	// joins notes that the owner waits for the batch of this serial, and reports whether it did not before.
+	joins(serial uint64) bool
+	// submitted says that a submission of the owner was added to the gathering batch.
+	submitted()
+	// complete hands over a batch with replies for the owner's sessions. Called from any goroutine; must not block.
+	complete(b *batch)
+	// post has fn run on the owner's goroutine soon. Called from any goroutine; must not block.
+	post(fn func())
+	// resume has s read on, and sends its replies. Called on the owner's goroutine.
+	resume(s *Session)
+}
+
+// join notes that o waits for the batch. The batcher's lock is held.
+func (b *batch) join(o owner) {
+	if o.joins(b.serial) {
+		b.owners = append(b.owners, o)
+	}
+}
+
+// Seal implements replication.Batch.
+func (b *batch) Seal(int64) []byte { return b.Entry() }
+
+// Complete implements replication.Batch: it hands the replies to those who wait.
+func (b *batch) Complete(err error) {
+	if err != nil {
+		write, read := outcomeTexts(err)
+		b.Fail(write, read)
+		b.srv.stats.failedBatches.Add(1)
+	}
+	b.srv.live.remove(b)
+	owners := b.owners
+	if len(owners) == 0 {
+		b.recycle()
+		return
+	}
+	b.refs.Store(int32(len(owners)))
+	for i := range owners {
+		owners[i].complete(b)
+	}
+}
+
+// done is called by each owner once it has taken its replies.
+func (b *batch) done() {
+	if b.refs.Add(-1) == 0 {
+		b.recycle()
+	}
+}
+
+// maxRecycled is the most memory in bytes a batch may keep for its next life.
+const maxRecycled = 4 << 20
+
+func (b *batch) recycle() {
+	if b.Footprint() > maxRecycled {
+		return
+	}
+	b.Reset()
+	clear(b.owners)
+	b.owners = b.owners[:0]
+	b.srv.spare.Put(b)
+}
+
+// newBatch is called by the batcher, under its lock.
+func (srv *Server) newBatch() replication.Batch {
+	b, _ := srv.spare.Get().(*batch)
+	if b == nil {
+		b = &batch{Batch: commands.NewBatch(srv.table, replication.HeaderSize), srv: srv}
+	}
+	srv.batchSerial++
+	b.serial = srv.batchSerial
+	srv.live.add(b)
+	return b
+}
+
+// liveBatches are the batches that gather, wait or are being committed, oldest first.
+type liveBatches struct {
+	mu   sync.Mutex
+	list []*batch
+}
+
+func (l *liveBatches) add(b *batch) {
+	l.mu.Lock()
+	l.list = append(l.list, b)
+	l.mu.Unlock()
+}
+
+func (l *liveBatches) remove(b *batch) {
+	l.mu.Lock()
+	for i := range l.list {
+		if l.list[i] == b {
+			l.list = append(l.list[:i], l.list[i+1:]...)
+			break
+		}
+	}
+	l.mu.Unlock()
+}
+
+// each calls fn for every live batch. The batcher's lock is held, so none of them is being added to.
+func (l *liveBatches) each(fn func(b *batch)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.list {
+		fn(b)
+	}
+}
+
+// outcomeTexts are the replies to writes and to the reads behind them when a batch was not applied, or nobody knows.
+func outcomeTexts(err error) (write, read string) {
+	var not *replication.NotAppliedError
+	if errors.As(err, &not) {
+		return notAppliedText(err), protocol.ErrTryAgainRead
+	}
+	return protocol.ErrUnknown, protocol.ErrTryAgainRead
+}
+
+// notAppliedText is the reply to a write that certainly was not applied and never will be.
+func notAppliedText(err error) string {
+	var full *replication.DiskFullError
+	switch {
+	case errors.As(err, &full):
+		return protocol.ErrMisconf
+	case errors.Is(err, replication.ErrNotLeader):
+		return protocol.ErrClusterDown
+	case errors.Is(err, replication.ErrShutdown):
+		return protocol.ErrShuttingDown
+	case errors.Is(err, replication.ErrEntryTooLarge):
+		return protocol.ErrCommandTooBig
+	}
+	return protocol.ErrTryAgain
+}

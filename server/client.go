@@ -1,0 +1,316 @@
+package server
+
+import (
+	"bytes"
+	"strings"
+	"time"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// clientHandlers is CLIENT with its subcommands.
+func clientHandlers() handler {
+	const cat, group = commands.CatConnection, "connection"
+	entry := func(name string, arity int, flags commands.Flag, since, complexity, syntax, summary string) commands.Command {
+		return commands.Command{Name: name, Arity: arity, Flags: flags, Categories: cat, Since: since, Group: group,
+			Complexity: complexity, Syntax: syntax, Summary: summary}
+	}
+	unstable := func(c commands.Command) commands.Command {
+		c.Tips = []string{"nondeterministic_output"}
+		return c
+	}
+	subs := []handler{
+		{entry: entry("id", 2, flagsControl, "5.0.0", "O(1)", "", "Number of this connection"), run: clientID},
+		{entry: unstable(entry("info", 2, flagsControl, "6.2.0", "O(1)", "", "Facts about this connection")), run: clientInfo},
+		{entry: unstable(entry("list", -2, flagsAdmin, "2.4.0", "O(N) where N is the number of client connections",
+			"[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id:integer [client-id:integer ...]]", "Facts about all connections")), run: clientList},
+		{entry: entry("kill", -3, flagsAdmin, "2.4.0", "O(N) where N is the number of client connections",
+			"[ip-port:string] [ID client-id:integer] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [USER username:string] [ADDR ip-port:string] [LADDR ip-port:string] [SKIPME yes-no:string]",
+			"Close connections"), run: clientKill},
+		{entry: entry("getname", 2, flagsControl, "2.6.9", "O(1)", "", "Name of this connection"), run: clientGetName},
+		{entry: entry("setname", 3, flagsControl, "2.6.9", "O(1)", "connection-name:string", "Name this connection"), run: clientSetName},
+		{entry: entry("setinfo", 4, flagsControl, "7.2.0", "O(1)", "<LIB-NAME libname:string | LIB-VER libver:string>", "Tell the client library's name and version"), run: clientSetInfo},
+		{entry: entry("reply", 3, flagsControl, "3.2.0", "O(1)", "<ON | OFF | SKIP>", "Turn replies on or off"), flow: clientReply},
+		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<ON | OFF>", "Keep this connection when memory is short"), run: clientSwitch("no-evict")},
+		{entry: entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's reads as use of a key"), run: clientSwitch("no-touch")},
+		{entry: entry("pause", -3, flagsAdmin, "2.9.50", "O(1)", "timeout:integer [WRITE | ALL]", "Hold back commands for some time"), run: clientPause},
+		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) Where N is the number of paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
+		{entry: entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "Show helpful text about the different subcommands")},
+	}
+	subs[len(subs)-1].entry.Read = commands.Help
+	return handler{
+		entry: commands.Command{Name: "client", Arity: -2, Since: "2.4.0", Group: group, Complexity: "Depends on subcommand.", Summary: "A container for client connection commands"},
+		run:   missingSubcommand, subs: subs,
+	}
+}
+
+// missingSubcommand is reached only when a container is called without a subcommand and its arity allows that.
+func missingSubcommand(_ *Session, args [][]byte, w *protocol.Writer) {
+	w.Error(protocol.ErrArity(strings.ToLower(string(args[0]))))
+}
+
+func clientID(s *Session, _ [][]byte, w *protocol.Writer) { w.Int(s.id) }
+
+func clientInfo(s *Session, _ [][]byte, w *protocol.Writer) {
+	s.seen.lastActive.Store(time.Now().UnixNano())
+	s.seen.lastCommand.Store(s.last)
+	w.Verbatim("txt", s.describe(time.Now())+"\n")
+}
+
+func clientList(s *Session, args [][]byte, w *protocol.Writer) {
+	wanted := map[int64]bool{}
+	normal := true
+	switch {
+	case len(args) == 2:
+	case len(args) == 4 && bytes.EqualFold(args[2], []byte("TYPE")):
+		kind, ok := clientType(args[3])
+		if !ok {
+			w.Error(protocol.ErrClientType(args[3]))
+			return
+		}
+		normal = kind == "normal"
+	case len(args) > 3 && bytes.EqualFold(args[2], []byte("ID")):
+		for _, arg := range args[3:] {
+			id, ok := protocol.ParseInt(arg)
+			if !ok {
+				w.Error(protocol.ErrClientID)
+				return
+			}
+			wanted[id] = true
+		}
+	default:
+		w.Error(protocol.ErrSyntax)
+		return
+	}
+	var b strings.Builder
+	now := time.Now()
+	s.seen.lastCommand.Store(s.last)
+	for _, other := range s.srv.clients.all() {
+		if normal && (len(wanted) == 0 || wanted[other.id]) {
+			b.WriteString(other.describe(now))
+			b.WriteByte('\n')
+		}
+	}
+	w.Verbatim("txt", b.String())
+}
+
+// clientType reads a TYPE argument. Every client of this server is a normal one so far.
+func clientType(arg []byte) (string, bool) {
+	kind := strings.ToLower(string(arg))
+	switch kind {
+	case "normal", "master", "replica", "pubsub":
+		return kind, true
+	case "slave":
+		return "replica", true
+	}
+	return "", false
+}
+
+// killFilter is what CLIENT KILL was asked to close.
+type killFilter struct {
+	id          int64
+	addr, laddr string
+	user, kind  string
+	skipSelf    bool
+}
+
+func (f *killFilter) matches(s, self *Session) bool {
+	return (f.id == 0 || s.id == f.id) && (f.addr == "" || s.remote == f.addr) && (f.laddr == "" || s.local == f.laddr) &&
+		(f.user == "" || s.user == f.user) && (f.kind == "" || f.kind == "normal") && (!f.skipSelf || s != self)
+}
+
+func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
+	if len(args) == 3 {
+		filter := killFilter{addr: string(args[2])}
+		if s.killMatching(&filter) == 0 {
+			w.Error(protocol.ErrNoSuchClient)
+			return
+		}
+		w.OK()
+		return
+	}
+	filter, text := parseKillFilter(args[2:])
+	if text != "" {
+		w.Error(text)
+		return
+	}
+	w.Int(int64(s.killMatching(&filter)))
+}
+
+func parseKillFilter(args [][]byte) (f killFilter, text string) {
+	f.skipSelf = true
+	if len(args)%2 != 0 {
+		return f, protocol.ErrSyntax
+	}
+	for i := 0; i < len(args); i += 2 {
+		value := args[i+1]
+		switch strings.ToLower(string(args[i])) {
+		case "id":
+			id, ok := protocol.ParseInt(value)
+			if !ok || id < 1 {
+				return f, protocol.ErrClientIDZero
+			}
+			f.id = id
+		case "type":
+			kind, ok := clientType(value)
+			if !ok {
+				return f, protocol.ErrClientType(value)
+			}
+			f.kind = kind
+		case "addr":
+			f.addr = string(value)
+		case "laddr":
+			f.laddr = string(value)
+		case "user":
+			if f.user = string(value); f.user != "default" {
+				return f, protocol.ErrNoSuchUser(value)
+			}
+		case "skipme":
+			switch strings.ToLower(string(value)) {
+			case "yes":
+				f.skipSelf = true
+			case "no":
+				f.skipSelf = false
+			default:
+				return f, protocol.ErrSyntax
+			}
+		default:
+			return f, protocol.ErrSyntax
+		}
+	}
+	return f, ""
+}
+
+func (s *Session) killMatching(f *killFilter) (killed int) {
+	for _, other := range s.srv.clients.all() {
+		if !f.matches(other, s) {
+			continue
+		}
+		killed++
+		if other == s {
+			s.close("killed")
+			continue
+		}
+		other.kill.Store(true)
+		other.owner.post(func() {
+			other.close("killed")
+			other.waiting = waitNothing
+			other.owner.resume(other)
+		})
+	}
+	return killed
+}
+
+func clientGetName(s *Session, _ [][]byte, w *protocol.Writer) {
+	if name := s.identity.Load().name; name != "" {
+		w.BulkString(name)
+		return
+	}
+	w.Null()
+}
+
+func clientSetName(s *Session, args [][]byte, w *protocol.Writer) {
+	if !validName(args[2]) {
+		w.Error(protocol.ErrClientName)
+		return
+	}
+	s.setName(string(args[2]))
+	w.OK()
+}
+
+func clientSetInfo(s *Session, args [][]byte, w *protocol.Writer) {
+	id := *s.identity.Load()
+	var field *string
+	switch strings.ToLower(string(args[2])) {
+	case "lib-name":
+		field = &id.libName
+	case "lib-ver":
+		field = &id.libVersion
+	default:
+		w.Error(protocol.ErrClientInfoOption(args[2]))
+		return
+	}
+	if !validName(args[3]) {
+		w.Error(protocol.ErrClientInfoValue(args[2]))
+		return
+	}
+	*field = string(args[3])
+	s.identity.Store(&id)
+	w.OK()
+}
+
+// clientReply answers only CLIENT REPLY ON; the other two take effect in silence.
+func clientReply(s *Session, args [][]byte) bool {
+	switch strings.ToLower(string(args[2])) {
+	case "on":
+		s.silent = replyOn
+		s.beginReply().OK()
+		s.endReply()
+	case "off":
+		s.silent = replyOff
+	case "skip":
+		if s.silent != replyOff {
+			s.silent = replySkipNext
+		}
+	default:
+		s.replyError(protocol.ErrSyntax)
+	}
+	return true
+}
+
+// clientSwitch is CLIENT NO-EVICT and CLIENT NO-TOUCH: accepted and kept, without effect on a server that never evicts
+// keys and does not track their use.
+func clientSwitch(name string) func(s *Session, args [][]byte, w *protocol.Writer) {
+	return func(s *Session, args [][]byte, w *protocol.Writer) {
+		flag := &s.seen.noEvict
+		if name == "no-touch" {
+			flag = &s.seen.noTouch
+		}
+		switch strings.ToLower(string(args[2])) {
+		case "on":
+			flag.Store(true)
+		case "off":
+			flag.Store(false)
+		default:
+			w.Error(protocol.ErrSyntax)
+			return
+		}
+		w.OK()
+	}
+}
+
+const pauseMax = 24 * time.Hour
+
+func clientPause(s *Session, args [][]byte, w *protocol.Writer) {
+	all := true
+	if len(args) > 4 {
+		w.Error(protocol.ErrSyntax)
+		return
+	}
+	if len(args) == 4 {
+		switch strings.ToLower(string(args[3])) {
+		case "write":
+			all = false
+		case "all":
+		default:
+			w.Error(protocol.ErrPauseMode)
+			return
+		}
+	}
+	ms, ok := protocol.ParseInt(args[2])
+	switch {
+	case !ok:
+		w.Error(protocol.ErrTimeoutNumber)
+	case ms < 0:
+		w.Error(protocol.ErrTimeoutNegative)
+	default:
+		s.srv.setPause(min(time.Duration(min(ms, int64(pauseMax/time.Millisecond)))*time.Millisecond, pauseMax), all)
+		w.OK()
+	}
+}
+
+func clientUnpause(s *Session, _ [][]byte, w *protocol.Writer) {
+	s.srv.endPause()
+	w.OK()
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// clientRegistry knows every connected session.
+type clientRegistry struct {
+	mu       sync.Mutex
+	sessions map[int64]*Session
+	count    atomic.Int64
+}
+
+// add registers a session; false means that the session was refused and the connection is to be closed.
+func (r *clientRegistry) add(s *Session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions == nil {
+		return false
+	}
+	r.sessions[s.id] = s
+	r.count.Store(int64(len(r.sessions)))
+	return true
+}
+
+func (r *clientRegistry) remove(s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sessions, s.id)
+	r.count.Store(int64(len(r.sessions)))
+}
+
+// all returns the sessions in order of their ids.
+func (r *clientRegistry) all() []*Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]*Session, 0, len(r.sessions))
+	for _, s := range r.sessions {
+		list = append(list, s)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].id < list[j].id })
+	return list
+}
+
+// describe is the session's line in CLIENT LIST.
+func (s *Session) describe(now time.Time) string {
+	id := s.identity.Load()
+	last := "NULL"
+	if cmd := s.seen.lastCommand.Load(); cmd != nil {
+		last = cmd.FullName()
+	}
+	flags := "N"
+	if s.seen.multi.Load() >= 0 {
+		flags = "x"
+	}
+	if strings.HasPrefix(s.remote, "/") || s.remote == "@" || s.remote == "" {
+		flags = "U" + strings.TrimPrefix(flags, "N")
+	}
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
+		"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d "+
+		"lib-name=%s lib-ver=%s",
+		s.id, s.remote, s.local, id.name, int(now.Sub(s.since).Seconds()),
+		int(now.Sub(time.Unix(0, s.seen.lastActive.Load())).Seconds()), flags, s.seen.db.Load(), s.seen.multi.Load(),
+		s.seen.input.Load(), s.seen.output.Load(), s.seen.input.Load()+s.seen.output.Load(), last, s.user, s.seen.resp.Load(),
+		id.libName, id.libVersion)
+}
+
+// overdue returns why the session has to be closed for being too slow, or "". Times are unix nanoseconds; in and out
+// are the bytes of input and output that wait.
+func (s *Session) overdue(now, lastRead, lastWrite int64, in, out int) string {
+	cfg := s.srv.config()
+	s.seen.lastActive.Store(lastRead)
+	quiet := time.Duration(now - lastRead)
+	switch {
+	case s.kill.Load():
+		return "killed"
+	case !s.authed && now-s.since.UnixNano() > int64(cfg.AuthTimeout):
+		return "not authenticated in time"
+	case out > 0 && time.Duration(now-max(lastWrite, lastRead)) > cfg.OutputTimeout:
+		return "reads no replies"
+	case in > 0 && s.parser.Started() && quiet > cfg.CommandTimeout:
+		return "half a command"
+	case cfg.Timeout > 0 && s.outstanding == 0 && s.waiting == waitNothing && out == 0 && quiet > cfg.Timeout:
+		return "idle"
+	}
+	return ""
+}
+
+// failureLimiter counts failed authentications per address and second.
+type failureLimiter struct {
+	mu     sync.Mutex
+	second int64
+	counts map[string]int
+}
+
+// allow reports whether address may try once more in this second.
+func (f *failureLimiter) allow(address string, now int64, limit int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.roll(now)
+	return f.counts[address] < limit
+}
+
+func (f *failureLimiter) failed(address string, now int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.roll(now)
+	f.counts[address]++
+}
+
+// roll forgets the last second, and so never holds more addresses than fail in one.
+func (f *failureLimiter) roll(now int64) {
+	if f.second != now || f.counts == nil {
+		f.second, f.counts = now, map[string]int{}
+	}
+}

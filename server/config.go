@@ -1,0 +1,177 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config is every setting of a node. Each exists as a flag, as a line of the configuration file, as an environment
+// variable QUIPU_NAME and in CONFIG GET; the table in settings.go ties the four together. A Config in use is never
+// changed: CONFIG SET makes a changed copy.
+type Config struct {
+	Bind          []string
+	Port          int // 0: no TCP listener, unless AnyPort
+	AnyPort       bool
+	UnixSocket    string
+	UnixPerm      int
+	Dir           string
+	Databases     int
+	RequirePass   string
+	ProtectedMode bool
+	DebugCommand  bool
+	LogLevel      slog.Level
+
+	MaxClients    int
+	MaxMemory     int64 // bytes; 0: no limit
+	Timeout       time.Duration
+	TCPKeepalive  time.Duration
+	IOLoops       int // 0: chosen from the number of processors
+	Transport     string
+	NodeID        string
+	WriteTimeout  time.Duration
+	SnapshotBytes int64 // log bytes that trigger a snapshot; 0: by default rule
+	SegmentBytes  int64 // size of a log segment; 0: by size of the disk
+
+	MaxBulk           int // bytes of one argument
+	MaxKey            int // bytes of a key
+	MaxArguments      int
+	MaxInline         int // bytes of an inline command
+	MaxCommand        int // bytes of a command or a transaction
+	ClientInput       int // bytes waiting per client before reading pauses
+	ClientOutstanding int // bytes of unanswered writes per client before reading pauses
+	Outstanding       int64
+	ClientOutputPause int // unsent bytes per client before reading pauses
+	ClientOutputMax   int // unsent bytes per client before it is closed
+	OutputTimeout     time.Duration
+	CommandTimeout    time.Duration // for the rest of a command that has begun
+	AuthTimeout       time.Duration
+	AuthFailures      int // per second and address
+	configFile        string
+}
+
+// DefaultConfig is the configuration of a node that is told nothing.
+func DefaultConfig() Config {
+	var c Config
+	for i := range settings {
+		if err := settings[i].set(&c, settings[i].def); err != nil {
+			panic(fmt.Sprintf("BUG: default of %s: %v", settings[i].name, err))
+		}
+	}
+	return c
+}
+
+// LoadConfig builds a configuration from, in rising order of precedence, the defaults, the configuration file that args
+// may begin with, the environment and the flags in args ("--port 7000 --bind 127.0.0.1 ::1").
+func LoadConfig(args, environ []string) (Config, error) {
+	c := DefaultConfig()
+	if len(args) > 0 && !strings.HasPrefix(args[0], "--") {
+		if err := c.loadFile(args[0]); err != nil {
+			return c, err
+		}
+		args = args[1:]
+	}
+	if err := c.loadEnviron(environ); err != nil {
+		return c, err
+	}
+	if err := c.loadFlags(args); err != nil {
+		return c, err
+	}
+	return c, c.validate()
+}
+
+func (c *Config) loadFile(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("configuration file: %w", err)
+	}
+	c.configFile = path
+	for i, line := range strings.Split(string(text), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, value, _ := strings.Cut(line, " ")
+		if err := c.Set(name, unquote(strings.TrimSpace(value))); err != nil {
+			return fmt.Errorf("%s:%d: %w", path, i+1, err)
+		}
+	}
+	return nil
+}
+
+// unquote removes one pair of quotes around a value of the configuration file.
+func unquote(v string) string {
+	if len(v) >= 2 && (v[0] == '"' || v[0] == '\'') && v[len(v)-1] == v[0] {
+		return v[1 : len(v)-1]
+	}
+	return v
+}
+
+func (c *Config) loadEnviron(environ []string) error {
+	for _, kv := range environ {
+		key, value, _ := strings.Cut(kv, "=")
+		name, ok := strings.CutPrefix(key, "QUIPU_")
+		if !ok {
+			continue
+		}
+		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		if lookupSetting(name) == nil {
+			continue // other programs' variables may share the prefix
+		}
+		if err := c.Set(name, value); err != nil {
+			return fmt.Errorf("environment variable %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) loadFlags(args []string) error {
+	for i := 0; i < len(args); {
+		name, ok := strings.CutPrefix(args[i], "--")
+		if !ok {
+			return fmt.Errorf("unexpected argument %q: flags begin with --", args[i])
+		}
+		i++
+		var values []string
+		if n, v, found := strings.Cut(name, "="); found {
+			name, values = n, []string{v}
+		} else {
+			for i < len(args) && !strings.HasPrefix(args[i], "--") {
+				values = append(values, args[i])
+				i++
+			}
+			if len(values) == 0 {
+				return fmt.Errorf("flag --%s needs a value", name)
+			}
+		}
+		if err := c.Set(name, strings.Join(values, " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Set changes one setting by name; the error says what is wrong with the name or the value.
+func (c *Config) Set(name, value string) error {
+	s := lookupSetting(strings.ToLower(name))
+	if s == nil {
+		return fmt.Errorf("unknown setting %q", name)
+	}
+	if err := s.set(c, value); err != nil {
+		return fmt.Errorf("setting %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// validate checks what concerns several settings together.
+func (c *Config) validate() error {
+	if c.Port == 0 && c.UnixSocket == "" && !c.AnyPort {
+		return fmt.Errorf("neither port nor unixsocket is set: nobody could connect")
+	}
+	if c.MaxCommand < c.MaxBulk {
+		return fmt.Errorf("max-command-bytes (%d) is below proto-max-bulk-len (%d)", c.MaxCommand, c.MaxBulk)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package server
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"net"
+	"strconv"
+	"time"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+func connectionHandlers() []handler {
+	const cat, group = commands.CatConnection, "connection"
+	quick := commands.FlagLoading | commands.FlagStale | commands.FlagFast
+	return []handler{
+		{entry: commands.Command{Name: "hello", Arity: -1, Flags: flagsAnytime, Categories: cat, Summary: "Choose the protocol version, authenticate and name the connection",
+			Since: "6.0.0", Group: group, Complexity: "O(1)", Syntax: "[protover:integer [AUTH username:string password:string] [SETNAME clientname:string]]"},
+			run: helloCommand},
+		{entry: commands.Command{Name: "auth", Arity: -2, Flags: flagsAnytime, Categories: cat, Summary: "Authenticate",
+			Since: "1.0.0", Group: group, Complexity: "O(N) where N is the number of passwords defined for the user", Syntax: "[username:string] password:string"},
+			run: authCommand},
+		{entry: commands.Command{Name: "ping", Arity: -1, Flags: commands.FlagFast, Categories: cat, Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"},
+			Summary: "Ping the server", Since: "1.0.0", Group: group, Complexity: "O(1)", Syntax: "[message:string]"}, run: pingCommand},
+		{entry: commands.Command{Name: "echo", Arity: 2, Flags: quick, Categories: cat, Summary: "Echo the given string",
+			Since: "1.0.0", Group: group, Complexity: "O(1)", Syntax: "message:string"}, run: echoCommand},
+		{entry: commands.Command{Name: "select", Arity: 2, Flags: quick, Categories: cat, Summary: "Choose the database of the connection",
+			Since: "1.0.0", Group: group, Complexity: "O(1)", Syntax: "index:integer"}, run: selectCommand},
+		{entry: commands.Command{Name: "quit", Arity: -1, Flags: flagsAnytime, Categories: cat, Summary: "Close the connection",
+			Since: "1.0.0", Group: group, Complexity: "O(1)"}, run: quitCommand, control: true},
+		{entry: commands.Command{Name: "reset", Arity: 1, Flags: flagsAnytime, Categories: cat, Summary: "Reset the connection",
+			Since: "6.2.0", Group: group, Complexity: "O(1)"}, run: resetCommand, control: true},
+	}
+}
+
+func pingCommand(_ *Session, args [][]byte, w *protocol.Writer) {
+	switch len(args) {
+	case 1:
+		w.Pong()
+	case 2:
+		w.Bulk(args[1])
+	default:
+		w.Error(protocol.ErrArity("ping"))
+	}
+}
+
+func echoCommand(_ *Session, args [][]byte, w *protocol.Writer) { w.Bulk(args[1]) }
+
+func selectCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	db, ok := protocol.ParseInt(args[1])
+	switch {
+	case !ok || db != int64(int32(db)):
+		w.Error(protocol.ErrNotInteger)
+	case db < 0 || db >= int64(s.srv.keyspace.Databases()):
+		w.Error(protocol.ErrDBIndex)
+	default:
+		s.db = int(db)
+		w.OK()
+	}
+}
+
+func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
+	w.OK()
+	s.close("quit")
+}
+
+func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
+	s.discard()
+	s.db, s.silent = 0, replyOn
+	s.user, s.authed = "default", s.srv.config().RequirePass == ""
+	s.useLimits(s.srv.config())
+	s.setName("")
+	w.Simple("RESET")
+	s.out.V = 2
+}
+
+func authCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	switch len(args) {
+	case 2:
+		if s.srv.config().RequirePass == "" {
+			w.Error(protocol.ErrNoPasswordSet)
+			return
+		}
+		if text := s.authenticate([]byte("default"), args[1]); text != "" {
+			w.Error(text)
+			return
+		}
+	case 3:
+		if text := s.authenticate(args[1], args[2]); text != "" {
+			w.Error(text)
+			return
+		}
+	default:
+		w.Error(protocol.ErrSyntax)
+		return
+	}
+	w.OK()
+}
+
+// authenticate returns an error text, or "" when the session is now authenticated. Without a password set, the default
+// user takes any.
+func (s *Session) authenticate(user, password []byte) string {
+	now := time.Now().Unix()
+	address, _, err := net.SplitHostPort(s.remote)
+	if err != nil {
+		address = s.remote
+	}
+	cfg := s.srv.config()
+	if !s.srv.failures.allow(address, now, cfg.AuthFailures) {
+		s.close("too many failed authentications")
+		return protocol.ErrAuthRate
+	}
+	right := cfg.RequirePass == "" || subtle.ConstantTimeCompare(password, []byte(cfg.RequirePass)) == 1
+	if string(user) != "default" || !right {
+		s.srv.failures.failed(address, now)
+		s.srv.stats.authFailures.Add(1)
+		return protocol.ErrWrongPass
+	}
+	s.authed = true
+	s.useLimits(cfg)
+	return ""
+}
+
+// helloCommand carries out its options one by one, as Redis does: those before a wrong one stay in effect.
+func helloCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	version := int64(0)
+	next := 1
+	if len(args) >= 2 {
+		v, ok := protocol.ParseInt(args[1])
+		if !ok {
+			w.Error(protocol.ErrProtoNotNumber)
+			return
+		}
+		if v < 2 || v > 3 {
+			w.Error(protocol.ErrNoProto)
+			return
+		}
+		version, next = v, 2
+	}
+	for next < len(args) {
+		left := len(args) - next - 1
+		switch {
+		case bytes.EqualFold(args[next], []byte("AUTH")) && left >= 2:
+			if text := s.authenticate(args[next+1], args[next+2]); text != "" {
+				w.Error(text)
+				return
+			}
+			next += 3
+		case bytes.EqualFold(args[next], []byte("SETNAME")) && left >= 1:
+			if !validName(args[next+1]) {
+				w.Error(protocol.ErrClientName)
+				return
+			}
+			s.setName(string(args[next+1]))
+			next += 2
+		default:
+			w.Error(protocol.ErrHelloOption(args[next]))
+			return
+		}
+	}
+	if !s.authed {
+		w.Error(protocol.ErrNoAuthHello)
+		return
+	}
+	if version != 0 {
+		s.out.V = int(version)
+	}
+	w.V = s.out.V
+	helloReply(s, w)
+}
+
+func helloReply(s *Session, w *protocol.Writer) {
+	w.Map(7)
+	w.BulkString("server")
+	w.BulkString("redis")
+	w.BulkString("version")
+	w.BulkString(redisVersion)
+	w.BulkString("proto")
+	w.Int(int64(s.out.V))
+	w.BulkString("id")
+	w.Int(s.id)
+	w.BulkString("mode")
+	w.BulkString("standalone")
+	w.BulkString("role")
+	w.BulkString("master")
+	w.BulkString("modules")
+	w.Array(0)
+}
+
+// validName reports whether every byte is visible ASCII, so that a name cannot break the lines of CLIENT LIST.
+func validName(name []byte) bool {
+	for _, b := range name {
+		if b < '!' || b > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Session) setName(name string) {
+	id := *s.identity.Load()
+	id.name = name
+	s.identity.Store(&id)
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,236 @@
+package server
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// read takes what the socket has, once, and runs the commands in it.
+func (l *eventLoop) read(c *conn) {
+	if c.closed {
+		return
+	}
+	if !c.mayRead() {
+		l.touch(c) // drops the read interest
+		return
+	}
+	buf := l.buf
+	if len(c.in) > 0 {
+		buf = c.room()
+	}
+	n, err := unix.Read(c.fd, buf)
+	switch {
+	case n > 0:
+	case err == nil:
+		c.eof = true
+		l.touch(c)
+		return
+	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR):
+		return
+	default:
+		l.closeConn(c, "read: "+err.Error())
+		return
+	}
+	c.lastRead = l.now
+	s := c.session
+	s.seen.bytesIn.Store(s.seen.bytesIn.Load() + int64(n))
+	l.srv.stats.bytesIn.Add(int64(n))
+	if len(c.in) > 0 {
+		c.in = c.in[:len(c.in)+n]
+		l.advance(c)
+		return
+	}
+	used := s.process(buf[:n])
+	if used < n {
+		c.in = append(c.in, buf[used:n]...)
+	}
+	l.after(c)
+}
+
+// room returns free space behind the waiting input: enough for the rest of the command that has begun, up to a chunk.
+func (c *conn) room() []byte {
+	want := min(max(c.session.parser.Need(), 4<<10), readChunk)
+	if free := cap(c.in) - len(c.in); free < want {
+		grown := make([]byte, len(c.in), max(2*cap(c.in), len(c.in)+want))
+		copy(grown, c.in)
+		c.in = grown
+	}
+	return c.in[len(c.in):cap(c.in)]
+}
+
+// mayRead reports whether more input is welcome.
+func (c *conn) mayRead() bool {
+	s := c.session
+	cfg := s.srv.config()
+	if c.eof || !s.ready(cfg) || len(c.out) >= cfg.ClientOutputPause {
+		return false
+	}
+	return len(c.in) < cfg.ClientInput || s.parser.Started() && len(c.in) < cfg.MaxCommand+readChunk
+}
+
+// advance runs commands in the input that waits.
+func (l *eventLoop) advance(c *conn) {
+	for len(c.in) > 0 && len(c.out) < l.srv.config().ClientOutputPause {
+		used := c.session.process(c.in)
+		if used == 0 {
+			break
+		}
+		rest := copy(c.in, c.in[used:])
+		c.in = c.in[:rest]
+	}
+	if len(c.in) == 0 {
+		c.in = nil
+	}
+	l.after(c)
+}
+
+// after books the state the session was left in.
+func (l *eventLoop) after(c *conn) {
+	c.session.seen.input.Store(int64(len(c.in)))
+	l.touch(c)
+}
+
+// sendTouched sends replies and sets the interests of the connections that were worked on.
+func (l *eventLoop) sendTouched() {
+	for i := 0; i < len(l.touched); i++ {
+		c := l.touched[i]
+		c.listed = false
+		if !c.closed {
+			l.send(c)
+		}
+	}
+	l.touched = l.touched[:0]
+}
+
+// send writes what it can, and closes the connection when that is due.
+func (l *eventLoop) send(c *conn) {
+	s := c.session
+	if len(c.out) > 0 && len(s.out.B) > 0 {
+		c.out = append(c.out, s.out.B...)
+		s.out.B = s.out.B[:0]
+	}
+	if len(c.out) > 0 {
+		n, ok := l.write(c, c.out)
+		if !ok {
+			return
+		}
+		c.out = c.out[:copy(c.out, c.out[n:])]
+		if len(c.out) == 0 {
+			c.out = nil
+		}
+	} else if len(s.out.B) > 0 {
+		n, ok := l.write(c, s.out.B)
+		if !ok {
+			return
+		}
+		if n < len(s.out.B) {
+			c.out = append(c.out, s.out.B[n:]...)
+			c.lastWrite = l.now
+		}
+		s.out.B = s.out.B[:0]
+		if cap(s.out.B) > maxIdleBuffer {
+			s.out.B = nil
+		}
+	}
+	l.afterSend(c)
+}
+
+// maxIdleBuffer is the size in bytes of an output buffer that a connection may keep while it sends nothing.
+const maxIdleBuffer = 16 << 10
+
+func (l *eventLoop) afterSend(c *conn) {
+	s := c.session
+	cfg := l.srv.config()
+	s.seen.output.Store(int64(len(c.out)))
+	if len(c.out) > cfg.ClientOutputMax {
+		l.srv.stats.outputClosed.Add(1)
+		l.closeConn(c, "more unsent replies than a client may have")
+		return
+	}
+	switch {
+	case len(c.in) > 0 && len(c.out) == 0 && s.ready(cfg) && !s.parser.Started():
+		l.advance(c)
+	case len(c.out) > 0 || s.outstanding > 0:
+	case s.closing:
+		l.closeConn(c, s.reason)
+		return
+	case c.eof && s.waiting == waitNothing:
+		l.closeConn(c, "closed by the client")
+		return
+	}
+	l.interests(c)
+}
+
+// write sends b and returns how much of it was taken; false means the connection is gone.
+func (l *eventLoop) write(c *conn, b []byte) (int, bool) {
+	sent := 0
+	for sent < len(b) {
+		n, err := unix.Write(c.fd, b[sent:])
+		if n > 0 {
+			sent += n
+			continue
+		}
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		l.closeConn(c, "write: "+err.Error())
+		return sent, false
+	}
+	if sent > 0 {
+		c.lastWrite = l.now
+		c.session.seen.bytesOut.Store(c.session.seen.bytesOut.Load() + int64(sent))
+		l.srv.stats.bytesOut.Add(int64(sent))
+	}
+	return sent, true
+}
+
+// interests registers the connection for what it can use now.
+func (l *eventLoop) interests(c *conn) {
+	reads, writes := c.mayRead(), len(c.out) > 0
+	if reads == c.reads && writes == c.writes {
+		return
+	}
+	c.reads, c.writes = reads, writes
+	ev := unix.EpollEvent{Fd: int32(c.fd)}
+	if reads {
+		ev.Events |= unix.EPOLLIN | unix.EPOLLRDHUP
+	}
+	if writes {
+		ev.Events |= unix.EPOLLOUT
+	}
+	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_MOD, c.fd, &ev); err != nil {
+		l.closeConn(c, "epoll_ctl: "+err.Error())
+	}
+}
+
+func (l *eventLoop) closeConn(c *conn, reason string) {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	delete(l.conns, c.fd)
+	unix.Close(c.fd)
+	c.session.closing = true
+	c.session.release()
+	c.in, c.out = nil, nil
+	l.srv.log.Debug("client closed", "id", c.session.id, "addr", c.session.remote, "reason", reason)
+}
+
+// tick enforces the limits that depend on time, once a second over all connections.
+func (l *eventLoop) tick(now time.Time) {
+	if l.ticks++; l.ticks%fullSweep != 0 {
+		return
+	}
+	at := now.UnixNano()
+	for _, c := range l.conns {
+		if reason := c.session.overdue(at, c.lastRead, c.lastWrite, len(c.in), len(c.out)); reason != "" {
+			l.srv.stats.timeoutClosed.Add(1)
+			l.closeConn(c, reason)
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package server
+
+import (
+	"bytes"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// dispatch carries out or queues one command. It reports false when the session has to wait first; the command is
+// then read again later.
+func (s *Session) dispatch(args [][]byte) bool {
+	cmd, refusal := s.srv.table.Resolve(args)
+	if refusal == "" {
+		refusal = s.gate(cmd, args)
+		s.last = cmd
+	}
+	if refusal != "" {
+		s.refuse(args[0], refusal)
+		s.afterCommand(cmd)
+		return true
+	}
+	if s.multi != nil && !s.srv.handlers[cmd.ID()].control {
+		s.queue(cmd, args)
+		s.afterCommand(cmd)
+		return true
+	}
+	if s.srv.pausedFor(cmd) {
+		s.waiting = waitPause
+		return false
+	}
+	if !s.run(cmd, args) {
+		return false
+	}
+	s.afterCommand(cmd)
+	return true
+}
+
+// run executes one command outside of a transaction, now or behind what is pending.
+func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
+	switch {
+	case cmd.Write != nil:
+		s.submission().Write(cmd, args, s.origin())
+	case cmd.Read == nil:
+		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
+	case cmd.Flags&commands.FlagSlow != 0:
+		return !s.awaitPending() && s.runSlow(cmd, args)
+	case s.pending():
+		if !s.bulkFits(cmd, args) {
+			return !s.awaitPending()
+		}
+		s.submission().Read(cmd, args, s.origin())
+	default:
+		s.runner.Read(cmd, args, s.db, s.srv.clock.Now(), s.beginReply())
+		s.endReply()
+	}
+	return true
+}
+
+// runHandler executes a command that belongs to the connection or the node.
+func (s *Session) runHandler(h *handler, args [][]byte) bool {
+	if h.settled && s.awaitPending() {
+		return false
+	}
+	if h.flow != nil {
+		return h.flow(s, args)
+	}
+	w := s.beginReply()
+	h.run(s, args, w)
+	s.endReply()
+	return true
+}
+
+// bulkBudget bounds what the reads a client has queued behind its writes may reply with, so that a pipeline of large
+// reads cannot collect more output than a client may have. Half of commands.MaxReplyBytes leaves room for values that
+// grow meanwhile.
+const bulkBudget = commands.MaxReplyBytes / 2
+
+func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
+	if cmd.Flags&commands.FlagBulky == 0 {
+		return true
+	}
+	size := max(s.srv.keyspace.LargestValue(), 64) * max(1, len(args)-1)
+	if s.bulk > 0 && s.bulk+size > bulkBudget {
+		return false
+	}
+	s.bulk += size
+	return true
+}
+
+// afterCommand moves CLIENT REPLY SKIP on and counts the command.
+func (s *Session) afterCommand(cmd *commands.Command) {
+	if s.silent != replyOn {
+		s.stepReplyMode()
+	}
+	s.ran++
+	if cmd != nil {
+		s.owner.calls()[cmd.ID()].Add(1)
+	}
+}
+
+func (s *Session) stepReplyMode() {
+	switch s.silent {
+	case replySkipNext: // the command just read was CLIENT REPLY SKIP itself
+		s.silent = replySkip
+	case replySkip:
+		s.silent = replyOn
+	}
+}
+
+// refuse replies with an error text and spoils the transaction being queued; a refused EXEC ends it, as in Redis.
+func (s *Session) refuse(name []byte, text string) {
+	s.srv.stats.refused.Add(1)
+	switch {
+	case bytes.EqualFold(name, []byte("exec")):
+		s.discard()
+		s.replyError(protocol.ErrExecAbortBecause(text))
+		return
+	case bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:")):
+		// A web page that makes its reader's browser send a request to this port: let none of it be understood.
+		s.close("an HTTP request")
+		return
+	case s.multi != nil:
+		s.multi.spoiled = true
+	}
+	s.replyError(text)
+}
+
+// gate is the one place where a command with a known name and a right number of arguments can be refused before it
+// runs, in Redis's order. It returns the error text, or "" to let the command pass.
+func (s *Session) gate(cmd *commands.Command, args [][]byte) string {
+	switch {
+	case !s.authed && cmd.Flags&commands.FlagNoAuth == 0:
+		return protocol.ErrNoAuth
+	case s.multi != nil && cmd.Flags&commands.FlagNoMulti != 0:
+		return protocol.ErrNotInMulti
+	case cmd.Flags&commands.FlagDenyOOM != 0 && s.srv.outOfMemory():
+		return protocol.ErrOOM
+	case !s.srv.isReady() && cmd.Flags&commands.FlagLoading == 0:
+		return protocol.ErrLoading
+	}
+	if cmd.Write != nil {
+		if text := s.srv.refuseWrites(); text != "" {
+			return text
+		}
+	}
+	if cmd.HasKeys() && s.longKey(cmd, args) {
+		return protocol.ErrKeyTooLong
+	}
+	return ""
+}
+
+func (s *Session) longKey(cmd *commands.Command, args [][]byte) (long bool) {
+	limit := s.srv.config().MaxKey
+	total := 0
+	for _, arg := range args[1:] {
+		total = max(total, len(arg))
+	}
+	if total <= limit {
+		return false
+	}
+	cmd.EachKey(args, func(key []byte) { long = long || len(key) > limit })
+	return long
+}
+
+// runSlow executes a read that may take long on another goroutine; the session waits for it, its owner does not.
+func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
+	copied := make([][]byte, len(args))
+	for i, arg := range args {
+		copied[i] = bytes.Clone(arg)
+	}
+	s.waiting = waitWorker
+	w := protocol.Writer{V: s.out.V}
+	db, now := s.db, s.srv.clock.Now()
+	s.srv.workers.run(func() {
+		s.srv.newRunner().Read(cmd, copied, db, now, &w)
+		s.owner.post(func() {
+			if s.waiting == waitWorker {
+				s.waiting = waitNothing
+			}
+			if !s.isSilent() {
+				s.out.B = append(s.out.B, w.B...)
+			}
+			s.owner.resume(s)
+		})
+	})
+	return true
+}
+
+// outOfMemory reports whether the data takes more than maxmemory allows.
+func (srv *Server) outOfMemory() bool {
+	limit := srv.config().MaxMemory
+	return limit > 0 && srv.keyspace.Memory().Used > limit
+}
+
+// refuseWrites is the error text for writes while the log cannot take any, or "".
+func (srv *Server) refuseWrites() string {
+	if err := srv.group.Writable(); err != nil {
+		return notAppliedText(err)
+	}
+	return ""
+}

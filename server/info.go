@@ -1,0 +1,240 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"quipu/protocol"
+)
+
+// redisVersion is what clients that check a version are told; Version is our own.
+const (
+	redisVersion = "7.4.0"
+	Version      = "0.1.0"
+)
+
+// infoSection is one section of INFO. Those that are not shown by default come with "all" and "everything".
+type infoSection struct {
+	name  string
+	title string
+	shown bool // without being asked for
+	write func(srv *Server, p *infoPrinter)
+}
+
+var infoSections = []infoSection{
+	{"server", "Server", true, infoServer},
+	{"clients", "Clients", true, infoClients},
+	{"memory", "Memory", true, infoMemory},
+	{"persistence", "Persistence", true, infoPersistence},
+	{"stats", "Stats", true, infoStats},
+	{"replication", "Replication", true, infoReplication},
+	{"cpu", "CPU", true, infoCPU},
+	{"commandstats", "Commandstats", false, infoCommandStats},
+	{"errorstats", "Errorstats", true, infoErrorStats},
+	{"cluster", "Cluster", true, func(_ *Server, p *infoPrinter) { p.line("cluster_enabled", 0) }},
+	{"keyspace", "Keyspace", true, infoKeyspace},
+}
+
+type infoPrinter struct{ b strings.Builder }
+
+func (p *infoPrinter) line(name string, value any) { fmt.Fprintf(&p.b, "%s:%v\r\n", name, value) }
+
+func infoCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	wanted := map[string]bool{}
+	for _, arg := range args[1:] {
+		wanted[strings.ToLower(string(arg))] = true
+	}
+	everything := wanted["all"] || wanted["everything"]
+	defaults := len(wanted) == 0 || wanted["default"]
+	var p infoPrinter
+	for _, section := range infoSections {
+		if !everything && !wanted[section.name] && !(defaults && section.shown) {
+			continue
+		}
+		if p.b.Len() > 0 {
+			p.b.WriteString("\r\n")
+		}
+		p.b.WriteString("# " + section.title + "\r\n")
+		section.write(s.srv, &p)
+	}
+	w.Verbatim("txt", p.b.String())
+}
+
+func infoServer(srv *Server, p *infoPrinter) {
+	cfg := srv.config()
+	up := time.Since(srv.started)
+	p.line("redis_version", redisVersion)
+	p.line("quipu_version", Version)
+	p.line("redis_mode", "standalone")
+	p.line("os", runtime.GOOS+" "+runtime.GOARCH)
+	p.line("arch_bits", 32<<(^uint(0)>>63))
+	p.line("go_version", runtime.Version())
+	p.line("multiplexing_api", srv.transportName())
+	p.line("io_loops", srv.loopCount())
+	p.line("process_id", os.Getpid())
+	p.line("run_id", srv.runID)
+	p.line("node_id", srv.group.Status().NodeID)
+	p.line("tcp_port", cfg.Port)
+	p.line("server_time_usec", time.Now().UnixMicro())
+	p.line("uptime_in_seconds", int64(up.Seconds()))
+	p.line("uptime_in_days", int64(up.Hours()/24))
+	p.line("hz", int(time.Second/reclaimEvery))
+	p.line("config_file", cfg.configFile)
+}
+
+func infoClients(srv *Server, p *infoPrinter) {
+	p.line("connected_clients", srv.clients.count.Load())
+	p.line("maxclients", srv.maxClients(srv.config()))
+	p.line("blocked_clients", max(0, srv.stats.blocked.Load()))
+	p.line("tracking_clients", 0)
+	p.line("clients_closed_slow_output", srv.stats.outputClosed.Load())
+	p.line("clients_closed_timeout", srv.stats.timeoutClosed.Load())
+}
+
+func infoMemory(srv *Server, p *infoPrinter) {
+	m := srv.keyspace.Memory()
+	rss := residentMemory()
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	used := m.Used + int64(ms.HeapAlloc)
+	size := func(name string, n int64) {
+		p.line(name, n)
+		p.line(name+"_human", humanBytes(n))
+	}
+	size("used_memory", used)
+	size("used_memory_rss", rss)
+	size("used_memory_peak", max(used, srv.stats.peakMemory.Load()))
+	p.line("used_memory_dataset", m.Used)
+	p.line("used_memory_overhead", used-m.Used)
+	p.line("data_mapped", m.Mapped)
+	p.line("data_dead_bytes", m.DeadBytes)
+	p.line("data_index_bytes", m.IndexBytes)
+	p.line("go_heap_bytes", ms.HeapAlloc)
+	p.line("go_sys_bytes", ms.Sys)
+	size("total_system_memory", systemMemory())
+	size("maxmemory", srv.config().MaxMemory)
+	p.line("maxmemory_policy", "noeviction")
+	ratio := 1.0
+	if used > 0 && rss > 0 {
+		ratio = float64(rss) / float64(used)
+	}
+	p.line("mem_fragmentation_ratio", fmt.Sprintf("%.2f", ratio))
+	p.line("mem_allocator", "mmap")
+	p.line("outstanding_write_bytes", srv.batcher.Queued())
+}
+
+func infoPersistence(srv *Server, p *infoPrinter) {
+	st := srv.group.Status()
+	p.line("loading", boolInt(!srv.isReady()))
+	p.line("async_loading", 0)
+	p.line("rdb_changes_since_last_save", int64(st.AppliedIndex-min(st.SnapshotIndex, st.AppliedIndex)))
+	p.line("rdb_bgsave_in_progress", boolInt(st.SnapshotRunning))
+	last := srv.started
+	if !st.SnapshotFinished.IsZero() {
+		last = st.SnapshotFinished
+	}
+	p.line("rdb_last_save_time", last.Unix())
+	p.line("rdb_last_bgsave_status", okOrErr(st.SnapshotErr))
+	p.line("aof_enabled", 1)
+	p.line("aof_last_write_status", okOrErr(st.DiskFull))
+	p.line("log_bytes_since_snapshot", st.LogBytes)
+	p.line("log_bytes_snapshot_trigger", st.SnapshotTrigger)
+	p.line("log_segments", st.Segments)
+	p.line("log_last_index", st.LastIndex)
+	p.line("log_applied_index", st.AppliedIndex)
+	p.line("log_write_stalled_ms", st.Stalled.Milliseconds())
+	p.line("snapshot_index", st.SnapshotIndex)
+	p.line("snapshot_bytes", st.SnapshotBytes)
+	p.line("disk_free_bytes", st.FreeBytes)
+	p.line("load_time_ms", srv.stats.loadTime.Load()/int64(time.Millisecond))
+}
+
+func infoStats(srv *Server, p *infoPrinter) {
+	st := &srv.stats
+	p.line("total_connections_received", st.connections.Load())
+	p.line("total_commands_processed", srv.totalCalls())
+	p.line("instantaneous_ops_per_sec", st.opsPerSec.Load())
+	p.line("total_net_input_bytes", st.bytesIn.Load())
+	p.line("total_net_output_bytes", st.bytesOut.Load())
+	p.line("instantaneous_input_kbps", fmt.Sprintf("%.2f", float64(st.inPerSec.Load())/1024))
+	p.line("instantaneous_output_kbps", fmt.Sprintf("%.2f", float64(st.outPerSec.Load())/1024))
+	p.line("rejected_connections", st.rejected.Load())
+	p.line("accept_errors", st.acceptErrors.Load())
+	p.line("expired_keys", st.expiredKeys.Load())
+	p.line("evicted_keys", 0)
+	p.line("protocol_errors", st.protocolErrors.Load())
+	p.line("refused_commands", st.refused.Load())
+	p.line("auth_failures", st.authFailures.Load())
+	p.line("failed_batches", st.failedBatches.Load())
+	p.line("log_entries_applied", srv.machine.entries.Load())
+}
+
+func infoReplication(srv *Server, p *infoPrinter) {
+	st := srv.group.Status()
+	p.line("role", "master")
+	p.line("connected_slaves", 0)
+	p.line("raft_leader", boolInt(st.Leader))
+	p.line("raft_term", st.Term)
+	p.line("raft_commit_index", st.CommitIndex)
+	p.line("raft_applied_index", st.AppliedIndex)
+	p.line("log_time_ms", st.Clock.Now)
+	p.line("log_time_offset_ms", st.Clock.Offset.Milliseconds())
+	p.line("log_time_jump_ms", st.Clock.Jump.Milliseconds())
+	p.line("master_repl_offset", st.CommitIndex)
+}
+
+func infoCPU(_ *Server, p *infoPrinter) {
+	user, system := cpuSeconds()
+	p.line("used_cpu_sys", fmt.Sprintf("%.6f", system))
+	p.line("used_cpu_user", fmt.Sprintf("%.6f", user))
+}
+
+func infoCommandStats(srv *Server, p *infoPrinter) {
+	for id, calls := range srv.commandCalls() {
+		if calls > 0 {
+			// Times are not measured per command: a clock reading costs as much as an increment.
+			p.line("cmdstat_"+srv.table.All()[id].FullName(), fmt.Sprintf("calls=%d,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0", calls))
+		}
+	}
+}
+
+func infoErrorStats(*Server, *infoPrinter) {}
+
+func infoKeyspace(srv *Server, p *infoPrinter) {
+	for db := range srv.keyspace.Databases() {
+		if st := srv.keyspace.Stats(db); st.Keys > 0 {
+			p.line(fmt.Sprintf("db%d", db), fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", st.Keys, st.Expires, st.AvgTTL))
+		}
+	}
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func okOrErr(err error) string {
+	if err != nil {
+		return "err"
+	}
+	return "ok"
+}
+
+// humanBytes prints a size as Redis does, with two decimals.
+func humanBytes(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%dB", n)
+	}
+	f := float64(n)
+	for _, unit := range "KMGT" {
+		if f /= 1024; f < 1024 || unit == 'T' {
+			return fmt.Sprintf("%.2f%c", f, unit)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,186 @@
+package server
+
+import (
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// transaction is what a client has queued since MULTI.
+type transaction struct {
+	queue   []queued
+	memory  []byte // holds the arguments one after the other; a queued command knows its place in it
+	spoiled bool   // a command was refused: EXEC aborts
+}
+
+type queued struct {
+	cmd   *commands.Command
+	start int
+	sizes []int32 // lengths of the arguments
+}
+
+const queuedOverhead = 64 // bytes a queued command takes beside its arguments, for the limit
+
+// arguments rebuilds the arguments of a queued command into scratch.
+func (t *transaction) arguments(q *queued, scratch [][]byte) [][]byte {
+	scratch = scratch[:0]
+	at := q.start
+	for _, n := range q.sizes {
+		scratch = append(scratch, t.memory[at:at+int(n):at+int(n)])
+		at += int(n)
+	}
+	return scratch
+}
+
+// queue keeps a command for EXEC.
+func (s *Session) queue(cmd *commands.Command, args [][]byte) {
+	t := s.multi
+	size := len(t.memory) + len(t.queue)*queuedOverhead
+	for _, arg := range args {
+		size += len(arg) + 4
+	}
+	if size > s.srv.config().MaxCommand {
+		t.spoiled = true
+		s.replyError(protocol.ErrCommandTooBig)
+		return
+	}
+	q := queued{cmd: cmd, start: len(t.memory), sizes: make([]int32, len(args))}
+	for i, arg := range args {
+		t.memory = append(t.memory, arg...)
+		q.sizes[i] = int32(len(arg))
+	}
+	t.queue = append(t.queue, q)
+	s.beginReply().Queued()
+	s.endReply()
+}
+
+func multiCommand(s *Session, _ [][]byte) bool {
+	if s.multi != nil {
+		s.replyError(protocol.ErrNestedMulti)
+		return true
+	}
+	s.multi = &transaction{}
+	s.beginReply().OK()
+	s.endReply()
+	return true
+}
+
+func discardCommand(s *Session, _ [][]byte) bool {
+	if s.multi == nil {
+		s.replyError(protocol.ErrDiscardWithoutMulti)
+		return true
+	}
+	s.discard()
+	s.beginReply().OK()
+	s.endReply()
+	return true
+}
+
+// discard forgets the queued transaction and what the client watches.
+func (s *Session) discard() {
+	s.multi = nil
+	s.unwatch()
+}
+
+// execCommand decides whether the transaction runs and hands it over: to the batch if it writes or anything is
+// pending, to the keyspace directly if it only reads.
+func execCommand(s *Session, _ [][]byte) bool {
+	t := s.multi
+	if t == nil {
+		s.replyError(protocol.ErrExecWithoutMulti)
+		return true
+	}
+	writes, settled := t.needs(s.srv)
+	if settled && s.awaitPending() {
+		return false
+	}
+	if s.srv.pauseHolds(writes) {
+		s.waiting = waitPause
+		return false
+	}
+	defer s.discard()
+	if t.spoiled {
+		s.replyError(protocol.ErrExecAbort)
+		return true
+	}
+	if writes || s.pending() {
+		b := s.submission()
+		if s.watcher != nil && s.touched() {
+			b.Literal(nullArray(s.out.V), s.origin())
+			return true
+		}
+		s.addTransaction(b, t)
+		return true
+	}
+	if s.watcher != nil && s.touched() {
+		s.beginReply().NullArray()
+		s.endReply()
+		return true
+	}
+	s.runReadTransaction(t)
+	return true
+}
+
+// needs reports whether the transaction writes, and whether any of its commands must wait for the client's earlier
+// writes.
+func (t *transaction) needs(srv *Server) (writes, settled bool) {
+	for i := range t.queue {
+		cmd := t.queue[i].cmd
+		writes = writes || cmd.Write != nil
+		settled = settled || srv.handlers[cmd.ID()].settled
+	}
+	return writes, settled
+}
+
+func nullArray(resp int) []byte {
+	w := protocol.Writer{V: resp}
+	w.NullArray()
+	return w.B
+}
+
+// addTransaction adds the queued commands to the batch as one operation. Commands of the connection run now, so that
+// SELECT and HELLO take effect for those behind them.
+func (s *Session) addTransaction(b *commands.Batch, t *transaction) {
+	b.BeginTxn(len(t.queue), s.watchDeadline(), s.origin())
+	var scratch [][]byte
+	for i := range t.queue {
+		q := &t.queue[i]
+		scratch = t.arguments(q, scratch)
+		switch {
+		case q.cmd.Write != nil:
+			b.Write(q.cmd, scratch, s.origin())
+		case q.cmd.Read != nil:
+			b.Read(q.cmd, scratch, s.origin())
+		default:
+			w := protocol.Writer{V: s.out.V}
+			s.runQueued(q.cmd, scratch, &w)
+			b.Literal(w.B, s.origin())
+		}
+	}
+	b.EndTxn()
+}
+
+// runQueued executes a command of the connection inside EXEC.
+func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Writer) {
+	h := &s.srv.handlers[cmd.ID()]
+	if h.run == nil {
+		w.Error(protocol.ErrNotInMulti)
+		return
+	}
+	h.run(s, args, w)
+}
+
+// runReadTransaction executes a transaction without writes, all its keys locked together.
+func (s *Session) runReadTransaction(t *transaction) {
+	b := commands.NewBatch(s.srv.table, 0)
+	b.Begin(s)
+	s.addTransaction(b, t)
+	b.End()
+	if err := b.ReadTxn(s.runner, s.srv.clock.Now()); err != nil {
+		panic("BUG: transaction of reads: " + err.Error())
+	}
+	sub := &b.Submissions()[0]
+	s.out.B = append(s.out.B, b.Replies(sub)...)
+	if sub.Overflowed {
+		s.close("more unsent replies than a client may have")
+	}
+}

@@ -1,0 +1,264 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// nodeHandlers are the commands about the node as a whole.
+func nodeHandlers() []handler {
+	perKey := "O(N) where N is the total number of keys in all databases"
+	return []handler{
+		{entry: commands.Command{Name: "info", Arity: -1, Flags: commands.FlagLoading | commands.FlagStale, Categories: commands.CatDangerous,
+			Tips: []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"}, Since: "1.0.0", Group: "server",
+			Complexity: "O(1)", Syntax: "[section:string [section:string ...]]", Summary: "Facts and statistics about the server"}, run: infoCommand, settled: true},
+		{entry: commands.Command{Name: "time", Arity: 1, Flags: commands.FlagLoading | commands.FlagStale | commands.FlagFast,
+			Tips: []string{"nondeterministic_output"}, Since: "2.6.0", Group: "server", Complexity: "O(1)", Summary: "The server's time"}, run: timeCommand},
+		{entry: commands.Command{Name: "wait", Arity: 3, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
+			Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}, Since: "3.0.0", Group: "generic", Complexity: "O(1)",
+			Syntax: "numreplicas:integer timeout:integer", Summary: "Wait until replicas have this connection's writes"}, run: waitInTransaction, flow: waitCommand, settled: true},
+		{entry: commands.Command{Name: "waitaof", Arity: 4, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
+			Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}, Since: "7.2.0", Group: "generic", Complexity: "O(1)",
+			Syntax: "numlocal:integer numreplicas:integer timeout:integer", Summary: "Wait until this connection's writes are on disk"}, run: waitAOFInTransaction, flow: waitAOFCommand, settled: true},
+		{entry: commands.Command{Name: "save", Arity: 1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading | commands.FlagNoMulti,
+			Since: "1.0.0", Group: "server", Complexity: perKey, Summary: "Write a snapshot and wait for it"}, flow: saveCommand},
+		{entry: commands.Command{Name: "bgsave", Arity: -1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading,
+			Since: "1.0.0", Group: "server", Complexity: "O(1)", Syntax: "[SCHEDULE]", Summary: "Write a snapshot in the background"}, run: bgsaveCommand},
+		{entry: commands.Command{Name: "lastsave", Arity: 1, Flags: commands.FlagLoading | commands.FlagStale | commands.FlagFast,
+			Categories: commands.CatAdmin | commands.CatDangerous, Tips: []string{"nondeterministic_output"}, Since: "1.0.0", Group: "server",
+			Complexity: "O(1)", Summary: "Time of the last snapshot"}, run: lastsaveCommand},
+		{entry: commands.Command{Name: "shutdown", Arity: -1, Flags: flagsAdmin | commands.FlagNoMulti | commands.FlagAllowBusy, Since: "1.0.0", Group: "server",
+			Complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+			Syntax:     "[NOSAVE | SAVE] [NOW] [FORCE]", Summary: "Stop the server gracefully"}, run: shutdownCommand},
+		{entry: commands.Command{Name: "debug", Arity: -2, Flags: flagsAdmin, Since: "1.0.0", Group: "server", Complexity: "Depends on subcommand.",
+			Syntax: "<CHECK | CHECKSUM | JUMP-CLOCK>", Summary: "Checks for developers and operators"}, run: debugCommand, settled: true},
+	}
+}
+
+func timeCommand(_ *Session, _ [][]byte, w *protocol.Writer) {
+	now := time.Now()
+	w.Array(2)
+	w.BulkString(itoa(now.Unix()))
+	w.BulkString(itoa(int64(now.Nanosecond() / 1000)))
+}
+
+// waitArguments reads the last two arguments of WAIT and WAITAOF.
+func waitArguments(args [][]byte) (replicas int64, timeout time.Duration, text string) {
+	replicas, ok := protocol.ParseInt(args[len(args)-2])
+	if !ok {
+		return 0, 0, protocol.ErrNotInteger
+	}
+	ms, ok := protocol.ParseInt(args[len(args)-1])
+	switch {
+	case !ok:
+		return 0, 0, protocol.ErrTimeoutNumber
+	case ms < 0:
+		return 0, 0, protocol.ErrTimeoutNegative
+	case ms > int64(pauseMax/time.Millisecond):
+		ms = int64(pauseMax / time.Millisecond)
+	}
+	return replicas, time.Duration(ms) * time.Millisecond, ""
+}
+
+// waitCommand counts replicas that have the connection's writes: a single node has none, so it waits in vain for any.
+func waitCommand(s *Session, args [][]byte) bool {
+	replicas, timeout, text := waitArguments(args)
+	if text != "" {
+		s.replyError(text)
+		return true
+	}
+	if replicas <= 0 {
+		s.reply(func(w *protocol.Writer) { w.Int(0) })
+		return true
+	}
+	s.waitInVain(timeout, func(w *protocol.Writer) { w.Int(0) })
+	return true
+}
+
+// waitAOFCommand: by the time it runs, the connection's writes are synced on this node, and there are no others.
+func waitAOFCommand(s *Session, args [][]byte) bool {
+	local, ok := protocol.ParseInt(args[1])
+	if !ok || local < 0 || local > 1 {
+		s.replyError(protocol.ErrOutOfRangeBetween(0, 1))
+		return true
+	}
+	replicas, timeout, text := waitArguments(args)
+	if text == "" && replicas < 0 {
+		text = protocol.ErrNotPositive
+	}
+	if text != "" {
+		s.replyError(text)
+		return true
+	}
+	synced := func(w *protocol.Writer) { w.Array(2); w.Int(1); w.Int(0) }
+	if replicas <= 0 {
+		s.reply(synced)
+		return true
+	}
+	s.waitInVain(timeout, synced)
+	return true
+}
+
+func waitInTransaction(_ *Session, _ [][]byte, w *protocol.Writer)    { w.Int(0) }
+func waitAOFInTransaction(_ *Session, _ [][]byte, w *protocol.Writer) { w.Array(2); w.Int(1); w.Int(0) }
+
+// waitInVain replies when the timeout is over, 0 being never. Nothing of the session is pending.
+func (s *Session) waitInVain(timeout time.Duration, reply func(w *protocol.Writer)) {
+	s.waiting = waitWorker
+	s.srv.stats.blocked.Add(1)
+	if timeout == 0 {
+		return
+	}
+	time.AfterFunc(timeout, func() {
+		s.owner.post(func() {
+			s.srv.stats.blocked.Add(-1)
+			if s.waiting != waitWorker || s.closing {
+				return
+			}
+			s.waiting = waitNothing
+			s.reply(reply)
+			s.owner.resume(s)
+		})
+	})
+}
+
+func saveCommand(s *Session, _ [][]byte) bool {
+	if s.awaitPending() {
+		return false
+	}
+	s.waiting = waitWorker
+	s.srv.workers.run(func() {
+		err := s.srv.group.Snapshot()
+		s.owner.post(func() {
+			s.waiting = waitNothing
+			s.reply(func(w *protocol.Writer) {
+				if err != nil {
+					w.Error("ERR " + err.Error())
+					return
+				}
+				w.OK()
+			})
+			s.owner.resume(s)
+		})
+	})
+	return true
+}
+
+func bgsaveCommand(s *Session, _ [][]byte, w *protocol.Writer) {
+	if s.srv.group.Status().SnapshotRunning {
+		w.Error("ERR Background save already in progress")
+		return
+	}
+	s.srv.workers.run(func() {
+		if err := s.srv.group.Snapshot(); err != nil {
+			s.srv.log.Error("snapshot failed", "error", err)
+		}
+	})
+	w.Simple("Background saving started")
+}
+
+func lastsaveCommand(s *Session, _ [][]byte, w *protocol.Writer) {
+	at := s.srv.group.Status().SnapshotFinished
+	if at.IsZero() {
+		at = s.srv.started
+	}
+	w.Int(at.Unix())
+}
+
+// shutdownCommand asks the process to stop as SIGTERM does. There is no stopping without saving: what was
+// acknowledged is on disk anyhow.
+func shutdownCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	for _, arg := range args[1:] {
+		switch strings.ToLower(string(arg)) {
+		case "save", "nosave", "now", "force":
+		default:
+			w.Error(protocol.ErrSyntax)
+			return
+		}
+	}
+	s.close("shutdown")
+	s.srv.stopOnce.Do(func() { close(s.srv.stopping) })
+}
+
+func debugCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	if !s.srv.config().DebugCommand || !s.trusts {
+		w.Error(protocol.ErrDebugNotAllowed)
+		return
+	}
+	switch strings.ToLower(string(args[1])) {
+	case "check":
+		if err := s.srv.keyspace.Check(); err != nil {
+			w.Error("ERR " + err.Error())
+			return
+		}
+		w.OK()
+	case "checksum":
+		w.Simple(fmt.Sprintf("%016x", s.srv.keyspace.Checksum(s.srv.machine.stamp.Load())))
+	case "jump-clock":
+		s.srv.clock.AcceptJump()
+		w.OK()
+	default:
+		w.Error(protocol.ErrSubcommandSyntax(args[1], "debug"))
+	}
+}
+
+// newLogger writes to w in text form, with times, at a level that CONFIG SET can change.
+func newLogger(level slog.Level) (*slog.Logger, *slog.LevelVar) {
+	v := new(slog.LevelVar)
+	v.Set(level)
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: v})), v
+}
+
+func (srv *Server) setLogLevel(level slog.Level) {
+	if srv.level != nil {
+		srv.level.Set(level)
+	}
+}
+
+// Main runs a node as a process does: it logs to standard error and stops gracefully on SIGTERM and SIGINT.
+func Main(ctx context.Context, cfg Config) error {
+	log, level := newLogger(cfg.LogLevel)
+	raiseFileLimit(log, cfg.MaxClients)
+	srv, err := New(cfg, log)
+	if err != nil {
+		return err
+	}
+	srv.level = level
+	return srv.Run(ctx)
+}
+
+// raiseFileLimit asks the system for as many file descriptors as maxclients needs.
+func raiseFileLimit(log *slog.Logger, maxClients int) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return
+	}
+	want := uint64(maxClients + reservedFiles)
+	if limit.Cur >= want {
+		return
+	}
+	limit.Cur = min(want, limit.Max)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < want {
+		log.Warn("the limit on open files is below maxclients", "limit", limit.Cur, "maxclients", maxClients, "error", errors.Join(err))
+	}
+}
+
+func (srv *Server) resetCalls() {
+	clearCounts := func(counts []atomic.Int64) {
+		for i := range counts {
+			counts[i].Store(0)
+		}
+	}
+	clearCounts(srv.netCalls)
+	srv.eachLoopCalls(clearCounts)
+}

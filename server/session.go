@@ -1,0 +1,291 @@
+package server
+
+import (
+	"sync/atomic"
+	"time"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// Session is one client's conversation with the node, the same for every transport. Its owner, an event loop or the
+// connection's goroutine, is the only one to touch it, but for the atomic fields and what is said of watcher.
+//
+// A command takes one of three ways. A read with nothing of the client's pending runs at once. A write is added to the
+// batch that gathers for the log, as one submission with the rest of the client's pipeline. Once anything is pending,
+// everything behind it is added to the batch as well, reads and ready replies included, so that replies keep their
+// order without waiting command by command.
+type Session struct {
+	srv    *Server
+	owner  owner
+	runner *commands.Runner
+	id     int64
+	remote string
+	local  string
+	since  time.Time
+	trusts bool // connected over loopback or a unix socket
+
+	parser   protocol.Parser
+	limits   protocol.Limits
+	limitsOf *Config // the configuration the limits were taken from
+	args     [][]byte
+	out      protocol.Writer // replies for the transport to send
+	side     protocol.Writer // a reply on its way into the batch
+
+	db      int
+	authed  bool
+	user    string
+	silent  replyMode
+	multi   *transaction
+	watcher *watcher
+
+	batch       *batch // open submission: the batcher's lock is held
+	outstanding int    // submissions that are not complete, the open one included
+	bytes       int    // memory of those that are closed
+	bulk        int    // most bytes that reads in them may reply with
+	waiting     waitReason
+	closing     bool   // close once out has been sent
+	reason      string // why it is closing, for the log
+
+	conn     any   // the transport's connection
+	ran      int64 // commands run
+	last     *commands.Command
+	identity atomic.Pointer[identity]
+	kill     atomic.Bool
+	seen     sessionStats
+}
+
+// identity is what the client said of itself; CLIENT LIST reads it from other goroutines.
+type identity struct {
+	name, libName, libVersion string
+}
+
+// sessionStats are figures other goroutines may read; they are brought up to date once per burst of input.
+type sessionStats struct {
+	db, resp, multi, watch atomic.Int32
+	lastCommand            atomic.Pointer[commands.Command]
+	lastActive             atomic.Int64 // unix nanoseconds
+	commands               atomic.Int64
+	bytesIn, bytesOut      atomic.Int64
+	input, output          atomic.Int64 // bytes held
+	noEvict, noTouch       atomic.Bool
+}
+
+// waitReason says what a session waits for before it reads the next command.
+type waitReason uint8
+
+const (
+	waitNothing waitReason = iota
+	waitPending            // for its own submissions
+	waitPause              // for the end of CLIENT PAUSE
+	waitWorker             // for a slow command, or WAIT, that runs elsewhere
+)
+
+type replyMode uint8
+
+const (
+	replyOn replyMode = iota
+	replyOff
+	replySkipNext // CLIENT REPLY SKIP was just read
+	replySkip     // the command being read gets no reply
+)
+
+// newSession is called by the transport for each connection it has accepted.
+func newSession(srv *Server, o owner, remote, local string, trusts bool) *Session {
+	s := &Session{
+		srv: srv, owner: o, runner: o.commandRunner(), id: srv.nextClient.Add(1),
+		remote: remote, local: local, since: time.Now(), trusts: trusts, user: "default",
+	}
+	s.out.V, s.side.V = 2, 2
+	s.authed = srv.config().RequirePass == ""
+	s.identity.Store(&identity{})
+	s.seen.multi.Store(-1)
+	s.seen.resp.Store(2)
+	s.seen.lastActive.Store(s.since.UnixNano())
+	s.useLimits(srv.config())
+	return s
+}
+
+// useLimits takes the parser's limits from the configuration; before authentication they are tighter.
+func (s *Session) useLimits(c *Config) {
+	s.limitsOf = c
+	s.limits = protocol.Limits{MaxArgs: c.MaxArguments, MaxBulk: c.MaxBulk, MaxInline: c.MaxInline, MaxCommand: c.MaxCommand}
+	if !s.authed {
+		before := protocol.UnauthenticatedLimits()
+		before.MaxInline, before.MaxCommand = s.limits.MaxInline, s.limits.MaxCommand
+		s.limits = before
+	}
+}
+
+// process runs the commands at the start of input and returns how many bytes it has used. It stops at an incomplete
+// command, when the client is to be closed, and when it has to wait. Afterwards the batcher's lock is not held.
+func (s *Session) process(input []byte) int {
+	used := 0
+	cfg := s.srv.config()
+	if cfg != s.limitsOf {
+		s.useLimits(cfg)
+	}
+	for used < len(input) && s.ready(cfg) {
+		args, n, err := s.parser.Next(input[used:], &s.limits, s.args)
+		if err != nil {
+			s.srv.stats.protocolErrors.Add(1)
+			s.replyError(err.Error())
+			s.close("protocol error")
+			break
+		}
+		if n == 0 {
+			break
+		}
+		if len(args) != 0 {
+			s.args = args
+			if !s.dispatch(args) {
+				break
+			}
+		}
+		used += n
+	}
+	s.endSubmission()
+	s.publish(used)
+	return used
+}
+
+// ready reports whether the next command may be read: reading pauses, and with it in the end the client, while too
+// much of its work or too many replies wait.
+func (s *Session) ready(cfg *Config) bool {
+	if s.closing || s.waiting != waitNothing || len(s.out.B) >= cfg.ClientOutputPause || s.srv.draining.Load() {
+		return false
+	}
+	if s.outstanding == 0 {
+		return true
+	}
+	open := 0
+	if s.batch != nil {
+		open = s.batch.Size()
+	}
+	return s.bytes+open < cfg.ClientOutstanding && s.srv.batcher.Queued() < cfg.Outstanding
+}
+
+// publish makes the figures of the burst visible to other goroutines.
+func (s *Session) publish(used int) {
+	if used == 0 {
+		return
+	}
+	s.seen.commands.Store(s.ran)
+	s.seen.lastCommand.Store(s.last)
+	s.seen.db.Store(int32(s.db))
+	s.seen.resp.Store(int32(s.out.V))
+	multi := int32(-1)
+	if s.multi != nil {
+		multi = int32(len(s.multi.queue))
+	}
+	s.seen.multi.Store(multi)
+}
+
+// close ends the session after the replies it has so far, if the transport can still send them.
+func (s *Session) close(reason string) {
+	if !s.closing {
+		s.closing, s.reason = true, reason
+	}
+}
+
+// release gives up everything the session holds elsewhere; the transport calls it last.
+func (s *Session) release() {
+	s.unwatch()
+	s.multi = nil
+	s.srv.clients.remove(s)
+}
+
+// pending reports whether earlier commands of the client await their commit.
+func (s *Session) pending() bool { return s.outstanding > 0 }
+
+// origin is how a command now being read is to be executed.
+func (s *Session) origin() commands.Origin {
+	return commands.Origin{DB: s.db, RESP: s.out.V, Silent: s.isSilent()}
+}
+
+func (s *Session) isSilent() bool { return s.silent == replyOff || s.silent == replySkip }
+
+// submission is the batch to add the client's commands to; it opens a submission on first use, and goes on to the next
+// batch when one is full.
+func (s *Session) submission() *commands.Batch {
+	if s.batch != nil && s.batch.Size() >= batchSoftLimit {
+		s.endSubmission()
+	}
+	if s.batch == nil {
+		s.batch = s.srv.batcher.Lock().(*batch)
+		s.batch.join(s.owner)
+		s.batch.Begin(s)
+		s.outstanding++
+	}
+	return s.batch.Batch
+}
+
+func (s *Session) endSubmission() {
+	if s.batch != nil {
+		s.bytes += s.batch.End()
+		s.batch = nil
+		s.srv.batcher.Unlock()
+		s.owner.submitted()
+	}
+}
+
+// finish takes the replies of a submission that is complete. The session may be able to read on afterwards.
+func (s *Session) finish(b *batch, sub *commands.Submission) {
+	s.outstanding--
+	s.bytes -= sub.Bytes
+	s.out.B = append(s.out.B, b.Replies(sub)...)
+	if sub.Overflowed {
+		s.srv.stats.outputClosed.Add(1)
+		s.close("more unsent replies than a client may have")
+	}
+	if s.outstanding == 0 {
+		s.bulk = 0
+		if s.waiting == waitPending {
+			s.waiting = waitNothing
+		}
+	}
+}
+
+// awaitPending makes the session wait for its own submissions, if there are any, before it reads on; the command
+// being read is then read again.
+func (s *Session) awaitPending() bool {
+	if !s.pending() {
+		return false
+	}
+	s.waiting = waitPending
+	return true
+}
+
+// reply calls fn to write one reply, in its place behind whatever is pending.
+func (s *Session) reply(fn func(w *protocol.Writer)) {
+	w := s.beginReply()
+	fn(w)
+	s.endReply()
+}
+
+func (s *Session) replyError(text string) {
+	s.beginReply().Error(text)
+	s.endReply()
+}
+
+// beginReply returns the writer for one reply; endReply must follow.
+func (s *Session) beginReply() *protocol.Writer {
+	if !s.pending() && !s.isSilent() {
+		return &s.out
+	}
+	s.side.V = s.out.V
+	s.side.B = s.side.B[:0]
+	return &s.side
+}
+
+func (s *Session) endReply() {
+	if s.isSilent() {
+		s.side.B = s.side.B[:0]
+		return
+	}
+	if s.pending() {
+		b := s.submission()
+		b.Literal(s.side.B, s.origin())
+		s.side.B = s.side.B[:0]
+	}
+}

@@ -1,0 +1,277 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"quipu/commands"
+)
+
+// setting is one row of the table: how a value is read into a Config and shown again.
+type setting struct {
+	name    string
+	def     string
+	fixed   bool // cannot change while the node runs
+	summary string
+	set     func(c *Config, v string) error
+	get     func(c *Config) string
+}
+
+// settings in the order of `quipu help`.
+var settings = []setting{
+	intSetting("port", "6379", fixed, "TCP port; 0 for none", func(c *Config) *int { return &c.Port }, 0, 65535),
+	listSetting("bind", "127.0.0.1", fixed, "addresses to listen on", func(c *Config) *[]string { return &c.Bind }),
+	textSetting("unixsocket", "", fixed, "path of a unix socket; empty for none", func(c *Config) *string { return &c.UnixSocket }),
+	octalSetting("unixsocketperm", "700", fixed, "permissions of the unix socket", func(c *Config) *int { return &c.UnixPerm }),
+	textSetting("dir", "./quipu-data", fixed, "data directory", func(c *Config) *string { return &c.Dir }),
+	intSetting("databases", "16", fixed, "number of databases", func(c *Config) *int { return &c.Databases }, 1, 1024),
+	textSetting("requirepass", "", 0, "password of the default user; empty for none", func(c *Config) *string { return &c.RequirePass }),
+	boolSetting("protected-mode", "yes", 0, "without a password, only loopback may connect", func(c *Config) *bool { return &c.ProtectedMode }),
+	boolSetting("enable-debug-command", "no", fixed, "allow DEBUG from loopback", func(c *Config) *bool { return &c.DebugCommand }),
+	levelSetting("loglevel", "notice", 0, "debug, verbose, notice or warning"),
+	intSetting("maxclients", "10000", 0, "most clients at once", func(c *Config) *int { return &c.MaxClients }, 1, 1<<24),
+	bytesSetting("maxmemory", "0", 0, "memory for data; writes are refused above it; 0 for no limit", func(c *Config) *int64 { return &c.MaxMemory }, 0, 1<<62),
+	enumSetting("maxmemory-policy", 0, "a counter server does not forget counts", "noeviction"),
+	secondsSetting("timeout", "0", 0, "seconds after which an idle client is closed; 0 for never", func(c *Config) *time.Duration { return &c.Timeout }),
+	secondsSetting("tcp-keepalive", "300", 0, "seconds between TCP keepalive probes; 0 for none", func(c *Config) *time.Duration { return &c.TCPKeepalive }),
+	intSetting("io-loops", "0", fixed, "event loops; 0 chooses from the number of processors", func(c *Config) *int { return &c.IOLoops }, 0, 256),
+	choiceSetting("transport", "auto", fixed, "epoll, net (a goroutine per connection) or auto", func(c *Config) *string { return &c.Transport }, "auto", "epoll", "net"),
+	textSetting("node-id", "", fixed, "stable name of the node; empty: random, kept in dir", func(c *Config) *string { return &c.NodeID }),
+	enumSetting("ack", 0, "acknowledgement of writes", "quorum"),
+	choiceEnum("read-consistency", 0, "on a single node all levels are immediate", "linearizable", "leader", "local"),
+	durationSetting("write-timeout", "5s", fixed, "how long a write may wait for its commit", func(c *Config) *time.Duration { return &c.WriteTimeout }, 10*time.Millisecond, time.Hour),
+	bytesSetting("snapshot-log-bytes", "0", fixed, "log bytes that trigger a snapshot; 0: max(256mb, 2 × last snapshot)", func(c *Config) *int64 { return &c.SnapshotBytes }, 0, 1<<40),
+	bytesSetting("log-segment-bytes", "0", fixed, "size of a log segment; 0 chooses from the size of the disk", func(c *Config) *int64 { return &c.SegmentBytes }, 0, 1<<30),
+	limitSetting("proto-max-bulk-len", "1mb", "longest argument", func(c *Config) *int { return &c.MaxBulk }, 1024, commands.MaxValueBytes),
+	limitSetting("max-key-bytes", "4kb", "longest key", func(c *Config) *int { return &c.MaxKey }, 16, 64<<10-1),
+	limitSetting("max-arguments", "65536", "most arguments of a command", func(c *Config) *int { return &c.MaxArguments }, 16, 1<<20),
+	limitSetting("max-inline-bytes", "64kb", "longest inline command", func(c *Config) *int { return &c.MaxInline }, 1024, 1<<20),
+	limitSetting("max-command-bytes", "8mb", "largest command or transaction", func(c *Config) *int { return &c.MaxCommand }, 64<<10, 8<<20),
+	limitSetting("client-input-bytes", "1mb", "input waiting per client before reading pauses", func(c *Config) *int { return &c.ClientInput }, 64<<10, 64<<20),
+	limitSetting("client-outstanding-bytes", "4mb", "unanswered writes per client before reading pauses", func(c *Config) *int { return &c.ClientOutstanding }, 64<<10, 64<<20),
+	bytesSetting("outstanding-bytes", "256mb", 0, "unanswered writes of all clients before reading pauses", func(c *Config) *int64 { return &c.Outstanding }, 16<<20, 1<<40),
+	limitSetting("client-output-pause-bytes", "1mb", "unsent replies per client before reading pauses", func(c *Config) *int { return &c.ClientOutputPause }, 64<<10, 64<<20),
+	limitSetting("client-output-bytes", "32mb", "unsent replies per client before it is closed", func(c *Config) *int { return &c.ClientOutputMax }, 1<<20, 1<<30),
+	durationSetting("client-output-timeout", "60s", 0, "a client that reads nothing for this long is closed", func(c *Config) *time.Duration { return &c.OutputTimeout }, time.Second, time.Hour),
+	durationSetting("command-timeout", "30s", 0, "a client that sends half a command and no more is closed after this", func(c *Config) *time.Duration { return &c.CommandTimeout }, time.Second, time.Hour),
+	durationSetting("auth-timeout", "10s", 0, "a client must authenticate within this, where a password is set", func(c *Config) *time.Duration { return &c.AuthTimeout }, time.Second, time.Hour),
+	intSetting("auth-failures-per-second", "5", 0, "failed authentications per second and address", func(c *Config) *int { return &c.AuthFailures }, 1, 1<<20),
+	enumSetting("appendonly", 0, "every write is in the log", "yes"),
+	enumSetting("appendfsync", 0, "the log is synced before every reply", "always"),
+	enumSetting("save", 0, "snapshots follow the size of the log", ""),
+	enumSetting("cluster-enabled", 0, "hash slots over several nodes", "no"),
+}
+
+const fixed = 1
+
+func lookupSetting(name string) *setting {
+	for i := range settings {
+		if settings[i].name == name {
+			return &settings[i]
+		}
+	}
+	return nil
+}
+
+func intSetting(name, def string, flags int, summary string, field func(*Config) *int, low, high int) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < low || n > high {
+				return fmt.Errorf("%q is not a whole number from %d to %d", v, low, high)
+			}
+			*field(c) = n
+			return nil
+		},
+		func(c *Config) string { return strconv.Itoa(*field(c)) }}
+}
+
+func octalSetting(name, def string, flags int, summary string, field func(*Config) *int) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			n, err := strconv.ParseUint(v, 8, 12)
+			if err != nil {
+				return fmt.Errorf("%q is not an octal mode such as 700", v)
+			}
+			*field(c) = int(n)
+			return nil
+		},
+		func(c *Config) string { return strconv.FormatInt(int64(*field(c)), 8) }}
+}
+
+func textSetting(name, def string, flags int, summary string, field func(*Config) *string) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error { *field(c) = v; return nil },
+		func(c *Config) string { return *field(c) }}
+}
+
+func choiceSetting(name, def string, flags int, summary string, field func(*Config) *string, choices ...string) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			for _, choice := range choices {
+				if strings.EqualFold(v, choice) {
+					*field(c) = choice
+					return nil
+				}
+			}
+			return fmt.Errorf("%q is not one of %s", v, strings.Join(choices, ", "))
+		},
+		func(c *Config) string { return *field(c) }}
+}
+
+// enumSetting is a setting that has one possible value today: it is accepted and reported, and nothing else is.
+func enumSetting(name string, flags int, summary, only string) setting {
+	return choiceEnum(name, flags, summary, only)
+}
+
+// choiceEnum is a setting whose choices make no difference on a single node; it reports the first.
+func choiceEnum(name string, flags int, summary string, choices ...string) setting {
+	return setting{name, choices[0], flags&fixed != 0, summary,
+		func(_ *Config, v string) error {
+			for _, choice := range choices {
+				if strings.EqualFold(v, choice) {
+					return nil
+				}
+			}
+			return fmt.Errorf("only %q is supported", choices[0])
+		},
+		func(*Config) string { return choices[0] }}
+}
+
+func listSetting(name, def string, flags int, summary string, field func(*Config) *[]string) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error { *field(c) = strings.Fields(v); return nil },
+		func(c *Config) string { return strings.Join(*field(c), " ") }}
+}
+
+func boolSetting(name, def string, flags int, summary string, field func(*Config) *bool) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			switch strings.ToLower(v) {
+			case "yes":
+				*field(c) = true
+			case "no":
+				*field(c) = false
+			default:
+				return fmt.Errorf("%q is neither yes nor no", v)
+			}
+			return nil
+		},
+		func(c *Config) string {
+			if *field(c) {
+				return "yes"
+			}
+			return "no"
+		}}
+}
+
+var logLevels = []struct {
+	name  string
+	level slog.Level
+}{{"debug", slog.LevelDebug}, {"verbose", slog.LevelDebug + 2}, {"notice", slog.LevelInfo}, {"warning", slog.LevelWarn}}
+
+func levelSetting(name, def string, flags int, summary string) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			for _, l := range logLevels {
+				if strings.EqualFold(v, l.name) {
+					c.LogLevel = l.level
+					return nil
+				}
+			}
+			return fmt.Errorf("%q is not one of debug, verbose, notice, warning", v)
+		},
+		func(c *Config) string {
+			for _, l := range logLevels {
+				if l.level == c.LogLevel {
+					return l.name
+				}
+			}
+			return def
+		}}
+}
+
+func bytesSetting[T int | int64](name, def string, flags int, summary string, field func(*Config) *T, low, high T) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			n, err := parseBytes(v)
+			if err != nil {
+				return err
+			}
+			if n < int64(low) || n > int64(high) {
+				return fmt.Errorf("%d bytes is not from %d to %d", n, low, high)
+			}
+			*field(c) = T(n)
+			return nil
+		},
+		func(c *Config) string { return strconv.FormatInt(int64(*field(c)), 10) }}
+}
+
+// limitSetting is a size in bytes that may change at run time.
+func limitSetting(name, def, summary string, field func(*Config) *int, low, high int) setting {
+	return bytesSetting(name, def, 0, summary, field, low, high)
+}
+
+func secondsSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < 0 || n > 1<<30 {
+				return fmt.Errorf("%q is not a number of seconds", v)
+			}
+			*field(c) = time.Duration(n) * time.Second
+			return nil
+		},
+		func(c *Config) string { return strconv.Itoa(int(*field(c) / time.Second)) }}
+}
+
+func durationSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration, low, high time.Duration) setting {
+	return setting{name, def, flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			d, err := time.ParseDuration(v)
+			if err != nil || d < low || d > high {
+				return fmt.Errorf("%q is not a duration such as 5s, from %v to %v", v, low, high)
+			}
+			*field(c) = d
+			return nil
+		},
+		func(c *Config) string { return field(c).String() }}
+}
+
+var byteUnits = []struct {
+	suffix string
+	factor int64
+}{{"kb", 1 << 10}, {"mb", 1 << 20}, {"gb", 1 << 30}, {"k", 1000}, {"m", 1e6}, {"g", 1e9}, {"b", 1}, {"", 1}}
+
+// parseBytes reads a size as redis.conf writes it: 1k is 1000 bytes, 1kb is 1024.
+func parseBytes(v string) (int64, error) {
+	low := strings.ToLower(v)
+	for _, u := range byteUnits {
+		digits, ok := strings.CutSuffix(low, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil || n < 0 || n > (1<<62)/u.factor {
+			break
+		}
+		return n * u.factor, nil
+	}
+	return 0, fmt.Errorf("%q is not a size such as 512mb", v)
+}
+
+// DescribeSettings prints every setting with its default.
+func DescribeSettings(w io.Writer) {
+	for i := range settings {
+		s := &settings[i]
+		note := ""
+		if s.fixed {
+			note = " (fixed at start)"
+		}
+		fmt.Fprintf(w, "  --%-26s %-12s %s%s\n", s.name, s.def, s.summary, note)
+	}
+}

@@ -1,0 +1,127 @@
+package server
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// statistics are the node's counters since its start or the last CONFIG RESETSTAT. Bytes and commands are also counted
+// per session and per owner.
+type statistics struct {
+	connections    atomic.Int64
+	rejected       atomic.Int64 // connections
+	acceptErrors   atomic.Int64
+	refused        atomic.Int64 // commands
+	protocolErrors atomic.Int64
+	authFailures   atomic.Int64
+	outputClosed   atomic.Int64 // clients that did not read their replies
+	timeoutClosed  atomic.Int64
+	failedBatches  atomic.Int64
+	expiredKeys    atomic.Int64
+	blocked        atomic.Int64 // clients in WAIT and WAITAOF
+	bytesIn        atomic.Int64
+	bytesOut       atomic.Int64
+
+	loadTime   atomic.Int64 // ns from start to ready
+	peakMemory atomic.Int64
+
+	sampled   atomic.Int64 // unix ns of the last sample of the rates below
+	lastCalls atomic.Int64
+	lastIn    atomic.Int64
+	lastOut   atomic.Int64
+	opsPerSec atomic.Int64
+	inPerSec  atomic.Int64
+	outPerSec atomic.Int64
+}
+
+func (st *statistics) reset() {
+	for _, c := range []*atomic.Int64{
+		&st.connections, &st.rejected, &st.acceptErrors, &st.refused, &st.protocolErrors, &st.authFailures,
+		&st.outputClosed, &st.timeoutClosed, &st.failedBatches, &st.expiredKeys, &st.bytesIn, &st.bytesOut,
+		&st.lastIn, &st.lastOut, &st.lastCalls,
+	} {
+		c.Store(0)
+	}
+}
+
+// sample updates the rates about once a second.
+func (st *statistics) sample(srv *Server) {
+	now := time.Now().UnixNano()
+	last := st.sampled.Load()
+	if now-last < int64(time.Second) {
+		return
+	}
+	st.sampled.Store(now)
+	calls, in, out := srv.totalCalls(), st.bytesIn.Load(), st.bytesOut.Load()
+	seconds := float64(now-last) / 1e9
+	st.opsPerSec.Store(rate(calls-st.lastCalls.Swap(calls), seconds))
+	st.inPerSec.Store(rate(in-st.lastIn.Swap(in), seconds))
+	st.outPerSec.Store(rate(out-st.lastOut.Swap(out), seconds))
+	st.peakMemory.Store(max(st.peakMemory.Load(), srv.keyspace.Memory().Used))
+}
+
+func rate(n int64, seconds float64) int64 {
+	if n <= 0 || seconds <= 0 {
+		return 0
+	}
+	return int64(float64(n) / seconds)
+}
+
+// commandCalls sums what all owners have counted, by Command.ID.
+func (srv *Server) commandCalls() []int64 {
+	sums := make([]int64, len(srv.table.All()))
+	add := func(counts []atomic.Int64) {
+		for i := range counts {
+			sums[i] += counts[i].Load()
+		}
+	}
+	add(srv.netCalls)
+	srv.eachLoopCalls(add)
+	return sums
+}
+
+func (srv *Server) totalCalls() int64 {
+	var total int64
+	for _, n := range srv.commandCalls() {
+		total += n
+	}
+	return total
+}
+
+// residentMemory is the process's resident set in bytes, 0 where /proc does not tell.
+func residentMemory() int64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// systemMemory is the machine's memory in bytes, 0 where /proc does not tell.
+func systemMemory() int64 {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 2 {
+		return 0
+	}
+	kib, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kib << 10
+}

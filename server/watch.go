@@ -1,0 +1,188 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+// watchRegistry knows which clients watch which keys. The keyspace's mutation hook marks them.
+//
+// Lock order: a part of the keyspace, then mu. A key is registered while its part is locked, so no change can fall
+// between looking at the key and watching it.
+type watchRegistry struct {
+	count atomic.Int64 // watched keys over all clients; 0 lets the hook return at once
+	mu    sync.Mutex
+	keys  map[watchKey]map[*watcher]struct{}
+}
+
+type watchKey struct {
+	db  int
+	key string
+}
+
+// watcher is what one client watches since WATCH. touched is set by the goroutine that applies a change.
+type watcher struct {
+	touched atomic.Bool
+	keys    map[watchKey]watched
+}
+
+type watched struct {
+	existed  bool
+	deadline int64 // log time in ms at which the key expires, 0 for never
+}
+
+func newWatchRegistry() *watchRegistry {
+	return &watchRegistry{keys: map[watchKey]map[*watcher]struct{}{}}
+}
+
+// mutated is the keyspace's hook. Reclaiming an expired key is no change: whoever watches it looks at its deadline.
+func (r *watchRegistry) mutated(db int, key []byte, op engine.Op, _ int64) {
+	if r.count.Load() == 0 || op == engine.OpReclaim {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if op == engine.OpFlush {
+		r.flushed(db)
+		return
+	}
+	for w := range r.keys[watchKey{db, string(key)}] {
+		w.touched.Store(true)
+	}
+}
+
+// flushed marks those who watch a key of the database that there was; a missing key stays missing.
+func (r *watchRegistry) flushed(db int) {
+	for k, watchers := range r.keys {
+		if k.db != db {
+			continue
+		}
+		for w := range watchers {
+			if w.keys[k].existed {
+				w.touched.Store(true)
+			}
+		}
+	}
+}
+
+// add registers w for k. The part of the key is locked.
+func (r *watchRegistry) add(w *watcher, k watchKey, state watched) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := w.keys[k]; ok {
+		return
+	}
+	w.keys[k] = state
+	set := r.keys[k]
+	if set == nil {
+		set = map[*watcher]struct{}{}
+		r.keys[k] = set
+	}
+	set[w] = struct{}{}
+	r.count.Add(1)
+}
+
+func (r *watchRegistry) remove(w *watcher) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k := range w.keys {
+		set := r.keys[k]
+		delete(set, w)
+		if len(set) == 0 {
+			delete(r.keys, k)
+		}
+		r.count.Add(-1)
+	}
+}
+
+// watchMemory bounds what one client may watch, in bytes of keys.
+const watchMemory = 8 << 20
+
+func watchCommand(s *Session, args [][]byte) bool {
+	if s.multi != nil {
+		s.replyError(protocol.ErrWatchInMulti)
+		return true
+	}
+	if s.awaitPending() {
+		return false
+	}
+	if s.watcher == nil {
+		s.watcher = &watcher{keys: map[watchKey]watched{}}
+	}
+	size := 0
+	for k := range s.watcher.keys {
+		size += len(k.key) + queuedOverhead
+	}
+	for _, key := range args[1:] {
+		if size += len(key) + queuedOverhead; size > watchMemory {
+			s.replyError(protocol.ErrCommandTooBig)
+			return true
+		}
+		s.watchKey(key)
+	}
+	s.beginReply().OK()
+	s.endReply()
+	return true
+}
+
+func (s *Session) watchKey(key []byte) {
+	ks := s.srv.keyspace
+	part := engine.Part(key)
+	ks.LockPart(part)
+	defer ks.UnlockPart(part)
+	v, ok := ks.View(s.db, s.srv.clock.Now(), false).Get(key)
+	s.srv.watches.add(s.watcher, watchKey{s.db, string(key)}, watched{ok, v.Deadline})
+}
+
+func unwatchCommand(s *Session, _ [][]byte, w *protocol.Writer) {
+	s.unwatch()
+	w.OK()
+}
+
+func (s *Session) unwatch() {
+	if s.watcher != nil {
+		s.srv.watches.remove(s.watcher)
+		s.watcher = nil
+	}
+}
+
+// touched decides whether EXEC aborts: a watched key was changed, may be changed by a write that is in the log's queue
+// already, or has expired. If the session has a submission open, the batcher's lock is held, so that nothing can be
+// queued between this decision and the transaction.
+func (s *Session) touched() bool {
+	if s.watcher.touched.Load() {
+		return true
+	}
+	if d := s.watchDeadline(); d != 0 && d <= s.srv.clock.Now() {
+		return true
+	}
+	if s.batch == nil {
+		return false
+	}
+	found := false
+	s.srv.live.each(func(b *batch) {
+		found = found || b.Touches(func(db int, key []byte) bool {
+			_, ok := s.watcher.keys[watchKey{db, string(key)}]
+			return ok
+		})
+	})
+	return found || s.watcher.touched.Load()
+}
+
+// watchDeadline is the earliest expiry among the watched keys, 0 if none expires. A key that was expired when it was
+// watched counts as missing and has none.
+func (s *Session) watchDeadline() int64 {
+	if s.watcher == nil {
+		return 0
+	}
+	var earliest int64
+	for _, k := range s.watcher.keys {
+		if k.deadline != 0 && (earliest == 0 || k.deadline < earliest) {
+			earliest = k.deadline
+		}
+	}
+	return earliest
+}
