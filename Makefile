@@ -1,0 +1,52 @@
+# Targets for people and for .ci/run. `make help` lists them.
+
+GO       ?= go
+FUZZTIME ?= 20s
+# Extra arguments, e.g. `make run ARGS="--port 7000"`, `make compare ARGS=--quick`.
+ARGS     ?=
+
+# Only the race detector needs a C compiler; everything else builds without.
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test race lint fuzz compare demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/quipu
+	$(GO) build -trimpath -o bin/quipu ./cmd/quipu
+
+run: build ## build, then serve on 127.0.0.1:6379 with data in ./quipu-data
+	./bin/quipu server $(ARGS)
+
+test: ## run all tests (needs only Go; uses redis-server where it is installed)
+	$(GO) test $(ARGS) ./...
+
+race: ## run the tests and the servers they start under the race detector (needs a C compiler)
+	CGO_ENABLED=1 QUIPU_TEST_RACE=1 $(GO) test -race -short -timeout 15m $(ARGS) ./...
+
+lint: ## gofmt, go vet for Linux and macOS, and the project's own rules
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then \
+		echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	$(GO) test -count=1 ./internal/lint
+
+fuzz: ## run every fuzz target for FUZZTIME (20s) each
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		list=$$($(GO) test -list '^Fuzz' $$pkg); \
+		for target in $$(echo "$$list" | grep '^Fuzz'); do \
+			echo "== $$pkg $$target $(FUZZTIME)"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+compare: build ## measure Quipu beside redis-server (needs redis-server and redis-benchmark)
+	$(GO) run ./bench/compare $(ARGS)
+
+demo: build ## count 20,000 flights, with kill -9 in the middle, and check every count
+	$(GO) run ./examples/flights -demo -server bin/quipu $(ARGS)
+
+clean: ## remove bin (data stays)
+	rm -rf bin

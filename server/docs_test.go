@@ -1,0 +1,70 @@
+package server
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"quipu/commands"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write docs/commands.md anew from the command table")
+
+const commandsPage = "../docs/commands.md"
+
+// TestCommandsPage keeps docs/commands.md equal to what the entries say.
+func TestCommandsPage(t *testing.T) {
+	want := renderCommands()
+	if *rewrite {
+		if err := os.WriteFile(commandsPage, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(commandsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs from the command table: run go test ./server -run TestCommandsPage -rewrite", commandsPage)
+	}
+}
+
+func renderCommands() []byte {
+	table, _ := buildTable()
+	groups := map[string][]*commands.Command{}
+	var order []string
+	for _, cmd := range table.All() {
+		if len(cmd.Sub) > 0 || cmd.Flags&commands.FlagHidden != 0 {
+			continue
+		}
+		if groups[cmd.Group] == nil {
+			order = append(order, cmd.Group)
+		}
+		groups[cmd.Group] = append(groups[cmd.Group], cmd)
+	}
+	var b bytes.Buffer
+	b.WriteString("# Commands\n\nEvery command this server knows, from its command table " +
+		"(`go test ./server -run TestCommandsPage -rewrite`).\nWhat differs from Redis is in [compatibility.md](compatibility.md).\n")
+	for _, group := range order {
+		fmt.Fprintf(&b, "\n## %s\n\n| Command | What it does | Kind |\n|---|---|---|\n", group)
+		for _, cmd := range groups[group] {
+			name := strings.ToUpper(strings.ReplaceAll(cmd.FullName(), "|", " "))
+			usage := strings.TrimSpace(name + " " + table.Usage(cmd))
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.ReplaceAll(usage, "|", "\\|"), cmd.Summary, kindOf(cmd))
+		}
+	}
+	return b.Bytes()
+}
+
+func kindOf(cmd *commands.Command) string {
+	switch {
+	case cmd.Write != nil:
+		return "write"
+	case cmd.Flags&commands.FlagReadonly != 0:
+		return "read"
+	}
+	return "connection or node"
+}
