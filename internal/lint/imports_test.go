@@ -1,0 +1,136 @@
+package lint
+
+import (
+	"go/ast"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "quipu"
+
+// layer says what a folder (and what is below it, unless listed itself) may import.
+type layer struct {
+	dir    string
+	ours   []string // packages of this module; "x/..." includes everything below x
+	banned []string // packages that must not appear; "x/..." includes everything below x
+	why    string   // the reason for banned
+}
+
+// layers are the import arrows of docs/ARCHITECTURE.md. The longest matching
+// dir holds. Test files may import, besides, anything below internal.
+var layers = []layer{
+	{dir: "cmd", ours: []string{"server"}},
+	{dir: "server", ours: []string{"commands", "engine", "protocol", "replication"}},
+	{
+		dir: "commands", ours: []string{"engine", "engine/...", "protocol"},
+		banned: []string{"crypto/rand", "math/rand", "math/rand/v2", "net", "net/...", "os", "os/...", "log", "log/slog", "github.com/hashicorp/..."},
+		why:    "commands run on every node from the log and must give the same result everywhere",
+	},
+	{
+		dir: "engine", ours: []string{"engine/..."},
+		banned: []string{"crypto/rand", "math/rand", "math/rand/v2", "net", "net/...", "os", "os/...", "log", "log/slog", "github.com/hashicorp/..."},
+		why:    "the state must not depend on anything but the log",
+	},
+	{
+		dir:    "protocol",
+		banned: []string{"net", "net/...", "os", "os/...", "log", "log/slog"},
+		why:    "protocol works on bytes, without sockets and state",
+	},
+	{
+		dir:    "replication",
+		banned: []string{"github.com/tidwall/redcon"},
+		why:    "replication carries payloads and knows no RESP",
+	},
+	{dir: "bench", ours: []string{"bench/...", "internal/..."}},
+	{dir: "examples", ours: []string{"internal/..."}},
+	{dir: "internal", ours: []string{"server", "commands", "engine", "engine/...", "protocol", "replication", "internal/..."}},
+}
+
+// bannedExceptions are justified imports of something banned, by file and
+// package, with their reasons.
+var bannedExceptions = map[string]string{
+	"commands/exec.go math/rand/v2": "RANDOMKEY and other reads without keys get a random number; writes never do",
+}
+
+// owners are modules that only these folders (and test code) may import, so
+// that replacing one is a change in one place.
+var owners = map[string][]string{
+	"github.com/hashicorp/...":      {"replication"},
+	"go.etcd.io/...":                {"replication"},
+	"github.com/tidwall/...":        {"protocol"},
+	"github.com/redis/go-redis/...": {"bench", "examples", "internal"},
+	"pgregory.net/...":              {"internal"},
+	"go.uber.org/goleak":            {"internal"},
+}
+
+func TestImportArrows(t *testing.T) {
+	tr := mustLoad(t)
+	needed := map[string]bool{}
+	for _, f := range tr.files {
+		l, ok := layerOf(f.dir)
+		if !ok {
+			t.Errorf("%s: folder %q is in no layer; add it to layers in this test and to docs/ARCHITECTURE.md", f.path, f.dir)
+			continue
+		}
+		for _, spec := range f.syntax.Imports {
+			checkImport(t, tr, f, l, spec, needed)
+		}
+	}
+	checkStale(t, bannedExceptions, needed)
+}
+
+// checkImport checks one import and marks in needed the exception it uses.
+func checkImport(t *testing.T, tr *tree, f *goFile, l layer, spec *ast.ImportSpec, needed map[string]bool) {
+	name, err := strconv.Unquote(spec.Path.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name == "C" {
+		t.Errorf("%s: imports C; the binary is built without a C compiler", tr.at(spec))
+	}
+	if ours, ok := strings.CutPrefix(name, module+"/"); ok {
+		if ours == f.dir || matchAny(l.ours, ours) || (f.test && matchAny([]string{"internal/..."}, ours)) {
+			return
+		}
+		t.Errorf("%s: %s must not import %s (allowed: %s)", tr.at(spec), f.dir, ours, strings.Join(l.ours, " "))
+		return
+	}
+	if f.test {
+		return
+	}
+	if key := f.path + " " + name; matchAny(l.banned, name) && bannedExceptions[key] != "" {
+		needed[key] = true
+	} else if matchAny(l.banned, name) {
+		t.Errorf("%s: %s must not import %s: %s", tr.at(spec), f.dir, name, l.why)
+	}
+	for pattern, dirs := range owners {
+		if matchAny([]string{pattern}, name) && !slices.ContainsFunc(dirs, func(d string) bool { return inDir(f.dir, d) }) {
+			t.Errorf("%s: %s must not import %s (only %v)", tr.at(spec), f.dir, name, dirs)
+		}
+	}
+}
+
+func layerOf(dir string) (layer, bool) {
+	best, ok := layer{}, false
+	for _, l := range layers {
+		if inDir(dir, l.dir) && len(l.dir) > len(best.dir) {
+			best, ok = l, true
+		}
+	}
+	return best, ok
+}
+
+// matchAny reports whether name is one of patterns, or below one that ends in "/...".
+func matchAny(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if p == name {
+			return true
+		}
+		if root, ok := strings.CutSuffix(p, "/..."); ok && inDir(name, root) {
+			return true
+		}
+	}
+	return false
+}
