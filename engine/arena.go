@@ -6,8 +6,8 @@ import (
 )
 
 // The arena of a shard is a list of chunks. A reference to a block is 32 bits:
-// the chunk's number, then the block's offset in it in units of 4 bytes, so a
-// shard holds up to 16 GiB in 524,287 chunks. Chunk 0 does not exist: reference
+// the chunk's number, then the block's offset in it in units of 2 bytes, so a
+// shard holds up to 8 GiB in 262,143 chunks. Chunk 0 does not exist: reference
 // 0 means none.
 //
 // New blocks are cut from the current chunk's end; freed blocks go to the free
@@ -18,7 +18,7 @@ const (
 	chunkBytesLog = 15
 	chunkBytes    = 1 << chunkBytesLog
 	chunkOrder    = chunkBytesLog - 12
-	refUnitLog    = 2
+	refUnitLog    = 1
 	refUnit       = 1 << refUnitLog
 	chunkRefLog   = chunkBytesLog - refUnitLog // bits of a reference that are the offset
 	chunkRefMask  = 1<<chunkRefLog - 1
@@ -63,7 +63,7 @@ func (a *arena) init() {
 
 // at returns the record of a reference.
 func (a *arena) at(ref uint32) record {
-	return record{unsafe.Add(a.base[ref>>chunkRefLog], uintptr(ref&chunkRefMask)<<2)}
+	return record{unsafe.Add(a.base[ref>>chunkRefLog], uintptr(ref&chunkRefMask)<<refUnitLog)}
 }
 
 // newChunk adds a chunk of at least n bytes.
@@ -76,7 +76,7 @@ func (sh *shard) newChunk(n int) uint32 {
 		sh.spare = sh.spare[:k-1]
 	} else {
 		if len(sh.meta) == chunksMax {
-			panic("engine: out of memory: one part of one database holds 16 GiB")
+			panic("engine: out of memory: one part of one database holds 8 GiB")
 		}
 		ci = uint32(len(sh.meta))
 		sh.meta = append(sh.meta, chunk{})
@@ -126,7 +126,7 @@ func (sh *shard) allocBlock(size uint32) uint32 {
 		sh.cur = sh.newChunk(chunkBytes)
 	}
 	c := &sh.meta[sh.cur]
-	ref := sh.cur<<chunkRefLog | c.used>>2
+	ref := sh.cur<<chunkRefLog | c.used>>refUnitLog
 	c.used += size
 	c.live += size
 	sh.addLive(int64(size))

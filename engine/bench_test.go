@@ -1,3 +1,5 @@
+//go:build linux
+
 package engine
 
 import (
@@ -12,19 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// fill adds n counters with keys likes:post:%08d and values above 20,000.
-func fill(ks *Keyspace, n int, deadline int64) {
-	t := ks.Txn(0, 1, false)
-	var buf []byte
-	for i := range n {
-		buf = likesKey(buf, i)
-		p := Part(buf)
-		ks.LockPart(p)
-		t.SetInt(buf, int64(20000+i), deadline)
-		ks.UnlockPart(p)
-	}
-}
 
 // resident returns the process's resident bytes.
 func resident() int64 {
@@ -193,8 +182,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// BenchmarkFill makes 5,000,001 counters, as issue trackers of memory do, and
-// reports bytes per key.
+// BenchmarkFill makes 5,000,001 counters and reports bytes per key.
 func BenchmarkFill(b *testing.B) {
 	for _, ttl := range []int64{0, 1 << 40} {
 		b.Run(fmt.Sprintf("ttl=%v", ttl != 0), func(b *testing.B) {
@@ -203,14 +191,14 @@ func BenchmarkFill(b *testing.B) {
 			}
 			for range b.N {
 				const n = 5_000_001
-				before := resident()
+				before, cpu := resident(), cpuTime()
 				ks := New(Config{Seed: 7})
 				fill(ks, n, ttl)
 				m := ks.Memory()
 				b.ReportMetric(float64(m.Mapped)/n, "mapped-B/key")
 				b.ReportMetric(float64(m.IndexBytes)/n, "index-B/key")
 				b.ReportMetric(float64(resident()-before)/n, "rss-B/key")
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/key")
+				b.ReportMetric(float64(cpuTime()-cpu)/n, "cpu-ns/key")
 				ks.Close()
 			}
 		})
@@ -251,5 +239,66 @@ func BenchmarkSnapshot(b *testing.B) {
 			b.ReportMetric(float64(resident()-before)/n, "loaded-rss-B/key")
 			to.Close()
 		}
+	}
+}
+
+// BenchmarkSnapshotWhileWriting increments random ones of 5,000,001 counters
+// while a snapshot is written to a file, and reports the slowest thousand of
+// increments and what the snapshot held on top at most.
+func BenchmarkSnapshotWhileWriting(b *testing.B) {
+	if testing.Short() {
+		b.Skip("long")
+	}
+	const n = 5_000_001
+	ks := New(Config{Seed: 7})
+	defer ks.Close()
+	fill(ks, n, 0)
+	buf := []byte("likes:post:00000000")
+	t := ks.Txn(0, 1, false)
+	r := uint64(0)
+	for range b.N {
+		f, err := os.Create(b.TempDir() + "/snapshot")
+		if err != nil {
+			b.Fatal(err)
+		}
+		before := resident()
+		s := ks.Capture()
+		done := make(chan error)
+		start := time.Now()
+		go func() {
+			_, err := s.WriteTo(f)
+			done <- err
+		}()
+		writes, held, rss, slowest := 0, int64(0), int64(0), time.Duration(0)
+		for running := true; running; {
+			batch := time.Now()
+			for range 1000 {
+				r = mix(r)
+				k := randomKey(buf, r, n)
+				p := Part(k)
+				ks.LockPart(p)
+				_, _ = t.Add(k, 1)
+				ks.UnlockPart(p)
+			}
+			slowest = max(slowest, time.Since(batch))
+			writes += 1000
+			held = max(held, ks.Memory().SnapshotBytes)
+			rss = max(rss, resident()-before)
+			select {
+			case err = <-done:
+				running = false
+			default:
+			}
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(start).Milliseconds()), "write-ms")
+		b.ReportMetric(float64(writes)/time.Since(start).Seconds(), "adds/s")
+		b.ReportMetric(float64(slowest.Microseconds()), "slowest-1000-us")
+		b.ReportMetric(100*float64(held)/float64(ks.Memory().Mapped), "held-%")
+		b.ReportMetric(100*float64(rss)/float64(ks.Memory().Mapped), "rss-growth-%")
+		s.Release()
+		f.Close()
 	}
 }

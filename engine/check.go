@@ -82,11 +82,16 @@ func (sh *shard) check(sum *checkSums) error {
 	return nil
 }
 
+// arenaCount is what a walk over a shard's chunks counts.
+type arenaCount struct {
+	keys, expires, units, live, dead int64
+}
+
 // checkArena checks chunks, blocks, free lists and counters, and collects the
 // references of live records.
 func (sh *shard) checkArena(live map[uint32]bool, sum *checkSums) error {
 	free := make(map[uint32]bool)
-	var keys, expires, units, liveBytes, deadBytes int64
+	var n arenaCount
 	chunks := 0
 	for ci := uint32(1); ci < uint32(len(sh.meta)); ci++ {
 		c := &sh.meta[ci]
@@ -103,67 +108,80 @@ func (sh *shard) checkArena(live map[uint32]bool, sum *checkSums) error {
 		} else {
 			sum.wide += int64(c.live)
 		}
-		if c.used > c.size || !c.own && c.size != chunkBytes {
-			return fmt.Errorf("chunk %d uses %d of %d bytes", ci, c.used, c.size)
-		}
-		if c.due < sh.due {
-			return fmt.Errorf("chunk %d is due at %d, the shard at %d", ci, c.due, sh.due)
-		}
 		if c.pin != nil && (c.pin.state != pinned || c.pin.base != sh.base[ci] || sh.snap == nil) {
 			return fmt.Errorf("chunk %d has a wrong pin", ci)
 		}
-		chunkLive := int64(0)
-		for off := uint32(0); off < c.used; {
-			r := record{unsafe.Add(sh.base[ci], uintptr(off))}
-			ref := ci<<chunkRefLog | off>>2
-			if r.isFree() {
-				free[ref] = true
-				deadBytes += int64(r.freeSize())
-				if off += r.freeSize(); r.freeSize() < minBlock || off > c.used || c.own {
-					return fmt.Errorf("free block %#x of %d bytes is impossible", ref, r.freeSize())
-				}
-				continue
-			}
-			if r.header()&tailBit != 0 || r.block() < minBlock || off+r.block() > c.used {
-				return fmt.Errorf("record %#x is impossible", ref)
-			}
-			if c.own != (r.header()&wide != 0) || c.own && (off != 0 || r.block() != c.used || int64(c.live) < int64(pageRound(int(r.bytes())))) {
-				return fmt.Errorf("wide record %#x does not fit its chunk", ref)
-			}
-			if Part(r.key()) != sh.part {
-				return fmt.Errorf("key %q is in part %d", r.key(), sh.part)
-			}
-			if d := r.deadline(); d != 0 {
-				if d < c.due {
-					return fmt.Errorf("key %q is due at %d, its chunk at %d", r.key(), d, c.due)
-				}
-				expires++
-				units += deadlineUnits(d)
-			}
-			live[ref] = false
-			keys++
-			chunkLive += int64(r.block())
-			off += r.block()
+		if err := sh.checkChunk(ci, &n, live, free); err != nil {
+			return fmt.Errorf("chunk %d: %w", ci, err)
 		}
-		if !c.own && chunkLive != int64(c.live) {
-			return fmt.Errorf("chunk %d has %d live bytes, counted %d", ci, chunkLive, c.live)
-		}
-		if c.own && chunkLive == 0 || c.live == 0 && c.used > 0 {
-			return fmt.Errorf("chunk %d holds nothing", ci)
-		}
-		liveBytes += int64(c.live)
 	}
 	if chunks+len(sh.spare) != len(sh.meta)-1 {
 		return fmt.Errorf("%d chunks and %d spare numbers of %d", chunks, len(sh.spare), len(sh.meta)-1)
 	}
-	if keys != sh.keys.Load() || expires != sh.expires.Load() || units != sh.deadline.Load() ||
-		liveBytes != sh.live || deadBytes != sh.dead {
-		return fmt.Errorf("counted keys %d expires %d units %d live %d dead %d, noted %d %d %d %d %d", keys, expires, units,
-			liveBytes, deadBytes, sh.keys.Load(), sh.expires.Load(), sh.deadline.Load(), sh.live, sh.dead)
+	if noted := (arenaCount{sh.keys.Load(), sh.expires.Load(), sh.deadline.Load(), sh.live, sh.dead}); n != noted {
+		return fmt.Errorf("counted %+v, noted %+v", n, noted)
 	}
 	sum.live += sh.live - sh.liveStep
 	sum.dead += sh.dead - sh.deadStep
 	return sh.checkFreeLists(free)
+}
+
+// checkChunk checks one chunk and adds its records to the counts.
+func (sh *shard) checkChunk(ci uint32, n *arenaCount, live, free map[uint32]bool) error {
+	c := &sh.meta[ci]
+	if c.used > c.size || !c.own && c.size != chunkBytes {
+		return fmt.Errorf("%d of %d bytes are used", c.used, c.size)
+	}
+	if c.due < sh.due {
+		return fmt.Errorf("due at %d, the shard at %d", c.due, sh.due)
+	}
+	liveBytes := int64(0)
+	for off := uint32(0); off < c.used; {
+		r := record{unsafe.Add(sh.base[ci], uintptr(off))}
+		ref := ci<<chunkRefLog | off>>refUnitLog
+		if r.isFree() {
+			free[ref] = true
+			n.dead += int64(r.freeSize())
+			if off += r.freeSize(); r.freeSize() < minBlock || off > c.used || c.own {
+				return fmt.Errorf("free block %#x of %d bytes is impossible", ref, r.freeSize())
+			}
+			continue
+		}
+		if err := sh.checkRecord(ci, off, r); err != nil {
+			return fmt.Errorf("record %#x: %w", ref, err)
+		}
+		if d := r.deadline(); d != 0 {
+			n.expires++
+			n.units += deadlineUnits(d)
+		}
+		live[ref] = false
+		n.keys++
+		liveBytes += int64(r.block())
+		off += r.block()
+	}
+	if !c.own && liveBytes != int64(c.live) || liveBytes == 0 && c.used > 0 {
+		return fmt.Errorf("%d live bytes, counted %d", liveBytes, c.live)
+	}
+	n.live += int64(c.live)
+	return nil
+}
+
+func (sh *shard) checkRecord(ci, off uint32, r record) error {
+	c := &sh.meta[ci]
+	if r.header()&tailBit != 0 || r.block() < minBlock || off+r.block() > c.used {
+		return fmt.Errorf("header %#x, %d bytes are impossible", r.header(), r.block())
+	}
+	if isWide := r.header()&wide != 0; c.own != isWide ||
+		isWide && (off != 0 || r.block() != c.used || int64(c.live) < int64(pageRound(int(r.bytes())))) {
+		return fmt.Errorf("a wide record does not fit its chunk")
+	}
+	if Part(r.key()) != sh.part {
+		return fmt.Errorf("key %q is in part %d", r.key(), sh.part)
+	}
+	if d := r.deadline(); d != 0 && d < c.due {
+		return fmt.Errorf("key %q is due at %d, its chunk at %d", r.key(), d, c.due)
+	}
+	return nil
 }
 
 // checkFreeLists checks that exactly the given blocks are listed, each under its size.

@@ -51,7 +51,7 @@ func (sh *shard) eachRecord(fn func(ref uint32, r record)) {
 				off += r.freeSize()
 				continue
 			}
-			fn(uint32(ci)<<chunkRefLog|off>>2, r)
+			fn(uint32(ci)<<chunkRefLog|off>>refUnitLog, r)
 			off += r.block()
 		}
 	}

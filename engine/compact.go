@@ -8,16 +8,18 @@ const (
 	compactShare = 5
 	// compactLook is how many chunks are looked at to find a nearly empty one.
 	compactLook = 64
+	// compactMin is how many free bytes a shard may always have.
+	compactMin = chunkBytes / 2
 )
 
 // compact moves the records out of one chunk if too much of the shard is free.
 // It is called at the end of operations that free blocks, when no argument that
 // aliases the arena is needed any more; at most one chunk is moved at a time.
 func (sh *shard) compact() {
-	if sh.dead < 2*chunkBytes || sh.dead*compactShare < sh.live+sh.dead {
+	if sh.dead < compactMin || sh.dead*compactShare < sh.live+sh.dead {
 		return
 	}
-	best, bestLive := uint32(0), uint32(chunkBytes-chunkBytes/16)
+	best, bestLive := uint32(0), uint32(chunkBytes-chunkBytes/8)
 	for range min(compactLook, len(sh.meta)) {
 		if sh.victim++; sh.victim >= uint32(len(sh.meta)) {
 			sh.victim = 1
@@ -50,7 +52,7 @@ func (sh *shard) evacuate(ci uint32) {
 		to := sh.allocBlock(size)
 		copy(bytesAt(sh.at(to).p, 0, size), bytesAt(r.p, 0, size))
 		sh.noteDeadline(to, r.deadline())
-		sh.replace(sh.ks.hash(r.key()), ci<<chunkRefLog|off>>2, to)
+		sh.replace(sh.ks.hash(r.key()), ci<<chunkRefLog|off>>refUnitLog, to)
 		sh.addLive(-int64(size))
 		off += size
 	}

@@ -57,7 +57,7 @@ func (sh *shard) reclaimChunk(ci uint32, now int64, max int) (removed int) {
 			if deadline > now || removed == max {
 				due = min(due, deadline)
 			} else {
-				ref := ci<<chunkRefLog | off>>2
+				ref := ci<<chunkRefLog | off>>refUnitLog
 				sh.reclaim(sh.ks.hash(r.key()), ref)
 				removed++
 			}

@@ -8,7 +8,7 @@ import (
 
 func TestReclaim(t *testing.T) {
 	ks := newTestKeyspace(t, Config{Databases: 2})
-	const n = 20_000
+	const n = 6_000
 	for db := range 2 {
 		txn := ks.Txn(db, 0, true)
 		locked(ks, func() {

@@ -22,7 +22,7 @@ func (t Txn) FlushAll() {
 // detach takes a shard out of the keyspace and leaves its memory to the janitor.
 // The part is locked.
 func (ks *Keyspace) detach(part, db int) {
-	sh := ks.parts[part].shards[db].Swap(nil)
+	sh := ks.shards[part*ks.databases+db].Swap(nil)
 	if sh == nil {
 		return
 	}
@@ -39,7 +39,7 @@ type janitor struct {
 	mu      sync.Mutex
 	queue   []*shard
 	running bool
-	done    sync.WaitGroup
+	idle    sync.Cond // signalled when running becomes false; its lock is mu
 }
 
 func (j *janitor) add(sh *shard) {
@@ -48,17 +48,16 @@ func (j *janitor) add(sh *shard) {
 	j.queue = append(j.queue, sh)
 	if !j.running {
 		j.running = true
-		j.done.Add(1)
 		go j.run()
 	}
 }
 
 func (j *janitor) run() {
-	defer j.done.Done()
 	for {
 		j.mu.Lock()
 		if len(j.queue) == 0 {
 			j.queue, j.running = nil, false
+			j.idle.Broadcast()
 			j.mu.Unlock()
 			return
 		}
@@ -69,8 +68,14 @@ func (j *janitor) run() {
 	}
 }
 
-// wait returns when all that was added before has been given back.
-func (j *janitor) wait() { j.done.Wait() }
+// wait returns when there is nothing left to give back.
+func (j *janitor) wait() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for j.running {
+		j.idle.Wait()
+	}
+}
 
 // destroyBatch is how many chunks are given back under one hold of the lock.
 const destroyBatch = 64

@@ -32,6 +32,19 @@ func likesKey(buf []byte, i int) []byte {
 	return fmt.Appendf(buf[:0], "likes:post:%08d", i)
 }
 
+// fill adds n counters with keys likes:post:%08d and values above 20,000.
+func fill(ks *Keyspace, n int, deadline int64) {
+	t := ks.Txn(0, 1, false)
+	var buf []byte
+	for i := range n {
+		buf = likesKey(buf, i)
+		p := Part(buf)
+		ks.LockPart(p)
+		t.SetInt(buf, int64(20000+i), deadline)
+		ks.UnlockPart(p)
+	}
+}
+
 // saved returns a snapshot of the keyspace.
 func saved(t testing.TB, ks *Keyspace) []byte {
 	t.Helper()

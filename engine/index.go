@@ -15,6 +15,8 @@ type index struct {
 	shift  uint8 // 64 - log2(len(dir))
 	tables int
 	atLog  [depthMax + 1]uint32 // number of tables by their depth
+
+	fetched byte // keeps the reads of fetch from being optimized away
 }
 
 func (sh *shard) initIndex(depth uint8, lines uint32) {
@@ -162,10 +164,27 @@ func (sh *shard) resize(t *table, lines uint32) {
 
 // rehash places all of a table's keys in the tables that to says.
 func (sh *shard) rehash(from *table, to func(h uint64) *table) {
+	sh.fetch(from)
 	from.each(func(ref uint32) {
 		h := sh.ks.hash(sh.at(ref).key())
 		to(h).place(h, ref)
 	})
+}
+
+// fetch reads a byte of every record of a table. The reads do not depend on each
+// other, so the cache misses overlap, which those of hashing key after key do
+// not: it halves the time of a rehash in a keyspace larger than the cache.
+func (sh *shard) fetch(t *table) {
+	sum := byte(0)
+	for i := range t.lines {
+		line := t.line(i)
+		for s := range lineSlots {
+			if *tagAt(line, s) != 0 {
+				sum += sh.at(refAt(line, s)).header()
+			}
+		}
+	}
+	sh.fetched = sum
 }
 
 // split divides a table's keys by their next bit.
@@ -180,6 +199,7 @@ func (sh *shard) split(t *table, h uint64) {
 	}
 	bit := 63 - t.depth
 	var ones uint32
+	sh.fetch(t)
 	t.each(func(ref uint32) { ones += uint32(sh.ks.hash(sh.at(ref).key()) >> bit & 1) })
 	depth := t.depth + 1
 	half := [2]*table{

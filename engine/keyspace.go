@@ -17,8 +17,9 @@ type Keyspace struct {
 	hook      Hook
 	hashWith  func(key []byte, seed uint64) uint64 // nil for xxh3; tests inject collisions
 
-	parts [Parts]part
-	due   [Parts]atomic.Int64 // lower bound of each part's deadlines
+	parts  [Parts]part
+	due    [Parts]atomic.Int64     // lower bound of each part's deadlines
+	shards []atomic.Pointer[shard] // [part × databases + database]; nil until first used
 
 	pages pages
 	slabs slabs
@@ -37,12 +38,11 @@ type Keyspace struct {
 	janitor  janitor
 }
 
-// part holds one part's lock and its shards, one per database. Shards may be
-// looked up without the lock for their atomic counters only.
+// part holds one part's lock, which guards the part's shards in all databases.
+// Without it, shards may be looked up for their atomic counters only.
 type part struct {
-	mu     sync.Mutex
-	shards []atomic.Pointer[shard]
-	_      [32]byte // one cache line per part
+	mu sync.Mutex
+	_  [56]byte // one cache line per part
 }
 
 // New makes an empty keyspace. Close gives its memory back.
@@ -55,8 +55,9 @@ func New(cfg Config) *Keyspace {
 	}
 	ks := &Keyspace{databases: cfg.Databases, seed: cfg.Seed}
 	ks.slabs.pages = &ks.pages
-	for p := range ks.parts {
-		ks.parts[p].shards = make([]atomic.Pointer[shard], cfg.Databases)
+	ks.janitor.idle.L = &ks.janitor.mu
+	ks.shards = make([]atomic.Pointer[shard], Parts*cfg.Databases)
+	for p := range ks.due {
 		ks.due[p].Store(noDeadline)
 	}
 	return ks
@@ -118,16 +119,19 @@ func (ks *Keyspace) LockPart(p int) { ks.parts[p].mu.Lock() }
 func (ks *Keyspace) UnlockPart(p int) { ks.parts[p].mu.Unlock() }
 
 // shard returns a shard, nil if it was never written to.
-func (ks *Keyspace) shard(part, db int) *shard { return ks.parts[part].shards[db].Load() }
+func (ks *Keyspace) shard(part, db int) *shard { return ks.shards[part*ks.databases+db].Load() }
 
 // makeShard returns a shard and makes it if needed. The part is locked.
 func (ks *Keyspace) makeShard(part, db int) *shard {
-	slot := &ks.parts[part].shards[db]
-	sh := slot.Load()
-	if sh == nil {
-		sh = newShard(ks, part, db)
-		slot.Store(sh)
+	slot := &ks.shards[part*ks.databases+db]
+	if sh := slot.Load(); sh != nil {
+		return sh
 	}
+	if db >= ks.databases {
+		panic("engine: BUG: there is no such database")
+	}
+	sh := newShard(ks, part, db)
+	slot.Store(sh)
 	return sh
 }
 

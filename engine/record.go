@@ -7,7 +7,7 @@ import (
 
 // A record is one block of an arena chunk:
 //
-//	0      1      2                                        4-byte aligned
+//	0      1      2                                        2-byte aligned
 //	┌──────┬──────┬───────────────┬──────┬──────────┬─────────┬─────────────┐
 //	│header│keylen│ fixed part    │keyext│ deadline │ key     │ content     │
 //	│ 1    │ 1    │ 8, 4 or 8     │ 0, 2 │ 0, 8     │ keylen  │ capacity    │
@@ -22,13 +22,14 @@ import (
 //
 // A record's block is as long as the record, rounded up as blockSize says; for
 // kinds with content the capacity takes up the rounding. A wide record is the
-// only one in its chunk. A counter with a key of 18 bytes takes 28 bytes.
+// only one in its chunk. A counter with a key of 19 bytes takes 30 bytes: alignment
+// to 4 bytes would need 2 more, and none at all would halve what a shard can hold.
 //
 // A free block:
 //
 //	0      1      2             4            8            12
 //	┌──────┬──────┬─────────────┬────────────┬────────────┬──
-//	│ 0    │ 0    │ size/4, u16 │ next, u32  │ prev, u32  │ undefined
+//	│ 0    │ 0    │ size/2, u16 │ next, u32  │ prev, u32  │ undefined
 //	└──────┴──────┴─────────────┴────────────┴────────────┴──
 //
 // Numbers are little-endian. They are read unaligned, in one instruction each on
@@ -194,33 +195,33 @@ func (r record) block() uint32 {
 
 func (r record) isFree() bool { return r.header() == 0 }
 
-func (r record) freeSize() uint32 { return uint32(load16(unsafe.Add(r.p, 2))) << 2 }
+func (r record) freeSize() uint32 { return uint32(load16(unsafe.Add(r.p, 2))) << refUnitLog }
 
-func (r record) makeFree(size uint32) { store32(r.p, size>>2<<16) }
+func (r record) makeFree(size uint32) { store32(r.p, size>>refUnitLog<<16) }
 
 func (r record) next() uint32     { return load32(unsafe.Add(r.p, 4)) }
 func (r record) prev() uint32     { return load32(unsafe.Add(r.p, 8)) }
 func (r record) setNext(x uint32) { store32(unsafe.Add(r.p, 4), x) }
 func (r record) setPrev(x uint32) { store32(unsafe.Add(r.p, 8), x) }
 
-// blockClasses is the number of block sizes: every multiple of 4 up to 256, of
+// blockClasses is the number of block sizes: every multiple of 2 up to 256, of
 // 32 up to 1024, of 128 up to maxBlock. Each size has its own free list.
-const blockClasses = 145
+const blockClasses = 209
 
 // blockClass rounds n ≤ maxBlock up to a block size and numbers it.
 func blockClass(n uint32) (class int, size uint32) {
 	switch {
 	case n <= minBlock:
-		return minBlock / 4, minBlock
+		return minBlock / 2, minBlock
 	case n <= 256:
-		n = (n + 3) >> 2
-		return int(n), n << 2
+		n = (n + 1) >> 1
+		return int(n), n << 1
 	case n <= 1024:
 		n = (n + 31) >> 5
-		return int(64 + n - 256/32), n << 5
+		return int(128 + n - 256/32), n << 5
 	default:
 		n = (n + 127) >> 7
-		return int(88 + n - 1024/128), n << 7
+		return int(152 + n - 1024/128), n << 7
 	}
 }
 

@@ -141,7 +141,7 @@ func (sh *shard) savePinned(ref, off, n uint32) {
 		p.copyAll(c)
 		return
 	}
-	off += ref & chunkRefMask << 2
+	off += ref & chunkRefMask << refUnitLog
 	if off >= p.used {
 		return
 	}
