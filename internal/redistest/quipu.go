@@ -1,0 +1,130 @@
+package redistest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// readyLimit is how long a Quipu node may replay before a test gives up on it.
+const readyLimit = 60 * time.Second
+
+var build struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+// Main runs a package's tests and removes the binary they built. TestMain calls it.
+func Main(m *testing.M) int {
+	defer func() {
+		if build.dir != "" {
+			os.RemoveAll(build.dir)
+		}
+	}()
+	return m.Run()
+}
+
+// Binary returns the path of the quipu binary. It is built once per test process, with the race detector when
+// QUIPU_TEST_RACE=1; QUIPU_BIN names a ready one instead.
+func Binary(tb testing.TB) string {
+	tb.Helper()
+	build.once.Do(func() { build.path, build.err = buildBinary() })
+	if build.err != nil {
+		tb.Fatal(build.err)
+	}
+	return build.path
+}
+
+func buildBinary() (string, error) {
+	if path := os.Getenv("QUIPU_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	if build.dir, err = os.MkdirTemp("", "quipu-test-bin-"); err != nil {
+		return "", err
+	}
+	path := filepath.Join(build.dir, "quipu")
+	args := []string{"build", "-o", path}
+	if os.Getenv("QUIPU_TEST_RACE") == "1" {
+		args = append(args, "-race")
+	}
+	cmd := exec.Command("go", append(args, "./cmd/quipu")...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building cmd/quipu: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// moduleRoot is the nearest folder above the working directory that has a go.mod.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", errors.New("no go.mod above the working directory")
+		}
+		dir = parent
+	}
+}
+
+// Quipu says how to start a node.
+type Quipu struct {
+	Dir   string   // data directory; a new temporary one when empty
+	Port  int      // 0 takes a free one
+	Flags []string // further flags: "--name", "value", …
+	Env   []string // further environment: "NAME=value"
+}
+
+// Start starts a node and waits until it answers; anything else ends the test.
+func (q Quipu) Start(tb testing.TB) *Server {
+	tb.Helper()
+	// Another process can take a port between FreePort and the node's bind: then another port is tried.
+	for attempt := 0; ; attempt++ {
+		s := q.Launch(tb)
+		err := s.WaitReady(readyLimit)
+		if err == nil {
+			return s
+		}
+		if q.Port != 0 || attempt >= 3 || !strings.Contains(s.Output(), "address already in use") {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// Launch starts a node and returns at once.
+func (q Quipu) Launch(tb testing.TB) *Server {
+	tb.Helper()
+	path := Binary(tb)
+	if q.Dir == "" {
+		q.Dir = tb.TempDir()
+	}
+	if q.Port == 0 {
+		q.Port = FreePort(tb)
+	}
+	s := &Server{name: "quipu", Port: q.Port, Addr: "127.0.0.1:" + strconv.Itoa(q.Port)}
+	args := append([]string{"server", "--port", strconv.Itoa(q.Port), "--dir", q.Dir}, q.Flags...)
+	if err := launch(tb, s, path, args, q.Env); err != nil {
+		tb.Fatal(err)
+	}
+	s.Dir = q.Dir // set after launch: the process runs in the test's folder, as it would for a user
+	return s
+}
