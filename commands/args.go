@@ -17,10 +17,6 @@ func (c *Call) intArg(b []byte) (int64, bool) {
 // isWord compares an argument with an option's name, given in lower case, without regard to case.
 func isWord(arg []byte, lower string) bool { return equalFold(arg, lower) }
 
-// maxDeadline is the last moment a record can expire at, in ms of log time: deadlines take 48 bits, enough for the
-// year 10889. Redis's own bound is that of an int64; what exceeds ours is refused with the same error.
-const maxDeadline = 1<<48 - 1
-
 // deadlineKind says how an expiry option counts.
 type deadlineKind uint8
 
@@ -52,10 +48,10 @@ func (c *Call) positiveDeadline(kind deadlineKind, arg []byte, now int64) (int64
 	return 0, false
 }
 
-// deadlineOf is the moment that n means, which may be long past; false if it lies beyond maxDeadline or int64.
+// deadlineOf is the moment that n means, which may be long past; false if it lies beyond int64.
 func deadlineOf(kind deadlineKind, n, now int64) (int64, bool) {
 	if kind == deadlineSeconds || kind == deadlineAtSeconds {
-		if n > maxDeadline/1000 || n < -maxInt/1000 {
+		if n > maxInt/1000 || n < -maxInt/1000 {
 			return 0, false
 		}
 		n *= 1000
@@ -66,7 +62,7 @@ func deadlineOf(kind deadlineKind, n, now int64) (int64, bool) {
 		}
 		n += now
 	}
-	return n, n <= maxDeadline
+	return n, true
 }
 
 const (
@@ -80,6 +76,19 @@ func text(v engine.Value, buf []byte) []byte {
 		return appendInt(buf[:0], v.Int)
 	}
 	return v.Bytes
+}
+
+// lookup is View.Get for the key a read is about, counted as a hit or a miss.
+func (c *Call) lookup(v engine.View, key []byte) (engine.Value, bool) {
+	value, found := v.Get(key)
+	if c.Stats != nil {
+		if found {
+			c.Stats.Hits.Add(1)
+		} else {
+			c.Stats.Misses.Add(1)
+		}
+	}
+	return value, found
 }
 
 // bulkValue replies with a value, or null where there is none.

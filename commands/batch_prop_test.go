@@ -171,9 +171,12 @@ func (o *trio) step(tb rapid.TB, submissions [][]action) {
 // checkTouches checks that the batch foretold every change that its entry made.
 func (o *trio) checkTouches(tb rapid.TB) {
 	tb.Helper()
+	touched := map[string]bool{}
+	if o.batch.Touches(func(db int, key []byte) bool { touched[fmt.Sprintf("%d %s", db, key)] = true; return false }) {
+		return // everything
+	}
 	for change := range o.batched.changed {
-		touched := o.batch.Touches(func(db int, key []byte) bool { return fmt.Sprintf("%d %s", db, key) == change })
-		if !touched {
+		if !touched[change] {
 			tb.Fatalf("changed %q, but the batch did not say that it touches it", change)
 		}
 	}

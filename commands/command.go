@@ -7,6 +7,8 @@
 package commands
 
 import (
+	"sync/atomic"
+
 	"quipu/engine"
 	"quipu/protocol"
 )
@@ -155,6 +157,9 @@ type Command struct {
 	id     int
 }
 
+// ReadStats counts what reads have found. Several goroutines may share one.
+type ReadStats struct{ Hits, Misses atomic.Int64 }
+
 // Call is one execution of a command. A handler writes exactly one reply to W and retains nothing of Args.
 // What a write depends on must be the same on every node: MaxBulk and Databases are therefore settings of the
 // cluster, not of a node, and Random is for reads only.
@@ -167,6 +172,7 @@ type Call struct {
 	MaxReply  int    // bytes above which MGET and KEYS answer with an error instead; 0: no limit
 	Databases int    // number of databases, for commands that name one
 	Random    uint64 // a fresh random number; reads only
+	Stats     *ReadStats
 }
 
 // FullName is the name as COMMAND INFO, ACL rules and metrics show it: "set", or "object|encoding" for a subcommand.

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"math/bits"
 	"math/rand/v2"
 
 	"quipu/engine"
@@ -29,6 +30,9 @@ func NewRunner(ks *engine.Keyspace, table *Table) *Runner {
 		call: Call{Table: table, MaxBulk: MaxValueBytes, MaxReply: MaxReplyBytes, Databases: ks.Databases()},
 	}
 }
+
+// CountReads makes the runner count the hits and misses of reads in stats.
+func (r *Runner) CountReads(stats *ReadStats) { r.call.Stats = stats }
 
 // Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
 func (r *Runner) Read(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {
@@ -94,22 +98,31 @@ func (r *Runner) addRun(key []byte, db int, now int64, delta int64, count uint32
 	defer r.ks.UnlockPart(part)
 	t := r.ks.Txn(db, now, false)
 	before, ok, err := t.AddRun(key, delta, int(count))
-	if err != nil {
+	switch {
+	case err != nil:
 		return 0, 0, err
-	}
-	if ok {
+	case ok:
 		return before, count, nil
 	}
-	for applied < count {
-		after, err := t.Add(key, delta)
-		if err == engine.ErrOverflow {
-			return before, applied, nil
+	// Sums only grow along a run, or only shrink, so the longest prefix is found in steps that halve. A step may fit
+	// again, three times at most, because one twice as large is refused also when only its own total is beyond 64 bits.
+	for step := uint32(1) << (bits.Len32(count) - 1); step > 0; {
+		if step > count-applied {
+			step /= 2
+			continue
 		}
-		if err != nil {
+		was, ok, err := t.AddRun(key, delta, int(step))
+		switch {
+		case err != nil:
 			return 0, 0, err
+		case !ok:
+			step /= 2
+		default:
+			if applied == 0 {
+				before = was
+			}
+			applied += step
 		}
-		before = after - delta*int64(applied+1)
-		applied++
 	}
 	return before, applied, nil
 }

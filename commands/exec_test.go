@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"quipu/engine"
@@ -87,6 +88,31 @@ func BenchmarkReplay(b *testing.B) {
 	for done := 0; done < b.N; done += len(args) {
 		if err := r.Replay(batch.Entry(), startOfLogTime); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestOneKeyIsAlwaysThere checks what lets the runner lock a single part without looking at the arguments' number.
+func TestOneKeyIsAlwaysThere(t *testing.T) {
+	for _, cmd := range NewTable().All() {
+		least := cmd.Arity
+		if least < 0 {
+			least = -least
+		}
+		if cmd.oneKey() && cmd.Keys[0].First >= least {
+			t.Errorf("%s: its key is argument %d, but %d may be all", cmd.FullName(), cmd.Keys[0].First, least)
+		}
+		if cmd.Delta != nil && (!cmd.oneKey() || cmd.Keys[0].First != 1) {
+			t.Errorf("%s: a run's key is argument 1", cmd.FullName())
+		}
+	}
+}
+
+// TestCrossingDatabases checks that no write but COPY can be given another database.
+func TestCrossingDatabases(t *testing.T) {
+	for _, cmd := range NewTable().All() {
+		if names := strings.Contains(cmd.Syntax, "DB "); cmd.Write != nil && names != cmd.crossesDatabases(make([][]byte, 99)) {
+			t.Errorf("%s %s: does it write to another database?", cmd.FullName(), cmd.Syntax)
 		}
 	}
 }

@@ -173,7 +173,7 @@ func expireAt(t engine.Txn, key []byte, deadline int64) {
 
 // runTTL serves TTL, PTTL, EXPIRETIME and PEXPIRETIME: -2 without the key, -1 without a deadline, seconds rounded.
 func runTTL(c *Call, v engine.View) {
-	value, found := v.Get(c.Args[1])
+	value, found := c.lookup(v, c.Args[1])
 	if !found {
 		c.W.Int(-2)
 		return
@@ -185,11 +185,11 @@ func runTTL(c *Call, v engine.View) {
 	left := value.Deadline - v.Now()
 	switch c.Cmd.Name {
 	case "ttl":
-		c.W.Int((left + 500) / 1000)
+		c.W.Int(roundSeconds(left))
 	case "pttl":
 		c.W.Int(left)
 	case "expiretime":
-		c.W.Int((value.Deadline + 500) / 1000)
+		c.W.Int(roundSeconds(value.Deadline))
 	default:
 		c.W.Int(value.Deadline)
 	}
@@ -204,3 +204,6 @@ func runPersist(c *Call, t engine.Txn) {
 	t.SetDeadline(c.Args[1], 0)
 	c.W.Int(1)
 }
+
+// roundSeconds turns ms into the nearest second, without overflow at the end of the range.
+func roundSeconds(ms int64) int64 { return ms/1000 + (ms%1000+500)/1000 }

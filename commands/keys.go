@@ -110,7 +110,7 @@ func runDel(c *Call, t engine.Txn) {
 func runExists(c *Call, v engine.View) {
 	var n int64
 	for _, key := range c.Args[1:] {
-		if _, found := v.Get(key); found {
+		if _, found := c.lookup(v, key); found {
 			n++
 		}
 	}
@@ -118,7 +118,7 @@ func runExists(c *Call, v engine.View) {
 }
 
 func runType(c *Call, v engine.View) {
-	value, found := v.Get(c.Args[1])
+	value, found := c.lookup(v, c.Args[1])
 	c.W.Simple(typeName(value, found))
 }
 

@@ -92,7 +92,7 @@ var stringCommands = []Command{
 }
 
 func runGet(c *Call, v engine.View) {
-	value, found := v.Get(c.Args[1])
+	value, found := c.lookup(v, c.Args[1])
 	if c.isString(value, found) {
 		c.bulkValue(value, found)
 	}
@@ -102,7 +102,7 @@ func runMGet(c *Call, v engine.View) {
 	start := len(c.W.B)
 	c.W.Array(len(c.Args) - 1)
 	for _, key := range c.Args[1:] {
-		value, found := v.Get(key)
+		value, found := c.lookup(v, key)
 		c.bulkValue(value, found && stringKind(value.Kind))
 		if c.tooLarge(len(c.W.B) - start) {
 			c.W.B = c.W.B[:start]
@@ -165,7 +165,7 @@ func runGetEx(c *Call, t engine.Txn) {
 }
 
 func runStrLen(c *Call, v engine.View) {
-	value, found := v.Get(c.Args[1])
+	value, found := c.lookup(v, c.Args[1])
 	if !c.isString(value, found) {
 		return
 	}
@@ -189,7 +189,7 @@ func runGetRange(c *Call, v engine.View) {
 	if !ok {
 		return
 	}
-	value, found := v.Get(c.Args[1])
+	value, found := c.lookup(v, c.Args[1])
 	if !c.isString(value, found) {
 		return
 	}

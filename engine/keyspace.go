@@ -51,7 +51,7 @@ func New(cfg Config) *Keyspace {
 		cfg.Databases = 16
 	}
 	if cfg.Databases < 0 || cfg.Databases > MaxDatabases {
-		panic("engine: number of databases out of range")
+		panic("BUG: number of databases out of range")
 	}
 	ks := &Keyspace{databases: cfg.Databases, seed: cfg.Seed}
 	ks.slabs.pages = &ks.pages
