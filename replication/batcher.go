@@ -137,10 +137,12 @@ func NewBatcher(g Group, clock *Clock, newBatch func() Batch, opt BatcherOptions
 
 func (b *Batcher) now() time.Duration { return time.Since(b.start) + 1 } // never 0
 
-// Lock returns the batch that gathers, with the lock held. Add to it and Unlock; keep it no longer than that.
-func (b *Batcher) Lock() Batch {
+// Lock returns the batch that gathers, with the lock held. Add to it and Unlock; keep it no longer than that. size is the
+// least number of bytes that will be added: a batch that would exceed the soft limit with them takes no more, so that a
+// large command does not drive an entry that others share over the hard limit.
+func (b *Batcher) Lock(size int) Batch {
 	b.mu.Lock()
-	if b.gather.batch.Size() >= b.opt.EntrySoftLimit {
+	if have := b.gather.batch.Size(); have >= b.opt.EntrySoftLimit || have > 0 && have+size > b.opt.EntrySoftLimit {
 		b.full = append(b.full, b.takeGathered())
 	}
 	return b.gather.batch

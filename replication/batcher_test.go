@@ -72,6 +72,9 @@ func TestBatcherSoftLimitQueuesInOrder(t *testing.T) {
 			}
 			g.commit(p, c.Apply)
 		}
+		if g.most != 1 {
+			t.Errorf("%d in flight", g.most)
+		}
 		if c.state() != expected(10) || c.failed != nil {
 			t.Errorf("state %+v, %v", c.state(), c.failed)
 		}
@@ -80,7 +83,7 @@ func TestBatcherSoftLimitQueuesInOrder(t *testing.T) {
 
 func TestBatcherHardLimitIsNotApplied(t *testing.T) {
 	withBatcher(t, BatcherOptions{EntrySoftLimit: 1 << 20, EntryHardLimit: 64}, func(t *testing.T, g *fakeGroup, b *Batcher) {
-		batch := b.Lock().(*testBatch)
+		batch := b.Lock(0).(*testBatch)
 		var ch chan error
 		for v := range uint64(9) {
 			ch = batch.add(v)

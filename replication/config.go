@@ -31,6 +31,8 @@ type Config struct {
 
 	// LogStoreTimeout is how long a write of the log may take before heartbeats stop. Default 1 s.
 	LogStoreTimeout time.Duration
+
+	usage func(dir string) (diskUsage, error) // diskSpace, or what a test says
 }
 
 const (
@@ -38,6 +40,8 @@ const (
 	defaultSnapshotBytes = 256 << 20
 	defaultTrailingBytes = 64 << 20
 	defaultSegmentBytes  = 64 << 20
+	minSegmentBytes      = 4 << 10
+	maxSegmentBytes      = 1 << 30 // raft-wal's offsets have 32 bits, and the last append may go far beyond the limit
 	defaultStall         = time.Second
 	stallExit            = 5 * time.Second // with other voters, a leader whose disk stands still this long exits
 )
@@ -48,6 +52,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Clock == nil {
 		c.Clock = NewClock(nil)
+	}
+	if c.usage == nil {
+		c.usage = diskSpace
 	}
 	setDefault(&c.LogStoreTimeout, defaultStall)
 }

@@ -134,7 +134,7 @@ func TestDamagedFiles(t *testing.T) {
 	files := listFiles(t, base)
 	work := fastDir(t)
 	cases := 320
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		cases = 60
 	}
 	started, refused := 0, 0

@@ -21,16 +21,20 @@ func TestSmallDisk(t *testing.T) {
 	cfg.OnFatal = func(err error) { t.Errorf("the node stopped: %v", err) }
 	n := startNode(t, cfg)
 	var count uint64
-	// One number and padding for the entry's size.
-	write := func() error {
-		b := n.batch.Lock().(*testBatch)
-		ch := b.add(count)
-		b.buf = append(b.buf, make([]byte, 4)...) // less than a number: the machine skips it
+	// A hundred numbers in one entry.
+	write := func() (err error) {
+		var waits []chan error
+		b := n.batch.Lock(0).(*testBatch)
+		for i := range uint64(100) {
+			waits = append(waits, b.add(count+i))
+		}
 		n.batch.Unlock()
 		n.batch.Flush()
-		err := outcomeOf(t, ch)
+		for _, ch := range waits {
+			err = outcomeOf(t, ch)
+		}
 		if err == nil {
-			count++
+			count += 100
 		}
 		return err
 	}

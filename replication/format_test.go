@@ -3,6 +3,8 @@ package replication
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -114,6 +116,20 @@ func FuzzDecodeVote(f *testing.F) {
 
 func FuzzCheckBolt(f *testing.F) {
 	f.Add([]byte("not a bolt file"))
-	f.Add(make([]byte, 16<<10))
+	path := filepath.Join(f.TempDir(), stableName)
+	s, err := openStableStore(path, true, func(err error) { f.Error(err) })
+	if err != nil {
+		f.Fatal(err)
+	}
+	s.SetUint64([]byte(keyCurrentTerm), 1)
+	s.close()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, what := checkBolt(b); what != "" {
+		f.Fatal(what)
+	}
+	f.Add(b)
 	f.Fuzz(func(_ *testing.T, b []byte) { checkBolt(b) })
 }

@@ -45,6 +45,8 @@ type raftGroup struct {
 	failure atomic.Pointer[error]
 
 	changes atomic.Uint64 // of leadership; a barrier of an earlier one means nothing
+	stop    sync.Once     // Shutdown
+	stopErr error         // of it
 	serving atomic.Bool   // leads, and everything of earlier terms is applied
 	sole    atomic.Bool
 
@@ -332,7 +334,9 @@ func (g *raftGroup) Snapshot() error {
 	err := g.takeSnapshot()
 	g.snapInfo.Store(&snapResult{err: err, finished: time.Now()})
 	if err != nil {
-		g.cfg.Logger.Error("cannot take a snapshot", "err", err)
+		if !g.ending.Load() {
+			g.cfg.Logger.Error("cannot take a snapshot", "err", err)
+		}
 		return err
 	}
 	g.snapped.Store(applied)
@@ -390,9 +394,12 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 	g.snaps.stopping.Store(true)
 	stopped := make(chan error, 1)
 	go func() {
-		err := g.raft.Shutdown().Error()
-		g.workers.Wait()
-		stopped <- errors.Join(err, g.closeFiles())
+		g.stop.Do(func() {
+			err := g.raft.Shutdown().Error()
+			g.workers.Wait()
+			g.stopErr = errors.Join(err, g.closeFiles())
+		})
+		stopped <- g.stopErr
 	}()
 	select {
 	case err := <-stopped:

@@ -158,7 +158,7 @@ func (b *testBatch) Complete(err error) {
 
 // submit adds one number and flushes.
 func submit(b *Batcher, v uint64) chan error {
-	ch := b.Lock().(*testBatch).add(v)
+	ch := b.Lock(0).(*testBatch).add(v)
 	b.Unlock()
 	b.Flush()
 	return ch

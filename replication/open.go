@@ -82,11 +82,14 @@ func openGroup(ctx context.Context, cfg Config, sm StateMachine) (_ *raftGroup, 
 
 // sizeByDisk sets what depends on the size of the file system.
 func (g *raftGroup) sizeByDisk() error {
-	d, err := diskSpace(g.cfg.Dir)
+	d, err := g.cfg.usage(g.cfg.Dir)
 	if err != nil {
 		return err
 	}
 	setDefault(&g.cfg.SegmentBytes, defaultSegment(d))
+	if n := g.cfg.SegmentBytes; n < minSegmentBytes || n > maxSegmentBytes {
+		return fmt.Errorf("log segments of %d bytes: %d to %d are possible", n, minSegmentBytes, maxSegmentBytes)
+	}
 	setDefault(&g.cfg.MinFreeBytes, defaultReserve(d))
 	g.baseTrigger = g.cfg.SnapshotLogBytes
 	if g.baseTrigger == 0 {
@@ -94,7 +97,7 @@ func (g *raftGroup) sizeByDisk() error {
 	}
 	setDefault(&g.cfg.TrailingLogBytes, min(defaultTrailingBytes, max(1, g.baseTrigger/4)))
 	g.guard = &diskGuard{
-		dir: g.cfg.Dir, reserve: g.cfg.MinFreeBytes, usage: diskSpace, segment: g.cfg.SegmentBytes,
+		dir: g.cfg.Dir, reserve: g.cfg.MinFreeBytes, usage: g.cfg.usage, segment: g.cfg.SegmentBytes,
 		changed: g.noteDisk,
 	}
 	return nil

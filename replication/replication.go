@@ -8,10 +8,18 @@
 // A Group is one Raft group as a value: OpenGroup gives one on disk, NewMemoryGroup an ideal one for tests. Nothing here
 // knows what a payload means.
 //
-// Files: format.go (entry), batcher.go and watch.go (group commit, deadlines), clock.go (log time), fsm.go (bridge to
-// the state machine), group.go and open.go (Raft), transport.go, logstore.go with segments.go, walmeta.go and
-// watermark.go (the log on disk), stable.go with boltcheck.go (term and vote), snapshots.go with snapformat.go,
-// diskguard.go, node.go (identity).
+// Files:
+//
+//	format.go        bytes of an entry               batcher.go, watch.go  group commit; deadlines and failures
+//	clock.go         log time                        fsm.go                bridge from Raft to the state machine
+//	group.go         a Raft group at work            open.go               opening, bootstrap, Raft's settings
+//	transport.go     to other nodes                  node.go               whose data a directory holds
+//	logstore.go      the log: CRCs, errors           segments.go           its files, made ahead of use
+//	logscan.go       its unsealed end, at open       watermark.go          up to where it was acknowledged
+//	walmeta.go       its list of segments            trail.go              how much stays behind a snapshot
+//	stable.go        term and vote                   boltcheck.go          damage in their file
+//	snapshots.go     the files                       snapformat.go         their bytes
+//	diskguard.go     refusing before the disk is full  memory.go           an ideal group for tests
 package replication
 
 import (

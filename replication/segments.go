@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ const (
 	spareName     = "next.spare"
 	spareTemp     = "next.tmp"
 	segmentSuffix = ".wal"
-	zeroChunk     = 1 << 20
+	zeroChunk     = 512 << 10
 	zeroPauseMax  = 20 * time.Millisecond
 	segmentPerms  = 0o600
 )
@@ -155,8 +156,8 @@ func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// pace is called after each chunk of a spare, which took so long to write and sync. It leaves the disk to the log for as
-// long again, unless a rotation waits for the spare, and ends the work when the store is closed.
+// pace is called after each chunk of a spare, which took so long to write and sync. It leaves the disk to the log for three
+// times as long, unless a rotation waits for the spare, and ends the work when the store is closed.
 func (fs *segmentFS) pace(took time.Duration) error {
 	fs.mu.Lock()
 	closed, waited := fs.closed, fs.waiting
@@ -165,7 +166,7 @@ func (fs *segmentFS) pace(took time.Duration) error {
 		return errStopped
 	}
 	if !waited {
-		time.Sleep(min(took, zeroPauseMax))
+		time.Sleep(min(3*took, zeroPauseMax))
 	}
 	return nil
 }
@@ -222,15 +223,16 @@ func createZeroed(path string, size int64, pace func(took time.Duration) error) 
 
 // lastNonZero returns the offset of the last byte in [from, to) that is not zero, or -1.
 func lastNonZero(r io.ReaderAt, from, to int64) (int64, error) {
-	buf := make([]byte, 256<<10)
+	buf, zeros := make([]byte, 256<<10), make([]byte, 256<<10)
 	last := int64(-1)
 	for off := from; off < to; {
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), to-off)], off)
-		for i := n - 1; i >= 0; i-- {
-			if buf[i] != 0 {
-				last = off + int64(i)
-				break
+		if !bytes.Equal(buf[:n], zeros[:n]) { // compares by words, and is nearly always true
+			i := n - 1
+			for buf[i] == 0 {
+				i--
 			}
+			last = off + int64(i)
 		}
 		off += int64(n)
 		if err == io.EOF {

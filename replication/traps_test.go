@@ -3,7 +3,6 @@ package replication
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -244,16 +243,20 @@ func TestTrapLogReadErrorStopsTheNode(t *testing.T) {
 
 // Writes are refused before the disk is full, certainly not applied, and resume.
 func TestTrapDiskFull(t *testing.T) {
-	n := startNode(t, testConfig(fastDir(t)))
+	cfg := testConfig(fastDir(t))
+	cfg.MinFreeBytes = 1 << 20
+	plenty := diskUsage{total: 1 << 30, free: 1 << 29}
+	var disk atomic.Pointer[diskUsage]
+	disk.Store(&plenty)
+	cfg.usage = func(string) (diskUsage, error) { return *disk.Load(), nil }
+	n := startNode(t, cfg)
 	defer n.stop(t)
 	n.write(t, 0, 5)
-	real := n.guard.usage
 	for what, usage := range map[string]diskUsage{
 		"bytes":  {total: 1 << 30, free: 1000},
 		"inodes": {total: 1 << 30, free: 1 << 30, inodes: 1000, freeInodes: 3},
 	} {
-		n.guard.reserve = 1 << 20
-		n.guard.usage = func(string) (diskUsage, error) { return usage, nil }
+		disk.Store(&usage)
 		n.guard.check()
 		last := n.logs.wal
 		before, _ := last.LastIndex()
@@ -265,13 +268,11 @@ func TestTrapDiskFull(t *testing.T) {
 			t.Errorf("%s: the log grew from %d to %d", what, before, after)
 		}
 		// A little more than what stops writes is not enough to resume.
-		n.guard.usage = func(string) (diskUsage, error) {
-			return diskUsage{total: 1 << 30, free: 1<<20 + 1, inodes: 1000, freeInodes: minFreeInodes + 1}, nil
-		}
+		disk.Store(&diskUsage{total: 1 << 30, free: 1<<20 + 1, inodes: 1000, freeInodes: minFreeInodes + 1})
 		if n.guard.check(); n.Writable() == nil {
 			t.Errorf("%s: no hysteresis", what)
 		}
-		n.guard.usage = real
+		disk.Store(&plenty)
 		n.guard.check()
 		if err := n.Writable(); err != nil {
 			t.Errorf("%s: %v after there is room", what, err)
@@ -329,84 +330,6 @@ func flipped(b []byte, at int) []byte {
 	b = bytes.Clone(b)
 	b[at] ^= 1
 	return b
-}
-
-// A snapshot never takes the whole log away, and what it leaves is measured in bytes.
-func TestTrapTrailingLogsByBytes(t *testing.T) {
-	var empty trail
-	if empty.entries(0) == 0 || empty.entries(1<<40) == 0 {
-		t.Error("TrailingLogs 0")
-	}
-	tr := trail{step: 100}
-	for i := range uint64(1000) {
-		tr.add(i+1, 50)
-	}
-	if got := tr.entries(5000); got < 100 || got > 105 {
-		t.Errorf("5000 bytes of 50-byte entries are %d entries", got)
-	}
-	cfg := testConfig(fastDir(t))
-	cfg.SegmentBytes, cfg.TrailingLogBytes = 4<<10, 2<<10
-	n := startNode(t, cfg)
-	defer n.stop(t)
-	n.write(t, 0, 500)
-	if err := n.Snapshot(); err != nil {
-		t.Fatal(err)
-	}
-	first, _ := n.logs.FirstIndex()
-	last, _ := n.logs.LastIndex()
-	if kept := last - first + 1; kept < 30 || kept > 60 {
-		t.Errorf("%d entries of %d bytes are kept for %d bytes", kept, HeaderSize+8, cfg.TrailingLogBytes)
-	}
-}
-
-// Snapshots are triggered by bytes of commands. Ticks and Raft's own entries do not count.
-func TestTrapSnapshotsByLogBytes(t *testing.T) {
-	cfg := testConfig(fastDir(t))
-	cfg.SnapshotLogBytes = 100 * (HeaderSize + 8)
-	n := startNode(t, cfg)
-	defer n.stop(t)
-	for range 300 {
-		n.batch.Tick()
-		n.batch.Drain(context.Background())
-	}
-	n.write(t, 0, 99)
-	if got, want := n.LogBytes(), int64(99*(HeaderSize+8)); got != want {
-		t.Errorf("LogBytes() = %d, want %d", got, want)
-	}
-	time.Sleep(2 * monitorEvery)
-	if s := n.Status(); s.SnapshotIndex != 0 {
-		t.Errorf("ticks made a snapshot: %+v", s)
-	}
-	n.write(t, 99, 101)
-	waitFor(t, "a snapshot", func() bool { return n.Status().SnapshotIndex > 0 })
-	// The default follows the size of the last snapshot.
-	n.cfg.SnapshotLogBytes = 0
-	n.snaps.newest.Size = 1 << 40
-	if got := n.snapshotTrigger(); got != 2<<40 {
-		t.Errorf("trigger %d after a snapshot of 1 TiB", got)
-	}
-}
-
-// bolt must not write its freelist at each commit: NoFreelistSync shows in the meta pages.
-func TestTrapBoltOptions(t *testing.T) {
-	path := filepath.Join(fastDir(t), stableName)
-	s, err := openStableStore(path, true, func(err error) { t.Error(err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.SetUint64([]byte(keyCurrentTerm), 1)
-	s.SetUint64([]byte(keyCurrentTerm), 2)
-	s.close()
-	b, _ := os.ReadFile(path)
-	size := int(binary.LittleEndian.Uint32(b[boltPageHeader+8:]))
-	for i := range 2 {
-		if freelist := binary.LittleEndian.Uint64(b[i*size+boltPageHeader+32:]); freelist != 1<<64-1 {
-			t.Errorf("meta page %d has a freelist at page %d", i, freelist)
-		}
-	}
-	if info, _ := os.Stat(path); info.Size() > 256<<10 {
-		t.Errorf("%d bytes for one record", info.Size())
-	}
 }
 
 // slowSnapshots is a counter whose snapshots take until released.
@@ -505,19 +428,17 @@ func TestTrapShutdownResolvesEverything(t *testing.T) {
 	}
 }
 
-// What a crash during bootstrap leaves, in any state, is thrown away.
+// What a crash during bootstrap leaves, in any state, is thrown away; nothing has the final name before it is complete.
 func TestTrapBootstrapIsAtomic(t *testing.T) {
 	cfg := testConfig(fastDir(t))
-	temp := filepath.Join(cfg.Dir, groupTempName)
-	os.MkdirAll(filepath.Join(temp, walName), 0o700)
-	// Term written, log not: Raft can neither start from this nor bootstrap over it.
-	s, err := openStableStore(filepath.Join(temp, stableName), true, func(err error) { t.Error(err) })
-	if err != nil {
+	n := startNode(t, cfg)
+	n.stop(t)
+	group, temp := filepath.Join(cfg.Dir, groupName), filepath.Join(cfg.Dir, groupTempName)
+	// All but the rename was done.
+	if err := os.Rename(group, temp); err != nil {
 		t.Fatal(err)
 	}
-	s.SetUint64([]byte(keyCurrentTerm), 1)
-	s.close()
-	n := startNode(t, cfg)
+	n = startNode(t, cfg)
 	n.write(t, 0, 3)
 	n.stop(t)
 	if _, err := os.Stat(temp); !errors.Is(err, os.ErrNotExist) {
@@ -528,6 +449,19 @@ func TestTrapBootstrapIsAtomic(t *testing.T) {
 		t.Error("state lost")
 	}
 	n.stop(t)
+	// It fails in the middle: the term is written, the log entry behind it is too large. The next attempt begins anew.
+	os.RemoveAll(group)
+	broken := cfg
+	broken.NodeID = strings.Repeat("x", maxEntryBytes)
+	if _, err := tryNode(broken, &counter{}); err == nil {
+		t.Fatal("a log entry above the limit was written")
+	}
+	if _, err := os.Stat(group); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a group that was not completed has its name: %v", err)
+	}
+	n = startNode(t, cfg)
+	n.write(t, 0, 1)
+	n.stop(t)
 }
 
 // In-flight depth stays one, however many callers there are.
@@ -536,7 +470,7 @@ func TestTrapOneEntryInFlight(t *testing.T) {
 	defer n.stop(t)
 	var depth, most atomic.Int64
 	inner := n.batch.newBatch
-	n.batch.Lock()
+	n.batch.Lock(0)
 	n.batch.newBatch = func() Batch {
 		b := inner().(*testBatch)
 		b.onSeal = func() { most.Store(max(most.Load(), depth.Add(1))) }
