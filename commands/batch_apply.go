@@ -11,7 +11,9 @@ func (r *Runner) Replay(payload []byte, stamp int64) error {
 	d := decoder{table: r.table, databases: r.ks.Databases(), rest: payload, args: r.args}
 	w := &r.unread
 	var o op
+	r.ahead.begin(&d, payload, r.ks)
 	for {
+		r.ahead.step(r.ks)
 		more, err := d.next(&o)
 		if err != nil || !more {
 			r.args = d.args
@@ -59,7 +61,8 @@ func expired(deadline, stamp int64) bool { return deadline != 0 && deadline <= s
 // replies. payload is the entry without the reserved bytes.
 func (b *Batch) Apply(r *Runner, payload []byte, stamp int64) error {
 	d := decoder{table: b.table, databases: r.ks.Databases(), rest: payload, args: r.args}
-	a := applier{b: b, r: r, stamp: stamp, d: d}
+	a := applier{b: b, r: r, stamp: stamp, d: d, ahead: &r.ahead}
+	a.ahead.begin(&d, payload, r.ks)
 	b.out.B = b.out.B[:0]
 	for i := range b.subs {
 		s := &b.subs[i]
@@ -86,6 +89,7 @@ type applier struct {
 	d     decoder
 	op    op
 	args  [][]byte // arguments of a read
+	ahead *warmer  // nil inside a transaction
 
 	begin      int  // where the output of the submission begins
 	overflowed bool // its replies exceeded MaxReplyBytes: there will be none
@@ -137,6 +141,9 @@ func (a *applier) settle(it *item, start int) {
 }
 
 func (a *applier) nextOp(code byte) error {
+	if a.ahead != nil {
+		a.ahead.step(a.r.ks)
+	}
 	more, err := a.d.next(&a.op)
 	if err == nil && (!more || a.op.code != code) {
 		err = errPayload

@@ -19,7 +19,8 @@ type Runner struct {
 	table  *Table
 	call   Call
 	parts  engine.PartSet
-	args   [][]byte        // scratch for the arguments of operations
+	args   [][]byte // scratch for the arguments of operations
+	ahead  warmer
 	unread protocol.Writer // takes the replies that nobody waits for
 }
 
@@ -40,7 +41,7 @@ func (r *Runner) Read(cmd *Command, args [][]byte, db int, now int64, w *protoco
 	case cmd.oneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
-		r.runRead(cmd, args, r.ks.View(db, now, false), w)
+		r.runRead(cmd, args, r.ks.View(db, now, false).In(part), w)
 		r.ks.UnlockPart(part)
 	case cmd.HasKeys():
 		r.lockKeys(cmd, args)
@@ -57,7 +58,7 @@ func (r *Runner) write(cmd *Command, args [][]byte, db int, now int64, w *protoc
 	case cmd.oneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
-		r.runWrite(cmd, args, r.ks.Txn(db, now, false), w)
+		r.runWrite(cmd, args, r.ks.Txn(db, now, false).In(part), w)
 		r.ks.UnlockPart(part)
 	case cmd.HasKeys():
 		r.lockKeys(cmd, args)
@@ -96,7 +97,7 @@ func (r *Runner) addRun(key []byte, db int, now int64, delta int64, count uint32
 	part := engine.Part(key)
 	r.ks.LockPart(part)
 	defer r.ks.UnlockPart(part)
-	t := r.ks.Txn(db, now, false)
+	t := r.ks.Txn(db, now, false).In(part)
 	before, ok, err := t.AddRun(key, delta, int(count))
 	switch {
 	case err != nil:

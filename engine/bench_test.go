@@ -84,6 +84,35 @@ func BenchmarkAdd(b *testing.B) {
 	})
 }
 
+// BenchmarkAddWarm is BenchmarkAdd with Warm called ahead for groups of keys.
+func BenchmarkAddWarm(b *testing.B) {
+	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
+		t := ks.Txn(0, 1, false)
+		r := uint64(0)
+		hints := make([]Hint, WarmMax)
+		for i := range hints {
+			hints[i].Key = []byte("likes:post:00000000")
+		}
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for i := 0; i < b.N; i += WarmMax {
+			for j := range hints {
+				r = mix(r)
+				randomKey(hints[j].Key, r, n)
+			}
+			ks.Warm(hints)
+			for j := range hints {
+				p := Part(hints[j].Key)
+				ks.LockPart(p)
+				if _, err := t.Add(hints[j].Key, 1); err != nil {
+					b.Fatal(err)
+				}
+				ks.UnlockPart(p)
+			}
+		}
+	})
+}
+
 func BenchmarkGetHit(b *testing.B) {
 	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
 		buf := []byte("likes:post:00000000")

@@ -20,6 +20,9 @@ func (ks *Keyspace) Txn(db int, now int64, held bool) Txn {
 	return Txn{ks.View(db, now, held)}
 }
 
+// In is View.In for a transaction.
+func (t Txn) In(part int) Txn { return Txn{t.View.In(part)} }
+
 // tick notes the highest time that a transaction or reclaiming has used.
 func (ks *Keyspace) tick(now int64) {
 	if now > ks.clock.Load() {
@@ -36,7 +39,7 @@ func (t Txn) WithDB(db int) Txn {
 // open returns the key's shard, made if needed, its hash, and its record if it
 // is present. An expired record is reclaimed.
 func (t Txn) open(key []byte) (sh *shard, h uint64, ref uint32) {
-	sh = t.ks.makeShard(Part(key), int(t.db))
+	sh = t.ks.makeShard(t.part(key), int(t.db))
 	h = t.ks.hash(key)
 	ref, stale := sh.lookup(h, key, t.now)
 	if stale != 0 {
@@ -226,7 +229,7 @@ func (t Txn) edit(key []byte, size int, kind Kind) []byte {
 
 // Delete removes a key. It returns false if the key is absent.
 func (t Txn) Delete(key []byte) bool {
-	sh := t.ks.shard(Part(key), int(t.db))
+	sh := t.ks.shard(t.part(key), int(t.db))
 	if sh == nil {
 		return false
 	}

@@ -10,6 +10,7 @@ type View struct {
 	ks   *Keyspace
 	now  int64
 	db   int32
+	in   uint16 // 1 + the part of all keys to come, 0 if not known
 	held bool
 }
 
@@ -17,6 +18,21 @@ type View struct {
 // that the caller holds all parts' locks.
 func (ks *Keyspace) View(db int, now int64, held bool) View {
 	return View{ks: ks, now: now, db: int32(db), held: held}
+}
+
+// In returns the same view for keys that are all in one part, as the caller who
+// has locked it knows: the methods then need not compute it again (12 ns of about
+// 110 for an increment).
+func (v View) In(part int) View {
+	v.in = uint16(part + 1)
+	return v
+}
+
+func (v View) part(key []byte) int {
+	if v.in != 0 {
+		return int(v.in) - 1
+	}
+	return Part(key)
 }
 
 // DB returns the number of the database.
@@ -33,7 +49,7 @@ func (v View) WithDB(db int) View {
 
 // Get returns a key's value. An expired key is absent.
 func (v View) Get(key []byte) (Value, bool) {
-	sh := v.ks.shard(Part(key), int(v.db))
+	sh := v.ks.shard(v.part(key), int(v.db))
 	if sh == nil {
 		return Value{}, false
 	}
@@ -59,7 +75,7 @@ func (v View) Len() int64 {
 // MemoryUsage returns the bytes that a key and its value take, with an average
 // share of the index.
 func (v View) MemoryUsage(key []byte) (int64, bool) {
-	sh := v.ks.shard(Part(key), int(v.db))
+	sh := v.ks.shard(v.part(key), int(v.db))
 	if sh == nil {
 		return 0, false
 	}
