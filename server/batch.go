@@ -20,7 +20,7 @@ type batch struct {
 	serial uint64       // distinguishes the lives of a recycled batch
 	owners []owner      // each once
 	refs   atomic.Int32 // owners that have not yet taken their replies
-	failed error
+	failed error        // why applying it failed
 }
 
 var _ replication.Batch = (*batch)(nil)
@@ -54,7 +54,13 @@ func (b *batch) Seal(int64) []byte { return b.Entry() }
 
 // Complete implements replication.Batch: it hands the replies to those who wait.
 func (b *batch) Complete(err error) {
+	if err == nil {
+		err = b.failed
+	}
 	if err != nil {
+		if !isNotApplied(err) {
+			b.srv.machine.undecided.Store(true) // before it leaves the live ones, see Session.touched
+		}
 		write, read := outcomeTexts(err)
 		b.Fail(write, read)
 		b.srv.stats.failedBatches.Add(1)
@@ -87,7 +93,7 @@ func (b *batch) recycle() {
 	}
 	b.Reset()
 	clear(b.owners)
-	b.owners = b.owners[:0]
+	b.owners, b.failed = b.owners[:0], nil
 	b.srv.spare.Put(b)
 }
 
@@ -137,11 +143,15 @@ func (l *liveBatches) each(fn func(b *batch)) {
 
 // outcomeTexts are the replies to writes and to the reads behind them when a batch was not applied, or nobody knows.
 func outcomeTexts(err error) (write, read string) {
-	var not *replication.NotAppliedError
-	if errors.As(err, &not) {
+	if isNotApplied(err) {
 		return notAppliedText(err), protocol.ErrTryAgainRead
 	}
 	return protocol.ErrUnknown, protocol.ErrTryAgainRead
+}
+
+func isNotApplied(err error) bool {
+	var not *replication.NotAppliedError
+	return errors.As(err, &not)
 }
 
 // notAppliedText is the reply to a write that certainly was not applied and never will be.

@@ -193,6 +193,9 @@ func (s *Session) killMatching(f *killFilter) (killed int) {
 			continue
 		}
 		other.kill.Store(true)
+		if c, ok := other.conn.(*netConn); ok {
+			c.sock.Close() // ends a write that its goroutine may be waiting in
+		}
 		other.owner.post(func() {
 			other.close("killed")
 			other.waiting = waitNothing

@@ -7,32 +7,40 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"quipu/protocol"
 )
 
 // clientRegistry knows every connected session.
 type clientRegistry struct {
 	mu       sync.Mutex
 	sessions map[int64]*Session
-	count    atomic.Int64
+	count    atomic.Int64 // connections, from accepting to closing
 }
 
-// add registers a session; false means that the session was refused and the connection is to be closed.
-func (r *clientRegistry) add(s *Session) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sessions == nil {
+// admit counts one more connection, unless there are limit already. What it has counted, leave or remove takes back.
+func (r *clientRegistry) admit(limit int) bool {
+	if r.count.Add(1) > int64(limit) {
+		r.leave()
 		return false
 	}
-	r.sessions[s.id] = s
-	r.count.Store(int64(len(r.sessions)))
 	return true
+}
+
+func (r *clientRegistry) leave() { r.count.Add(-1) }
+
+// add registers the session of a connection that was admitted.
+func (r *clientRegistry) add(s *Session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sessions[s.id] = s
 }
 
 func (r *clientRegistry) remove(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.sessions, s.id)
-	r.count.Store(int64(len(r.sessions)))
+	r.leave()
 }
 
 // all returns the sessions in order of their ids.
@@ -70,25 +78,26 @@ func (s *Session) describe(now time.Time) string {
 		id.libName, id.libVersion)
 }
 
-// overdue returns why the session has to be closed for being too slow, or "". Times are unix nanoseconds; in and out
-// are the bytes of input and output that wait.
-func (s *Session) overdue(now, lastRead, lastWrite int64, in, out int) string {
+// overdue returns why the session has to be closed for being too slow, or "", and what its client is to be told.
+// Times are unix nanoseconds; in and out are the bytes of input and output that wait.
+func (s *Session) overdue(now, lastRead, lastWrite int64, in, out int) (reason, text string) {
 	cfg := s.srv.config()
 	s.seen.lastActive.Store(lastRead)
 	quiet := time.Duration(now - lastRead)
 	switch {
 	case s.kill.Load():
-		return "killed"
-	case !s.authed && now-s.since.UnixNano() > int64(cfg.AuthTimeout):
-		return "not authenticated in time"
+		return "killed", ""
+	case !s.authed && now-s.strange.UnixNano() > int64(cfg.AuthTimeout):
+		return "not authenticated in time", protocol.ErrAuthTimeout
 	case out > 0 && time.Duration(now-max(lastWrite, lastRead)) > cfg.OutputTimeout:
-		return "reads no replies"
-	case in > 0 && s.parser.Started() && quiet > cfg.CommandTimeout:
-		return "half a command"
+		return "reads no replies", ""
+	case in > 0 && s.parser.Started() && quiet > cfg.CommandTimeout && out < cfg.ClientOutputPause && s.ready(cfg):
+		// While the server itself does not read, the rest of the command may have been sent long ago.
+		return "half a command", protocol.ErrCommandTimeout
 	case cfg.Timeout > 0 && s.outstanding == 0 && s.waiting == waitNothing && out == 0 && quiet > cfg.Timeout:
-		return "idle"
+		return "idle", "" // Redis says nothing either
 	}
-	return ""
+	return "", ""
 }
 
 // failureLimiter counts failed authentications per address and second.

@@ -93,8 +93,11 @@ func (c *Config) loadFile(path string) error {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		name, value, _ := strings.Cut(line, " ")
-		if err := c.Set(name, unquote(strings.TrimSpace(value))); err != nil {
+		name, value := line, ""
+		if end := strings.IndexAny(line, " \t"); end > 0 {
+			name, value = line[:end], strings.TrimSpace(line[end:])
+		}
+		if err := c.Set(name, unquote(value)); err != nil {
 			return fmt.Errorf("%s:%d: %w", path, i+1, err)
 		}
 	}
@@ -167,11 +170,14 @@ func (c *Config) Set(name, value string) error {
 
 // validate checks what concerns several settings together.
 func (c *Config) validate() error {
-	if c.Port == 0 && c.UnixSocket == "" && !c.AnyPort {
-		return fmt.Errorf("neither port nor unixsocket is set: nobody could connect")
+	if (c.Port == 0 && !c.AnyPort || len(c.Bind) == 0) && c.UnixSocket == "" {
+		return fmt.Errorf("neither port and bind nor unixsocket are set: nobody could connect")
 	}
 	if c.MaxCommand < c.MaxBulk {
 		return fmt.Errorf("max-command-bytes (%d) is below proto-max-bulk-len (%d)", c.MaxCommand, c.MaxBulk)
+	}
+	if c.ClientOutputMax < c.ClientOutputPause {
+		return fmt.Errorf("client-output-bytes (%d) is below client-output-pause-bytes (%d)", c.ClientOutputMax, c.ClientOutputPause)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.discard()
 	s.db, s.silent = 0, replyOn
-	s.user, s.authed = "default", s.srv.config().RequirePass == ""
+	s.authed, s.strange = false, time.Now()
 	s.useLimits(s.srv.config())
 	s.setName("")
 	w.Simple("RESET")

@@ -64,8 +64,11 @@ func (c *conn) room() []byte {
 func (c *conn) mayRead() bool {
 	s := c.session
 	cfg := s.srv.config()
-	if c.eof || !s.ready(cfg) || len(c.out) >= cfg.ClientOutputPause {
+	if c.eof || len(c.out) >= cfg.ClientOutputPause {
 		return false
+	}
+	if !s.ready(cfg) {
+		return s.listens(cfg, len(c.in))
 	}
 	return len(c.in) < cfg.ClientInput || s.parser.Started() && len(c.in) < cfg.MaxCommand+readChunk
 }
@@ -80,9 +83,7 @@ func (l *eventLoop) advance(c *conn) {
 		rest := copy(c.in, c.in[used:])
 		c.in = c.in[:rest]
 	}
-	if len(c.in) == 0 {
-		c.in = nil
-	}
+	c.in = trimInput(c.in)
 	l.after(c)
 }
 
@@ -92,16 +93,19 @@ func (l *eventLoop) after(c *conn) {
 	l.touch(c)
 }
 
-// sendTouched sends replies and sets the interests of the connections that were worked on.
+// sendTouched sends replies and sets the interests of the connections that were worked on. One that then goes on with
+// its input is listed anew, for the next round.
 func (l *eventLoop) sendTouched() {
-	for i := 0; i < len(l.touched); i++ {
-		c := l.touched[i]
+	batch := l.touched
+	l.touched = l.spareTouched[:0]
+	for _, c := range batch {
 		c.listed = false
 		if !c.closed {
 			l.send(c)
 		}
 	}
-	l.touched = l.touched[:0]
+	clear(batch)
+	l.spareTouched = batch
 }
 
 // send writes what it can, and closes the connection when that is due.
@@ -130,21 +134,18 @@ func (l *eventLoop) send(c *conn) {
 			c.lastWrite = l.now
 		}
 		s.out.B = s.out.B[:0]
-		if cap(s.out.B) > maxIdleBuffer {
-			s.out.B = nil
-		}
+	}
+	if cap(s.out.B) > maxIdleBuffer {
+		s.out.B = nil
 	}
 	l.afterSend(c)
 }
-
-// maxIdleBuffer is the size in bytes of an output buffer that a connection may keep while it sends nothing.
-const maxIdleBuffer = 16 << 10
 
 func (l *eventLoop) afterSend(c *conn) {
 	s := c.session
 	cfg := l.srv.config()
 	s.seen.output.Store(int64(len(c.out)))
-	if len(c.out) > cfg.ClientOutputMax {
+	if len(c.out) > cfg.ClientOutputMax || !s.authed && len(c.out) > strangerOutput {
 		l.srv.stats.outputClosed.Add(1)
 		l.closeConn(c, "more unsent replies than a client may have")
 		return
@@ -156,7 +157,7 @@ func (l *eventLoop) afterSend(c *conn) {
 	case s.closing:
 		l.closeConn(c, s.reason)
 		return
-	case c.eof && s.waiting == waitNothing:
+	case c.eof && s.mayEnd():
 		l.closeConn(c, "closed by the client")
 		return
 	}
@@ -195,6 +196,9 @@ func (l *eventLoop) interests(c *conn) {
 	if reads == c.reads && writes == c.writes {
 		return
 	}
+	if reads && !c.reads {
+		c.lastRead = l.now // it could not be heard until now
+	}
 	c.reads, c.writes = reads, writes
 	ev := unix.EpollEvent{Fd: int32(c.fd)}
 	if reads {
@@ -228,9 +232,14 @@ func (l *eventLoop) tick(now time.Time) {
 	}
 	at := now.UnixNano()
 	for _, c := range l.conns {
-		if reason := c.session.overdue(at, c.lastRead, c.lastWrite, len(c.in), len(c.out)); reason != "" {
-			l.srv.stats.timeoutClosed.Add(1)
-			l.closeConn(c, reason)
+		reason, text := c.session.overdue(at, c.lastRead, c.lastWrite, len(c.in), len(c.out))
+		if reason == "" {
+			continue
 		}
+		l.srv.stats.timeoutClosed.Add(1)
+		if text != "" && len(c.out) == 0 {
+			_, _ = unix.Write(c.fd, []byte("-"+text+"\r\n")) // it is closed whether it reads this or not
+		}
+		l.closeConn(c, reason)
 	}
 }

@@ -22,16 +22,17 @@ import (
 //	for each batch that is complete: take its replies, run what was left unread, send
 //
 // Waiting for the commit inside the loop saves two hand-overs between threads per commit, which cost more than the
-// sync itself. The wait is bounded by inlineWait: behind a slow disk the loop goes back to its sockets and the
-// completion arrives as an event.
+// sync itself. The wait is bounded by inlineWait: behind a slow disk the loop goes back to its sockets, does not wait
+// like that again, and the completion arrives as an event. What one turn does is bounded too, so that clients with much
+// input waiting do not keep the loop from the others' sockets.
 //
 // Sockets are level-triggered. A connection that must not be read any more, because its session waits or holds too
 // much, loses its read interest until it may go on: the client then feels TCP's own backpressure.
 
 const (
-	readChunk  = 64 << 10              // bytes read from a socket at once
 	inlineWait = 20 * time.Millisecond // longest wait for a commit before the loop returns to its sockets
 	maxEvents  = 512
+	turnRounds = 4                      // commits, or bursts of one connection, between two looks at the sockets
 	loopTick   = 200 * time.Millisecond // how often time limits are checked
 	fullSweep  = 5                      // ticks between two sweeps over all connections
 )
@@ -45,25 +46,29 @@ type eventLoop struct {
 	counts []atomic.Int64
 	serial uint64 // batch joined last
 	buf    []byte // read buffer, shared by the connections
+	events []unix.EpollEvent
 
 	touched []*conn // connections with something to send at the end of the turn
 	waiting int     // batches joined and not yet complete
+	late    bool    // the commit has outlasted inlineWait: no more waiting for it in place
 	flush   bool    // something was submitted in this turn
+	more    bool    // the turn has left something to do
 
 	mu        sync.Mutex // guards the fields below; a leaf
 	posted    []func()
 	completed []*batch
 	inline    bool // the loop waits on signal, not in epoll
-	awake     bool // wakefd or signal was raised and not yet taken
+	awake     bool // wakefd was raised and the lists not yet taken
+	ended     bool // nothing takes the lists any more, and wakefd is closed: its number may be another file's
 	signal    chan struct{}
 
 	spareCompleted []*batch
 	spareHeld      []*conn
+	spareTouched   []*conn
 	timer          *time.Timer
 	now            int64 // unix nanoseconds, as of the last wait
 	ticks          int
 	nextTick       time.Time
-	done           chan struct{}
 }
 
 // conn is one connection of an event loop.
@@ -94,12 +99,14 @@ func newEventLoop(srv *Server) (*eventLoop, error) {
 	}
 	l := &eventLoop{
 		srv: srv, epfd: epfd, wakefd: wakefd, conns: map[int]*conn{}, runner: srv.newRunner(),
-		counts: make([]atomic.Int64, len(srv.table.All())), buf: make([]byte, readChunk),
-		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), done: make(chan struct{}),
+		counts: make([]atomic.Int64, len(srv.table.All())), buf: make([]byte, readChunk), events: make([]unix.EpollEvent, maxEvents),
+		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
 	}
 	l.timer.Stop()
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(wakefd)}
 	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, wakefd, &ev); err != nil {
+		unix.Close(epfd)
+		unix.Close(wakefd)
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
 	return l, nil
@@ -125,11 +132,18 @@ func (l *eventLoop) complete(b *batch) {
 	l.mu.Unlock()
 }
 
-func (l *eventLoop) post(fn func()) {
+func (l *eventLoop) post(fn func()) { l.tryPost(fn) }
+
+// tryPost is post, and reports false if the loop has ended.
+func (l *eventLoop) tryPost(fn func()) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return false
+	}
 	l.posted = append(l.posted, fn)
 	l.wake(false)
-	l.mu.Unlock()
+	return true
 }
 
 // wake raises the loop from wherever it waits; only a completion ends the inline wait. mu is held.
@@ -143,50 +157,81 @@ func (l *eventLoop) wake(completion bool) {
 		}
 		return
 	}
-	if !l.awake {
+	if !l.awake && !l.ended {
 		l.awake = true
 		one := [8]byte{1}
 		_, _ = unix.Write(l.wakefd, one[:]) // a full counter is as good as a raised one
 	}
 }
 
-// run is the loop; it returns when stop is posted.
+// run is the loop; it returns when the server has stopped.
 func (l *eventLoop) run() {
-	defer close(l.done)
-	events := make([]unix.EpollEvent, maxEvents)
 	l.nextTick = time.Now().Add(loopTick)
-	for !l.srv.loopsStopped.Load() {
-		n, err := l.poll(events)
-		if err != nil {
-			l.srv.fail(fmt.Errorf("epoll_wait: %w", err))
+	defer l.end()
+	for !l.srv.stopped.Load() {
+		if !l.once() {
 			return
 		}
-		l.now = time.Now().UnixNano()
-		for i := range n {
-			l.handle(&events[i])
-		}
-		l.turn()
 		if now := time.Now(); !now.Before(l.nextTick) {
 			l.nextTick = now.Add(loopTick)
 			l.tick(now)
 			l.turn()
 		}
 	}
-	l.turn() // completions that came in between the last turn and the end
+	// What is complete by now is answered, and clients get some time to take it.
+	end := time.Now().Add(lingerTime)
+	for l.more = true; (l.more || l.unsent()) && time.Now().Before(end); {
+		l.nextTick = time.Now().Add(10 * time.Millisecond)
+		if !l.once() {
+			return
+		}
+	}
+}
+
+// once looks at the sockets and does what is due.
+func (l *eventLoop) once() bool {
+	n, err := l.poll()
+	if err != nil {
+		l.srv.fail(fmt.Errorf("epoll_wait: %w", err))
+		return false
+	}
+	l.now = time.Now().UnixNano()
+	for i := range n {
+		l.handle(&l.events[i])
+	}
+	l.turn()
+	return true
+}
+
+func (l *eventLoop) unsent() bool {
+	for _, c := range l.conns {
+		if len(c.out) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// end closes everything. Connections that were handed over and not adopted are adopted, to be closed with the others.
+func (l *eventLoop) end() {
+	l.mu.Lock()
+	l.ended = true
+	unix.Close(l.wakefd)
+	l.mu.Unlock()
+	l.takePosted()
 	for _, c := range l.conns {
 		l.closeConn(c, "shutdown")
 	}
 	unix.Close(l.epfd)
-	unix.Close(l.wakefd)
 }
 
 // poll waits for events. A first look without waiting avoids telling Go's scheduler about a system call that would
 // return at once.
-func (l *eventLoop) poll(events []unix.EpollEvent) (int, error) {
-	n, err := unix.EpollWait(l.epfd, events, 0)
-	if n == 0 && err == nil {
+func (l *eventLoop) poll() (int, error) {
+	n, err := unix.EpollWait(l.epfd, l.events, 0)
+	if n == 0 && err == nil && !l.more {
 		wait := time.Until(l.nextTick)
-		n, err = unix.EpollWait(l.epfd, events, int(max(wait, 0)/time.Millisecond)+1)
+		n, err = unix.EpollWait(l.epfd, l.events, int(max(wait, 0)/time.Millisecond)+1)
 	}
 	if errors.Is(err, unix.EINTR) {
 		return 0, nil
@@ -217,9 +262,10 @@ func (l *eventLoop) handle(ev *unix.EpollEvent) {
 	}
 }
 
-// turn does everything that is due between two waits in epoll.
+// turn does what is due between two looks at the sockets.
 func (l *eventLoop) turn() {
-	for {
+	l.more = false
+	for range turnRounds {
 		l.sendTouched()
 		if l.flush {
 			l.flush = false
@@ -228,18 +274,32 @@ func (l *eventLoop) turn() {
 		worked := l.takePosted()
 		if l.takeCompleted() {
 			worked = true
-		} else if !worked && l.serialWaiting() && l.awaitCommit() {
-			worked = l.takeCompleted()
+		} else if !worked && l.waitsInPlace() {
+			worked = l.readMeanwhile() || l.awaitCommit() && l.takeCompleted()
 		}
 		if !worked && !l.flush && len(l.touched) == 0 {
 			return
 		}
 	}
+	l.more = true
 }
 
-// serialWaiting reports whether the loop should wait for commits in place.
-func (l *eventLoop) serialWaiting() bool {
-	return l.waiting > 0 && l.srv.group.SoleVoter()
+// readMeanwhile reads what has arrived while a batch is being committed, for the next one: parsing then overlaps with
+// the sync, and the next batch is proposed, by whoever completes this one, before its replies are written.
+func (l *eventLoop) readMeanwhile() bool {
+	n, err := unix.EpollWait(l.epfd, l.events, 0)
+	if n <= 0 || err != nil {
+		return false // an error will show again in poll
+	}
+	for i := range n {
+		l.handle(&l.events[i])
+	}
+	return true
+}
+
+// waitsInPlace reports whether the loop should wait for commits without looking at its sockets.
+func (l *eventLoop) waitsInPlace() bool {
+	return l.waiting > 0 && !l.late && l.srv.group.SoleVoter()
 }
 
 // awaitCommit waits until a batch is complete, at most inlineWait.
@@ -260,6 +320,7 @@ func (l *eventLoop) awaitCommit() bool {
 	l.mu.Lock()
 	l.inline = false
 	done := len(l.completed) > 0
+	l.late = !done
 	if len(l.posted) > 0 {
 		l.wake(false)
 	}
@@ -290,6 +351,9 @@ func (l *eventLoop) takeCompleted() bool {
 	l.completed = l.spareCompleted[:0]
 	l.mu.Unlock()
 	l.spareCompleted = batches
+	if len(batches) > 0 {
+		l.late = false
+	}
 	for _, b := range batches {
 		held := l.spareHeld[:0]
 		for i := range b.Submissions() {
@@ -310,6 +374,7 @@ func (l *eventLoop) takeCompleted() bool {
 		}
 		l.spareHeld = held
 	}
+	clear(batches)
 	return len(batches) > 0
 }
 
@@ -332,10 +397,7 @@ func (l *eventLoop) adopt(fd int, local, remote net.Addr, trusts bool) {
 	c := &conn{fd: fd, reads: true, lastRead: time.Now().UnixNano()}
 	s := newSession(l.srv, l, remote.String(), local.String(), trusts)
 	s.conn, c.session = c, s
-	if !l.srv.clients.add(s) {
-		unix.Close(fd)
-		return
-	}
+	l.srv.clients.add(s)
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)}
 	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		l.srv.clients.remove(s)

@@ -40,7 +40,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	switch {
 	case cmd.Write != nil:
-		s.submission().Write(cmd, args, s.origin())
+		s.submission(s.size).Write(cmd, args, s.origin())
 	case cmd.Read == nil:
 		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
 	case cmd.Flags&commands.FlagSlow != 0:
@@ -49,7 +49,7 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 		if !s.bulkFits(cmd, args) {
 			return !s.awaitPending()
 		}
-		s.submission().Read(cmd, args, s.origin())
+		s.submission(s.size).Read(cmd, args, s.origin())
 	default:
 		s.runner.Read(cmd, args, s.db, s.srv.clock.Now(), s.beginReply())
 		s.endReply()
@@ -169,19 +169,13 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	for i, arg := range args {
 		copied[i] = bytes.Clone(arg)
 	}
-	s.waiting = waitWorker
-	w := protocol.Writer{V: s.out.V}
+	reply := s.replyLater(waitWorker)
+	result := protocol.Writer{V: s.out.V}
 	db, now := s.db, s.srv.clock.Now()
 	s.srv.workers.run(func() {
-		s.srv.newRunner().Read(cmd, copied, db, now, &w)
+		s.srv.newRunner().Read(cmd, copied, db, now, &result)
 		s.owner.post(func() {
-			if s.waiting == waitWorker {
-				s.waiting = waitNothing
-			}
-			if !s.isSilent() {
-				s.out.B = append(s.out.B, w.B...)
-			}
-			s.owner.resume(s)
+			reply(func(w *protocol.Writer) { w.B = append(w.B, result.B...) })
 		})
 	})
 	return true

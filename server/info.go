@@ -165,6 +165,8 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("accept_errors", st.acceptErrors.Load())
 	p.line("expired_keys", st.expiredKeys.Load())
 	p.line("evicted_keys", 0)
+	p.line("keyspace_hits", st.reads.Hits.Load())
+	p.line("keyspace_misses", st.reads.Misses.Load())
 	p.line("protocol_errors", st.protocolErrors.Load())
 	p.line("refused_commands", st.refused.Load())
 	p.line("auth_failures", st.authFailures.Load())

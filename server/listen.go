@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,7 +20,13 @@ func (srv *Server) listen() error {
 	cfg := srv.config()
 	if cfg.Port != 0 || cfg.AnyPort {
 		for _, host := range cfg.Bind {
-			ln, err := net.Listen("tcp", net.JoinHostPort(bindHost(host), strconv.Itoa(cfg.Port)))
+			host, optional := strings.CutPrefix(host, "-") // redis.conf's mark of an address that may be missing
+			lc := net.ListenConfig{KeepAlive: -1}          // accept sets what tcp-keepalive says
+			ln, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(bindHost(host), strconv.Itoa(cfg.Port)))
+			if err != nil && optional {
+				srv.log.Warn("cannot listen on an optional address", "address", host, "error", err)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("cannot listen on %s port %d: %w", host, cfg.Port, err)
 			}
@@ -32,12 +40,14 @@ func (srv *Server) listen() error {
 		}
 		srv.addListener(ln)
 	}
+	if len(srv.listeners) == 0 {
+		return errors.New("no address to listen on")
+	}
 	return nil
 }
 
 func (srv *Server) addListener(ln net.Listener) {
 	srv.listeners = append(srv.listeners, ln)
-	srv.addresses = append(srv.addresses, ln.Addr())
 	srv.log.Info("listening", "address", ln.Addr().String())
 }
 
@@ -77,8 +87,11 @@ func listenUnix(path string, perm os.FileMode) (net.Listener, error) {
 	return ln, nil
 }
 
-// Addr is the address of the first listener, for tests that bind to any port. Valid while Run serves.
-func (srv *Server) Addr() net.Addr { return srv.addresses[0] }
+// Serving is closed when Run accepts clients.
+func (srv *Server) Serving() <-chan struct{} { return srv.accepting }
+
+// Addr is the address of the first listener, for tests that bind to any port. Valid from Serving on.
+func (srv *Server) Addr() net.Addr { return srv.listeners[0].Addr() }
 
 const (
 	acceptPauseMin = 5 * time.Millisecond
@@ -105,26 +118,34 @@ func (srv *Server) accept(ln net.Listener, serve func(c net.Conn, trusts bool)) 
 		}
 		pause = 0
 		srv.stats.connections.Add(1)
-		trusts := isLocal(c.RemoteAddr())
-		if text := srv.refuseConnection(trusts); text != "" {
+		cfg, trusts := srv.config(), isLocal(c.RemoteAddr())
+		switch {
+		case protects(cfg, trusts):
 			srv.stats.rejected.Add(1)
-			refuse(c, text)
-			continue
+			refuse(c, protocol.ErrDenied)
+		case !srv.clients.admit(srv.maxClients(cfg)):
+			srv.stats.rejected.Add(1)
+			refuse(c, protocol.ErrMaxClients)
+		default:
+			setKeepalive(c, cfg.TCPKeepalive)
+			serve(c, trusts)
 		}
-		serve(c, trusts)
 	}
 }
 
-// refuseConnection is the error a new connection is turned away with, or "".
-func (srv *Server) refuseConnection(trusts bool) string {
-	cfg := srv.config()
-	switch {
-	case srv.clients.count.Load() >= int64(srv.maxClients(cfg)):
-		return protocol.ErrMaxClients
-	case cfg.ProtectedMode && cfg.RequirePass == "" && !trusts:
-		return protocol.ErrDenied
+// protects reports whether protected mode turns a connection away; trusts says that it comes from this machine.
+func protects(cfg *Config, trusts bool) bool {
+	return cfg.ProtectedMode && cfg.RequirePass == "" && !trusts
+}
+
+// setKeepalive is best effort: a connection without probes works too. TCP_NODELAY is Go's default already.
+func setKeepalive(c net.Conn, every time.Duration) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok || every <= 0 {
+		return
 	}
-	return ""
+	probe := max(time.Second, every/3)
+	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: every, Interval: probe, Count: 3})
 }
 
 // refuse says why and closes, without waiting for a client that does not read.

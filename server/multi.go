@@ -20,6 +20,9 @@ type queued struct {
 
 const queuedOverhead = 64 // bytes a queued command takes beside its arguments, for the limit
 
+// size is the memory the transaction takes, in bytes; its log entry takes less.
+func (t *transaction) size() int { return len(t.memory) + len(t.queue)*queuedOverhead }
+
 // arguments rebuilds the arguments of a queued command into scratch.
 func (t *transaction) arguments(q *queued, scratch [][]byte) [][]byte {
 	scratch = scratch[:0]
@@ -34,7 +37,7 @@ func (t *transaction) arguments(q *queued, scratch [][]byte) [][]byte {
 // queue keeps a command for EXEC.
 func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 	t := s.multi
-	size := len(t.memory) + len(t.queue)*queuedOverhead
+	size := t.size()
 	for _, arg := range args {
 		size += len(arg) + 4
 	}
@@ -89,7 +92,7 @@ func execCommand(s *Session, _ [][]byte) bool {
 		s.replyError(protocol.ErrExecWithoutMulti)
 		return true
 	}
-	writes, settled := t.needs(s.srv)
+	writes, grows, settled := t.needs(s.srv)
 	if settled && s.awaitPending() {
 		return false
 	}
@@ -98,12 +101,16 @@ func execCommand(s *Session, _ [][]byte) bool {
 		return false
 	}
 	defer s.discard()
-	if t.spoiled {
+	switch {
+	case t.spoiled:
 		s.replyError(protocol.ErrExecAbort)
+		return true
+	case grows && s.srv.outOfMemory(): // since its commands were queued
+		s.replyError(protocol.ErrExecAbortBecause(protocol.ErrOOM))
 		return true
 	}
 	if writes || s.pending() {
-		b := s.submission()
+		b := s.submission(t.size())
 		if s.watcher != nil && s.touched() {
 			b.Literal(nullArray(s.out.V), s.origin())
 			return true
@@ -111,24 +118,20 @@ func execCommand(s *Session, _ [][]byte) bool {
 		s.addTransaction(b, t)
 		return true
 	}
-	if s.watcher != nil && s.touched() {
-		s.beginReply().NullArray()
-		s.endReply()
-		return true
-	}
 	s.runReadTransaction(t)
 	return true
 }
 
-// needs reports whether the transaction writes, and whether any of its commands must wait for the client's earlier
-// writes.
-func (t *transaction) needs(srv *Server) (writes, settled bool) {
+// needs reports whether the transaction writes, whether it may take more memory, and whether any of its commands must
+// wait for the client's earlier writes.
+func (t *transaction) needs(srv *Server) (writes, grows, settled bool) {
 	for i := range t.queue {
 		cmd := t.queue[i].cmd
 		writes = writes || cmd.Write != nil
+		grows = grows || cmd.Flags&commands.FlagDenyOOM != 0
 		settled = settled || srv.handlers[cmd.ID()].settled
 	}
-	return writes, settled
+	return writes, grows, settled
 }
 
 func nullArray(resp int) []byte {
@@ -137,10 +140,15 @@ func nullArray(resp int) []byte {
 	return w.B
 }
 
+// literalRoom bounds the replies of a transaction's connection commands, in bytes: they stand in the batch beside its
+// entry, and a batch that is too large takes the writes of other clients down with it.
+const literalRoom = 1 << 20
+
 // addTransaction adds the queued commands to the batch as one operation. Commands of the connection run now, so that
 // SELECT and HELLO take effect for those behind them.
 func (s *Session) addTransaction(b *commands.Batch, t *transaction) {
 	b.BeginTxn(len(t.queue), s.watchDeadline(), s.origin())
+	room := literalRoom
 	var scratch [][]byte
 	for i := range t.queue {
 		q := &t.queue[i]
@@ -153,6 +161,10 @@ func (s *Session) addTransaction(b *commands.Batch, t *transaction) {
 		default:
 			w := protocol.Writer{V: s.out.V}
 			s.runQueued(q.cmd, scratch, &w)
+			if room -= len(w.B); room < 0 {
+				w.B = w.B[:0]
+				w.Error(protocol.ErrCommandTooBig)
+			}
 			b.Literal(w.B, s.origin())
 		}
 	}
@@ -171,12 +183,21 @@ func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Wr
 
 // runReadTransaction executes a transaction without writes, all its keys locked together.
 func (s *Session) runReadTransaction(t *transaction) {
+	watches := s.watcher != nil
+	if watches && s.touched() {
+		s.reply(func(w *protocol.Writer) { w.NullArray() })
+		return
+	}
 	b := commands.NewBatch(s.srv.table, 0)
 	b.Begin(s)
 	s.addTransaction(b, t)
 	b.End()
 	if err := b.ReadTxn(s.runner, s.srv.clock.Now()); err != nil {
 		panic("BUG: transaction of reads: " + err.Error())
+	}
+	if watches && s.touched() { // since the first look: it may have read what came after
+		s.reply(func(w *protocol.Writer) { w.NullArray() })
+		return
 	}
 	sub := &b.Submissions()[0]
 	s.out.B = append(s.out.B, b.Replies(sub)...)

@@ -27,9 +27,8 @@ type netConn struct {
 	completed []*batch
 	signal    chan struct{} // holds one token when the lists above are worth a look
 
-	in        []byte
-	lastRead  time.Time
-	lastWrite atomic.Int64 // unix nanoseconds
+	in       []byte
+	lastRead time.Time
 }
 
 func serveNet(srv *Server, sock net.Conn, trusts bool) {
@@ -39,9 +38,9 @@ func serveNet(srv *Server, sock net.Conn, trusts bool) {
 	}
 	c.session = newSession(srv, c, sock.RemoteAddr().String(), sock.LocalAddr().String(), trusts)
 	c.session.conn = c
-	if !srv.clients.add(c.session) {
-		sock.Close()
-		return
+	srv.clients.add(c.session)
+	if srv.stopped.Load() {
+		c.stop() // stopNet may have missed it
 	}
 	stop := make(chan struct{})
 	var reader sync.WaitGroup
@@ -88,6 +87,12 @@ func (c *netConn) wake() {
 
 func (c *netConn) resume(*Session) { c.advance() }
 
+// stop has the connection closed once its replies are sent, or after lingerTime. Called from any goroutine.
+func (c *netConn) stop() {
+	c.post(func() { c.session.close("shutdown") })
+	time.AfterFunc(lingerTime, func() { c.sock.Close() })
+}
+
 // readSocket hands what it reads to the connection's goroutine, and reads again when that has been taken: a session
 // that may not read on simply does not take.
 func (c *netConn) readSocket(stop <-chan struct{}) {
@@ -124,11 +129,11 @@ func (c *netConn) run() {
 		}
 		s := c.session
 		idle := s.outstanding == 0 && len(s.out.B) == 0
-		if idle && (s.closing || eof && s.waiting == waitNothing) {
+		if idle && (s.closing || eof && s.mayEnd()) {
 			return
 		}
 		var input chan []byte
-		if !eof && s.ready(c.srv.config()) {
+		if cfg := c.srv.config(); !eof && (s.ready(cfg) || s.listens(cfg, len(c.in))) {
 			input = c.input
 		}
 		select {
@@ -146,7 +151,12 @@ func (c *netConn) run() {
 		case <-c.signal:
 			c.takeMessages()
 		case now := <-ticker.C:
-			if s.kill.Load() || s.overdue(now.UnixNano(), c.lastRead.UnixNano(), c.lastWrite.Load(), len(c.in), 0) != "" {
+			if reason, text := s.overdue(now.UnixNano(), c.lastRead.UnixNano(), 0, len(c.in), 0); reason != "" {
+				c.srv.stats.timeoutClosed.Add(1)
+				if text != "" {
+					s.out.Error(text)
+					c.deliver()
+				}
 				return
 			}
 		}
@@ -156,7 +166,7 @@ func (c *netConn) run() {
 // advance runs the commands that have arrived.
 func (c *netConn) advance() {
 	used := c.session.process(c.in)
-	c.in = c.in[:copy(c.in, c.in[used:])]
+	c.in = trimInput(c.in[:copy(c.in, c.in[used:])])
 	c.session.seen.input.Store(int64(len(c.in)))
 }
 
@@ -203,6 +213,7 @@ func (c *netConn) deliver() bool {
 	if err != nil {
 		return false
 	}
+	c.lastRead = time.Now() // a client that took this long to read its replies could not be heard meanwhile
 	if len(c.in) > 0 && s.ready(c.srv.config()) && !s.parser.Started() {
 		c.advance()
 		return c.deliver()

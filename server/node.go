@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -113,53 +114,58 @@ func waitInTransaction(_ *Session, _ [][]byte, w *protocol.Writer)    { w.Int(0)
 func waitAOFInTransaction(_ *Session, _ [][]byte, w *protocol.Writer) { w.Array(2); w.Int(1); w.Int(0) }
 
 // waitInVain replies when the timeout is over, 0 being never. Nothing of the session is pending.
-func (s *Session) waitInVain(timeout time.Duration, reply func(w *protocol.Writer)) {
-	s.waiting = waitWorker
+func (s *Session) waitInVain(timeout time.Duration, write func(w *protocol.Writer)) {
+	reply := s.replyLater(waitReplicas)
 	s.srv.stats.blocked.Add(1)
 	if timeout == 0 {
-		return
+		timeout = math.MaxInt64
 	}
-	time.AfterFunc(timeout, func() {
+	s.alarm = time.AfterFunc(timeout, func() {
 		s.owner.post(func() {
-			s.srv.stats.blocked.Add(-1)
-			if s.waiting != waitWorker || s.closing {
-				return
+			if s.waiting == waitReplicas && !s.closing {
+				s.endWait()
+				reply(write)
 			}
-			s.waiting = waitNothing
-			s.reply(reply)
-			s.owner.resume(s)
 		})
 	})
+}
+
+// endWait is called when a session no longer waits for replicas, and by release.
+func (s *Session) endWait() {
+	if s.alarm != nil {
+		s.alarm.Stop()
+		s.alarm = nil
+		s.srv.stats.blocked.Add(-1)
+	}
 }
 
 func saveCommand(s *Session, _ [][]byte) bool {
 	if s.awaitPending() {
 		return false
 	}
-	s.waiting = waitWorker
+	reply := s.replyLater(waitWorker)
 	s.srv.workers.run(func() {
 		err := s.srv.group.Snapshot()
 		s.owner.post(func() {
-			s.waiting = waitNothing
-			s.reply(func(w *protocol.Writer) {
+			reply(func(w *protocol.Writer) {
 				if err != nil {
 					w.Error("ERR " + err.Error())
 					return
 				}
 				w.OK()
 			})
-			s.owner.resume(s)
 		})
 	})
 	return true
 }
 
 func bgsaveCommand(s *Session, _ [][]byte, w *protocol.Writer) {
-	if s.srv.group.Status().SnapshotRunning {
+	if s.srv.group.Status().SnapshotRunning || !s.srv.saving.CompareAndSwap(false, true) {
 		w.Error("ERR Background save already in progress")
 		return
 	}
 	s.srv.workers.run(func() {
+		defer s.srv.saving.Store(false)
 		if err := s.srv.group.Snapshot(); err != nil {
 			s.srv.log.Error("snapshot failed", "error", err)
 		}

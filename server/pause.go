@@ -40,6 +40,15 @@ func (srv *Server) endPause() {
 	srv.resumePaused()
 }
 
+// stopPause ends the timer of a pause when the node stops.
+func (srv *Server) stopPause() {
+	srv.pause.mu.Lock()
+	defer srv.pause.mu.Unlock()
+	if srv.pause.timer != nil {
+		srv.pause.timer.Stop()
+	}
+}
+
 // resumePaused lets every session that waits read on; if the pause was prolonged, they wait again.
 func (srv *Server) resumePaused() {
 	srv.pause.mu.Lock()

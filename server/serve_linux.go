@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,13 +40,14 @@ func (srv *Server) assign(c net.Conn, trusts bool) {
 	fd, err := detach(c)
 	if err != nil {
 		srv.log.Warn("cannot take over a connection", "error", err)
+		srv.clients.leave()
 		return
 	}
-	if seconds := int(srv.config().TCPKeepalive / time.Second); seconds > 0 && local.Network() == "tcp" {
-		setKeepalive(fd, seconds)
-	}
 	loop := srv.loops[int(srv.nextLoop.Add(1))%len(srv.loops)]
-	loop.post(func() { loop.adopt(fd, local, remote, trusts) })
+	if !loop.tryPost(func() { loop.adopt(fd, local, remote, trusts) }) {
+		unix.Close(fd) // the loop has ended: the node is stopping
+		srv.clients.leave()
+	}
 }
 
 // detach returns a non-blocking duplicate of the connection's socket and closes the original.
@@ -78,17 +78,9 @@ func detach(c net.Conn) (int, error) {
 	return fd, nil
 }
 
-// setKeepalive is best effort: a connection without probes works too. TCP_NODELAY is Go's default already.
-func setKeepalive(fd, seconds int) {
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(1, seconds/3))
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3)
-}
-
 // stopServing ends the loops; replies that are ready have been sent by then, as far as clients take them.
 func (srv *Server) stopServing() {
-	srv.loopsStopped.Store(true)
+	srv.stopped.Store(true)
 	for _, loop := range srv.loops {
 		loop.post(func() {})
 	}

@@ -1,6 +1,9 @@
 package server
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // startNet serves every connection with a goroutine of its own.
 func (srv *Server) startNet() {
@@ -13,11 +16,14 @@ func (srv *Server) startNet() {
 	}
 }
 
-// stopNet closes the connections that goroutines serve.
+// lingerTime is how long a stopping node goes on sending the replies that clients have not taken.
+const lingerTime = time.Second
+
+// stopNet closes the connections that goroutines serve, as soon as their replies are sent.
 func (srv *Server) stopNet() {
 	for _, s := range srv.clients.all() {
 		if c, ok := s.conn.(*netConn); ok {
-			c.sock.Close()
+			c.stop()
 		}
 	}
 }

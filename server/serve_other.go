@@ -12,7 +12,10 @@ func (srv *Server) startServing() error {
 	return nil
 }
 
-func (srv *Server) stopServing() { srv.stopNet() }
+func (srv *Server) stopServing() {
+	srv.stopped.Store(true)
+	srv.stopNet()
+}
 
 func (srv *Server) eachLoopCalls(func(counts []atomic.Int64)) {}
 

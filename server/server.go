@@ -49,16 +49,19 @@ type Server struct {
 	stats      statistics
 
 	listeners    []net.Listener
-	addresses    []net.Addr
+	accepting    chan struct{} // closed when clients are accepted
 	loops        []*eventLoop
-	loopsStopped atomic.Bool
+	stopped      atomic.Bool // connections are being closed
 	nextLoop     atomic.Int64
 	netCalls     []atomic.Int64
+	reclaimAt    int // part at which housekeeping reclaimed last, so that each has its turn
+	drainTimeout time.Duration
 	serving      sync.WaitGroup // accept goroutines, connections, housekeeping
 
 	readyFlag atomic.Bool
 	draining  atomic.Bool // nothing more is read from clients
 	pausing   atomic.Bool // pause may be in force
+	saving    atomic.Bool // BGSAVE is at work
 	stopOnce  sync.Once
 	stopping  chan struct{} // closed by SHUTDOWN
 	fatalOnce sync.Once
@@ -68,13 +71,23 @@ type Server struct {
 // New opens the data directory of cfg and starts to recover what is in it. The server accepts clients once Run is
 // called. log may be nil.
 func New(cfg Config, log *slog.Logger) (*Server, error) {
+	return newServer(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
+		return replication.OpenGroup(context.Background(), cfg, sm)
+	})
+}
+
+// openGroup makes the Raft group; tests put groups of their own in its place.
+type openGroup func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error)
+
+func newServer(cfg Config, log *slog.Logger, open openGroup) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	srv := &Server{
 		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
-		watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}),
-		keyspace: engine.New(engine.Config{Databases: cfg.Databases, Seed: rand.Uint64()}),
+		watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
+		keyspace:     engine.New(engine.Config{Databases: cfg.Databases, Seed: rand.Uint64()}),
+		drainTimeout: drainTimeout,
 	}
 	srv.cfg.Store(&cfg)
 	srv.clients.sessions = map[int64]*Session{}
@@ -82,33 +95,29 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
 	srv.keyspace.SetHook(srv.watches.mutated)
 	srv.machine = &stateMachine{keyspace: srv.keyspace, runner: srv.newRunner(), fatal: srv.fail}
-	srv.workers.start(2)
-	if err := srv.openGroup(); err != nil {
-		srv.keyspace.Close()
-		return nil, err
-	}
-	return srv, nil
-}
-
-func (srv *Server) openGroup() error {
-	cfg := srv.config()
-	group, err := replication.OpenGroup(context.Background(), replication.Config{
+	group, err := open(replication.Config{
 		Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 		SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
 	}, srv.machine)
 	if err != nil {
-		return err
+		srv.keyspace.Close()
+		return nil, err
 	}
 	srv.group, srv.clock = group, group.Clock()
 	srv.batcher = replication.NewBatcher(group, srv.clock, srv.newBatch, replication.BatcherOptions{
 		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit, MaxQueued: cfg.Outstanding,
 	})
-	return nil
+	srv.workers.start(2)
+	return srv, nil
 }
 
 func (srv *Server) config() *Config { return srv.cfg.Load() }
 
-func (srv *Server) newRunner() *commands.Runner { return commands.NewRunner(srv.keyspace, srv.table) }
+func (srv *Server) newRunner() *commands.Runner {
+	r := commands.NewRunner(srv.keyspace, srv.table)
+	r.CountReads(&srv.stats.reads)
+	return r
+}
 
 // isReady reports whether the log has been replayed and the node may serve.
 func (srv *Server) isReady() bool { return srv.readyFlag.Load() }
@@ -124,12 +133,13 @@ func (srv *Server) Run(ctx context.Context) error {
 	if err := srv.listen(); err != nil {
 		return errors.Join(err, srv.shutdown(false))
 	}
-	house, stopHouse := context.WithCancel(context.Background())
-	srv.serving.Go(func() { srv.housekeeping(house) })
-	defer stopHouse()
 	if err := srv.startServing(); err != nil {
 		return errors.Join(err, srv.shutdown(false))
 	}
+	house, stopHouse := context.WithCancel(context.Background())
+	defer stopHouse()
+	srv.serving.Go(func() { srv.housekeeping(house) })
+	close(srv.accepting)
 	select {
 	case <-ctx.Done():
 	case <-srv.stopping:
@@ -189,10 +199,11 @@ func (srv *Server) reclaim() {
 		return
 	}
 	end := time.Now().Add(reclaimBudget)
-	for part := 0; part < engine.Parts; part++ {
+	for range engine.Parts {
+		srv.reclaimAt = (srv.reclaimAt + 1) % engine.Parts
 		for more := true; more; {
 			var n int
-			n, more = srv.keyspace.Reclaim(part, stamp, reclaimChunk)
+			n, more = srv.keyspace.Reclaim(srv.reclaimAt, stamp, reclaimChunk)
 			srv.stats.expiredKeys.Add(int64(n))
 			if time.Now().After(end) {
 				return
@@ -201,7 +212,7 @@ func (srv *Server) reclaim() {
 	}
 }
 
-const drainTimeout = 30 * time.Second
+const drainTimeout = 30 * time.Second // most time for a graceful stop to finish what is queued
 
 // shutdown stops everything. A graceful one answers what has been read from clients and takes a snapshot first.
 func (srv *Server) shutdown(graceful bool) error {
@@ -209,22 +220,29 @@ func (srv *Server) shutdown(graceful bool) error {
 	for _, ln := range srv.listeners {
 		ln.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
+	srv.draining.Store(true)
 	if graceful {
-		srv.draining.Store(true)
-		errs = append(errs, srv.batcher.Drain(ctx))
+		ctx, cancel := context.WithTimeout(context.Background(), srv.drainTimeout)
+		err := srv.batcher.Drain(ctx)
+		cancel()
+		graceful = err == nil // a log that takes no entries would not let a snapshot end either
+		errs = append(errs, err)
 	}
 	srv.batcher.Close()
 	srv.stopServing()
 	srv.serving.Wait()
+	srv.stopPause()
 	srv.workers.stop()
 	if graceful {
 		errs = append(errs, srv.group.Snapshot())
 	}
-	errs = append(errs, srv.group.Shutdown(ctx))
-	srv.keyspace.Close()
-	return errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(context.Background(), srv.drainTimeout)
+	defer cancel()
+	err := srv.group.Shutdown(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) { // else an entry may still be applied to it
+		srv.keyspace.Close()
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 // workerPool runs what would hold up an event loop.

@@ -22,6 +22,7 @@ type Session struct {
 	id     int64
 	remote string
 	local  string
+	user   string // never changes so far; CLIENT LIST of other connections reads it
 	since  time.Time
 	trusts bool // connected over loopback or a unix socket
 
@@ -29,12 +30,13 @@ type Session struct {
 	limits   protocol.Limits
 	limitsOf *Config // the configuration the limits were taken from
 	args     [][]byte
+	size     int             // bytes of the command being read
 	out      protocol.Writer // replies for the transport to send
 	side     protocol.Writer // a reply on its way into the batch
 
 	db      int
 	authed  bool
-	user    string
+	strange time.Time // since when it is not authenticated
 	silent  replyMode
 	multi   *transaction
 	watcher *watcher
@@ -44,8 +46,9 @@ type Session struct {
 	bytes       int    // memory of those that are closed
 	bulk        int    // most bytes that reads in them may reply with
 	waiting     waitReason
-	closing     bool   // close once out has been sent
-	reason      string // why it is closing, for the log
+	alarm       *time.Timer // ends waitReplicas, nil if nothing does
+	closing     bool        // close once out has been sent
+	reason      string      // why it is closing, for the log
 
 	conn     any   // the transport's connection
 	ran      int64 // commands run
@@ -75,10 +78,11 @@ type sessionStats struct {
 type waitReason uint8
 
 const (
-	waitNothing waitReason = iota
-	waitPending            // for its own submissions
-	waitPause              // for the end of CLIENT PAUSE
-	waitWorker             // for a slow command, or WAIT, that runs elsewhere
+	waitNothing  waitReason = iota
+	waitPending             // for its own submissions
+	waitPause               // for the end of CLIENT PAUSE
+	waitWorker              // for a slow command that runs elsewhere
+	waitReplicas            // in WAIT or WAITAOF, for replicas that there are not
 )
 
 type replyMode uint8
@@ -97,7 +101,7 @@ func newSession(srv *Server, o owner, remote, local string, trusts bool) *Sessio
 		remote: remote, local: local, since: time.Now(), trusts: trusts, user: "default",
 	}
 	s.out.V, s.side.V = 2, 2
-	s.authed = srv.config().RequirePass == ""
+	s.strange = s.since
 	s.identity.Store(&identity{})
 	s.seen.multi.Store(-1)
 	s.seen.resp.Store(2)
@@ -106,13 +110,15 @@ func newSession(srv *Server, o owner, remote, local string, trusts bool) *Sessio
 	return s
 }
 
-// useLimits takes the parser's limits from the configuration; before authentication they are tighter.
+// useLimits takes the parser's limits from the configuration; before authentication they are tighter. Without a
+// password everybody is authenticated, and remains so when one is set.
 func (s *Session) useLimits(c *Config) {
 	s.limitsOf = c
+	s.authed = s.authed || c.RequirePass == ""
 	s.limits = protocol.Limits{MaxArgs: c.MaxArguments, MaxBulk: c.MaxBulk, MaxInline: c.MaxInline, MaxCommand: c.MaxCommand}
 	if !s.authed {
 		before := protocol.UnauthenticatedLimits()
-		before.MaxInline, before.MaxCommand = s.limits.MaxInline, s.limits.MaxCommand
+		before.MaxInline, before.MaxCommand = min(s.limits.MaxInline, before.MaxBulk), s.limits.MaxCommand
 		s.limits = before
 	}
 }
@@ -137,17 +143,57 @@ func (s *Session) process(input []byte) int {
 			break
 		}
 		if len(args) != 0 {
-			s.args = args
+			s.args, s.size = args, n
 			if !s.dispatch(args) {
 				break
+			}
+			if !s.authed && len(s.out.B) > strangerOutput && !s.closing {
+				s.replyError(protocol.ErrUnauthOutput)
+				s.close("too much output without authentication")
 			}
 		}
 		used += n
 	}
 	s.endSubmission()
+	s.dropScratch()
 	s.publish(used)
 	return used
 }
+
+const (
+	// strangerOutput is how many bytes of replies may wait for a client that is not authenticated.
+	strangerOutput = 64 << 10
+	keptArguments  = 64 // arguments that the scratch memory for them keeps room for
+)
+
+// dropScratch lets go of the input, which the arguments point into, and of memory that a large command has left behind:
+// ten thousand idle clients keep what they hold.
+func (s *Session) dropScratch() {
+	if cap(s.args) > keptArguments {
+		s.args = nil
+	}
+	clear(s.args[:cap(s.args)])
+	if cap(s.side.B) > maxIdleBuffer {
+		s.side.B = nil
+	}
+}
+
+// maxIdleBuffer is the size in bytes of a buffer that a connection may keep while it is empty.
+const maxIdleBuffer = 16 << 10
+
+// trimInput gives back the memory of an input buffer of which little is still in use.
+func trimInput(in []byte) []byte {
+	switch {
+	case len(in) == 0:
+		return nil
+	case cap(in) > readChunk && len(in) < cap(in)/4:
+		return append([]byte(nil), in...)
+	}
+	return in
+}
+
+// readChunk is how many bytes are read from a socket at once.
+const readChunk = 64 << 10
 
 // ready reports whether the next command may be read: reading pauses, and with it in the end the client, while too
 // much of its work or too many replies wait.
@@ -164,6 +210,15 @@ func (s *Session) ready(cfg *Config) bool {
 	}
 	return s.bytes+open < cfg.ClientOutstanding && s.srv.batcher.Queued() < cfg.Outstanding
 }
+
+// listens reports whether input is taken though no command may run: a client that waits for replicas is to be noticed
+// when it leaves. held is the input that waits already.
+func (s *Session) listens(cfg *Config, held int) bool {
+	return s.waiting == waitReplicas && !s.closing && held < cfg.ClientInput
+}
+
+// mayEnd reports whether a connection whose client has finished sending can be closed, once its replies are sent.
+func (s *Session) mayEnd() bool { return s.waiting == waitNothing || s.waiting == waitReplicas }
 
 // publish makes the figures of the burst visible to other goroutines.
 func (s *Session) publish(used int) {
@@ -192,6 +247,7 @@ func (s *Session) close(reason string) {
 func (s *Session) release() {
 	s.unwatch()
 	s.multi = nil
+	s.endWait()
 	s.srv.clients.remove(s)
 }
 
@@ -205,14 +261,14 @@ func (s *Session) origin() commands.Origin {
 
 func (s *Session) isSilent() bool { return s.silent == replyOff || s.silent == replySkip }
 
-// submission is the batch to add the client's commands to; it opens a submission on first use, and goes on to the next
-// batch when one is full.
-func (s *Session) submission() *commands.Batch {
-	if s.batch != nil && s.batch.Size() >= batchSoftLimit {
+// submission is the batch to add size bytes of the client's commands to; it opens a submission on first use, and goes
+// on to the next batch when one is full.
+func (s *Session) submission(size int) *commands.Batch {
+	if s.batch != nil && s.batch.Size()+size > batchSoftLimit && !s.batch.Empty() {
 		s.endSubmission()
 	}
 	if s.batch == nil {
-		s.batch = s.srv.batcher.Lock().(*batch)
+		s.batch = s.srv.batcher.Lock(size).(*batch)
 		s.batch.join(s.owner)
 		s.batch.Begin(s)
 		s.outstanding++
@@ -278,14 +334,34 @@ func (s *Session) beginReply() *protocol.Writer {
 	return &s.side
 }
 
+// endReply puts the reply in its place. Whether the client wants it is asked again: RESET may just have ended its
+// silence.
 func (s *Session) endReply() {
-	if s.isSilent() {
-		s.side.B = s.side.B[:0]
-		return
+	if len(s.side.B) == 0 {
+		return // it went to out, or the command had none
 	}
-	if s.pending() {
-		b := s.submission()
-		b.Literal(s.side.B, s.origin())
-		s.side.B = s.side.B[:0]
+	switch {
+	case s.isSilent():
+	case s.pending():
+		s.submission(len(s.side.B)).Literal(s.side.B, s.origin())
+	default:
+		s.out.B = append(s.out.B, s.side.B...)
+	}
+	s.side.B = s.side.B[:0]
+}
+
+// replyLater makes the session wait for reason. The function returned ends that, on the owner's goroutine, with the
+// command's reply. Nothing of the session is pending.
+func (s *Session) replyLater(reason waitReason) func(write func(w *protocol.Writer)) {
+	s.waiting = reason
+	silent := s.isSilent() // CLIENT REPLY SKIP is over by the time of the reply
+	return func(write func(w *protocol.Writer)) {
+		if s.waiting == reason {
+			s.waiting = waitNothing
+		}
+		if !silent && !s.closing {
+			write(&s.out)
+		}
+		s.owner.resume(s)
 	}
 }

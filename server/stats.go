@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"quipu/commands"
 )
 
 // statistics are the node's counters since its start or the last CONFIG RESETSTAT. Bytes and commands are also counted
@@ -22,6 +24,7 @@ type statistics struct {
 	failedBatches  atomic.Int64
 	expiredKeys    atomic.Int64
 	blocked        atomic.Int64 // clients in WAIT and WAITAOF
+	reads          commands.ReadStats
 	bytesIn        atomic.Int64
 	bytesOut       atomic.Int64
 
@@ -41,7 +44,7 @@ func (st *statistics) reset() {
 	for _, c := range []*atomic.Int64{
 		&st.connections, &st.rejected, &st.acceptErrors, &st.refused, &st.protocolErrors, &st.authFailures,
 		&st.outputClosed, &st.timeoutClosed, &st.failedBatches, &st.expiredKeys, &st.bytesIn, &st.bytesOut,
-		&st.lastIn, &st.lastOut, &st.lastCalls,
+		&st.reads.Hits, &st.reads.Misses, &st.lastIn, &st.lastOut, &st.lastCalls,
 	} {
 		c.Store(0)
 	}

@@ -150,7 +150,7 @@ func (s *Session) unwatch() {
 }
 
 // touched decides whether EXEC aborts: a watched key was changed, may be changed by a write that is in the log's queue
-// already, or has expired. If the session has a submission open, the batcher's lock is held, so that nothing can be
+// already or by one whose outcome is unknown, or has expired. If the session has a submission open, the batcher's lock is held, so that nothing can be
 // queued between this decision and the transaction.
 func (s *Session) touched() bool {
 	if s.watcher.touched.Load() {
@@ -162,7 +162,7 @@ func (s *Session) touched() bool {
 	if s.batch == nil {
 		return false
 	}
-	found := false
+	found := s.srv.machine.undecided.Load()
 	s.srv.live.each(func(b *batch) {
 		found = found || b.Touches(func(db int, key []byte) bool {
 			_, ok := s.watcher.keys[watchKey{db, string(key)}]

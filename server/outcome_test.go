@@ -1,0 +1,144 @@
+package server
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"quipu/protocol"
+	"quipu/replication"
+)
+
+func shortTimeout(transport func(*Config)) func(*Config) {
+	return func(c *Config) {
+		transport(c)
+		c.WriteTimeout = 400 * time.Millisecond
+	}
+}
+
+// TestUnknownOutcome has a log that does not commit: the write's outcome is unknown, what stands behind it has not run,
+// and others read on. When it is committed after all, it counts once.
+func TestUnknownOutcome(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		g := &testGroup{}
+		n := startGroupNode(t, g, shortTimeout(transport))
+		c, other := n.dial(), n.dial()
+		expect(t, c, "SET a 1", "+OK\r\n")
+		g.hold()
+		send(t, c, "INCR a", "GET a", "PING", "INCR a", "MULTI", "INCR a", "GET a", "EXEC", "MULTI", "GET a", "EXEC")
+		eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+		begun := time.Now()
+		const reads = 15
+		for range reads {
+			expect(t, other, "GET a", "$1\r\n1\r\n")
+		}
+		if took := time.Since(begun); took > 200*time.Millisecond {
+			t.Errorf("%d reads took %v beside a log that stands still", reads, took)
+		}
+		for _, want := range []string{"-UNKNOWN", "-TRYAGAIN", "+PONG\r\n", "-UNKNOWN", "+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "-UNKNOWN",
+			"+OK\r\n", "+QUEUED\r\n", "-TRYAGAIN"} {
+			checkReply(t, "behind a log that stands still", readRaw(t, c), want)
+		}
+		// What is gathered while a fate is open is certainly not applied.
+		expect(t, other, "INCR a", "-TRYAGAIN", "GET a", "$1\r\n1\r\n")
+		g.release()
+		eventually(t, "the entry to be applied", func() bool { return call(t, other, "GET a") == "$1\r\n4\r\n" })
+		expect(t, c, "INCR a", ":5\r\n", "GET a", "$1\r\n5\r\n")
+		expect(t, other, "INCR a", ":6\r\n")
+		if err := n.srv.keyspace.Check(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestFailedCommit has a proposal fail in a way that says nothing about its fate.
+func TestFailedCommit(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		g := &testGroup{}
+		n := startGroupNode(t, g, transport)
+		c := n.dial()
+		g.hold()
+		send(t, c, "INCR a", "GET a")
+		eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+		g.abandon()
+		checkReply(t, "INCR", readRaw(t, c), "-UNKNOWN")
+		checkReply(t, "GET", readRaw(t, c), "-TRYAGAIN")
+		g.release()
+		expect(t, c, "INCR a", ":1\r\n")
+		// A client that only ever runs watched transactions gets through too.
+		expect(t, c, "WATCH a", "+OK\r\n", "MULTI", "+OK\r\n", "INCR a", "+QUEUED\r\n", "EXEC", "*1\r\n:2\r\n")
+	})
+}
+
+func TestRefusedWrites(t *testing.T) {
+	for _, c := range []struct {
+		reason error
+		text   string
+	}{
+		{&replication.DiskFullError{Dir: "d", What: "free bytes"}, protocol.ErrMisconf},
+		{replication.ErrNotLeader, protocol.ErrClusterDown},
+		{replication.ErrShutdown, protocol.ErrShuttingDown},
+		{replication.ErrFailed, protocol.ErrTryAgain},
+	} {
+		t.Run(strings.Fields(c.text)[0], func(t *testing.T) {
+			g := &testGroup{}
+			n := startGroupNode(t, g, nil)
+			client, late := n.dial(), n.dial()
+			expect(t, client, "SET a 1", "+OK\r\n")
+			expect(t, late, "MULTI", "+OK\r\n", "INCR a", "+QUEUED\r\n")
+			g.refuse(c.reason)
+			refused := "-" + c.text + "\r\n"
+			expect(t, client, "INCR a", refused, "GET a", "$1\r\n1\r\n", "DEL a", refused,
+				"MULTI", "+OK\r\n", "INCR a", refused, "GET a", "+QUEUED\r\n", "EXEC", "-"+protocol.ErrExecAbort+"\r\n")
+			// A transaction whose commands were queued before is refused as a whole.
+			expect(t, late, "EXEC", refused, "GET a", "$1\r\n1\r\n")
+			g.refuse(nil)
+			expect(t, client, "INCR a", ":2\r\n")
+		})
+	}
+}
+
+// TestShutdownResolvesEverything stops a node whose log stands still: everybody gets an answer, and the node says that
+// it could not finish.
+func TestShutdownResolvesEverything(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		g := &testGroup{}
+		n := startGroupNode(t, g, transport)
+		n.srv.drainTimeout = 100 * time.Millisecond
+		inFlight, behind := n.dial(), n.dial()
+		g.hold()
+		send(t, inFlight, "INCR a", "GET a")
+		eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+		before := n.srv.batcher.Queued()
+		send(t, behind, "INCR b", "GET b")
+		eventually(t, "a write behind it", func() bool { return n.srv.batcher.Queued() > before })
+		if err := n.stop(); err == nil || !strings.Contains(err.Error(), "under way") {
+			t.Errorf("the node stopped with %v", err)
+		}
+		checkReply(t, "in flight", readRaw(t, inFlight), "-UNKNOWN")
+		checkReply(t, "read behind it", readRaw(t, inFlight), "-TRYAGAIN")
+		checkReply(t, "gathered", readRaw(t, behind), "-"+protocol.ErrShuttingDown+"\r\n")
+		checkReply(t, "read behind it", readRaw(t, behind), "-TRYAGAIN")
+		expectClosed(t, inFlight, "")
+		expectClosed(t, behind, "")
+	})
+}
+
+// TestBrokenEntry has the state machine meet an entry it cannot read: nothing is applied after it, nothing captured.
+func TestBrokenEntry(t *testing.T) {
+	g := &testGroup{}
+	n := startGroupNode(t, g, nil)
+	m := n.srv.machine
+	m.Apply(replication.Entry{Index: 1, Stamp: 1, Payload: []byte{255, 255}}, nil)
+	if err := n.wait(); err == nil || !strings.Contains(err.Error(), "log entry 1") {
+		t.Errorf("the node ended with %v", err)
+	}
+	entries := m.entries.Load()
+	m.Apply(replication.Entry{Index: 2, Stamp: 2}, nil)
+	if m.entries.Load() != entries {
+		t.Error("an entry behind the broken one was applied")
+	}
+	if err := (persister{machine: m}).Persist(nil); err == nil {
+		t.Error("a broken state was written")
+	}
+}

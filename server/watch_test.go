@@ -1,0 +1,161 @@
+package server
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWatch(t *testing.T) {
+	const aborted, done = "*-1\r\n", "*1\r\n+OK\r\n"
+	for _, c := range []struct {
+		name   string
+		before []string // by the client, before WATCH
+		own    []string // by the client, between WATCH and MULTI
+		other  []string // by another client meanwhile
+		want   string
+	}{
+		{"nothing happens", nil, nil, nil, done},
+		{"set", nil, nil, []string{"SET w 1"}, aborted},
+		{"another key", nil, nil, []string{"SET v 1"}, done},
+		{"another database", nil, nil, []string{"SELECT 1", "SET w 1"}, done},
+		{"changed and changed back", []string{"SET w 1"}, nil, []string{"SET w 2", "SET w 1"}, aborted},
+		{"created and deleted", nil, nil, []string{"SET w 2", "DEL w"}, aborted},
+		{"missing key deleted", nil, nil, []string{"DEL w"}, done},
+		{"increment of 0", []string{"SET w 1"}, nil, []string{"INCRBY w 0"}, aborted},
+		{"only its deadline", []string{"SET w 1"}, nil, []string{"EXPIRE w 1000"}, aborted},
+		{"only read", []string{"SET w 1"}, nil, []string{"GET w", "TTL w", "STRLEN w"}, done},
+		{"flush of an existing key", []string{"SET w 1"}, nil, []string{"FLUSHALL"}, aborted},
+		{"flush of a missing key", nil, nil, []string{"SET v 1", "FLUSHALL"}, done},
+		{"flush of another database", []string{"SET w 1"}, nil, []string{"SELECT 1", "SET w 1", "FLUSHDB"}, done},
+		{"own write", nil, []string{"SET w 1"}, nil, aborted},
+		{"own read", []string{"SET w 1"}, []string{"GET w"}, nil, done},
+		{"UNWATCH", nil, []string{"UNWATCH"}, []string{"SET w 1"}, done},
+		{"DISCARD", nil, []string{"MULTI", "DISCARD"}, []string{"SET w 1"}, done},
+		{"EXEC of another transaction", nil, []string{"MULTI", "EXEC"}, []string{"SET w 1"}, done},
+		{"renamed away", []string{"SET w 1"}, nil, []string{"RENAME w v"}, aborted},
+		{"copied over", []string{"SET v 1"}, nil, []string{"COPY v w"}, aborted},
+		{"in a transaction", nil, nil, []string{"MULTI", "SET w 1", "EXEC"}, aborted},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := startGroupNode(t, &testGroup{}, nil)
+			client, other := n.dial(), n.dial()
+			for _, command := range c.before {
+				call(t, client, command)
+			}
+			call(t, client, "WATCH w")
+			for _, command := range c.own {
+				call(t, client, command)
+			}
+			for _, command := range c.other {
+				call(t, other, command)
+			}
+			expect(t, client, "MULTI", "+OK\r\n", "SET result 1", "+QUEUED\r\n", "EXEC", c.want)
+			// The watch is over either way.
+			call(t, other, "SET w 7")
+			expect(t, client, "MULTI", "+OK\r\n", "SET result 1", "+QUEUED\r\n", "EXEC", done)
+			if client.Close(); n.srv.watches.count.Load() != 0 {
+				t.Error("something is still watched")
+			}
+		})
+	}
+}
+
+// TestWatchPipelined has the client's own write and its EXEC in one packet, and so in one batch.
+func TestWatchPipelined(t *testing.T) {
+	n := startGroupNode(t, &testGroup{}, nil)
+	c := n.dial()
+	send(t, c, "WATCH w", "INCR w", "MULTI", "INCR x", "EXEC", "INCR w", "WATCH w", "MULTI", "INCR x", "EXEC")
+	for _, want := range []string{"+OK\r\n", ":1\r\n", "+OK\r\n", "+QUEUED\r\n", "*-1\r\n", ":2\r\n", "+OK\r\n", "+OK\r\n", "+QUEUED\r\n", "*1\r\n:1\r\n"} {
+		checkReply(t, "pipeline", readRaw(t, c), want)
+	}
+}
+
+// TestWatchQueuedWrite has another client's write of the watched key wait in the log's queue, in the batch in flight
+// and in the one behind it, when EXEC comes.
+func TestWatchQueuedWrite(t *testing.T) {
+	for _, ahead := range []int{0, 1} {
+		g := &testGroup{}
+		n := startGroupNode(t, g, nil)
+		watching, writing, third := n.dial(), n.dial(), n.dial()
+		expect(t, watching, "WATCH w", "+OK\r\n")
+		g.hold()
+		for range ahead {
+			send(t, third, "INCR other")
+			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+		}
+		send(t, writing, "INCR w")
+		eventually(t, "the write to be gathered", func() bool { return n.srv.batcher.Queued() > int64(ahead)*10 })
+		if ahead == 0 {
+			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+		} else {
+			time.Sleep(20 * time.Millisecond)
+		}
+		send(t, watching, "MULTI", "INCR x", "EXEC")
+		checkReply(t, "MULTI", readRaw(t, watching), "+OK\r\n")
+		checkReply(t, "INCR", readRaw(t, watching), "+QUEUED\r\n")
+		time.Sleep(20 * time.Millisecond)
+		g.release()
+		checkReply(t, "EXEC", readRaw(t, watching), "*-1\r\n")
+		checkReply(t, "INCR w", readRaw(t, writing), ":1\r\n")
+		expect(t, watching, "GET x", "$-1\r\n")
+	}
+}
+
+// TestWatchUnknownOutcome has the write whose fate is unknown be applied between another client's WATCH and its EXEC.
+func TestWatchUnknownOutcome(t *testing.T) {
+	g := &testGroup{}
+	n := startGroupNode(t, g, func(c *Config) { c.WriteTimeout = 50 * time.Millisecond })
+	watching, writing := n.dial(), n.dial()
+	g.hold()
+	send(t, writing, "INCR w")
+	checkReply(t, "INCR w", readRaw(t, writing), "-UNKNOWN")
+	expect(t, watching, "WATCH w", "+OK\r\n", "GET w", "$-1\r\n", "MULTI", "+OK\r\n", "SET w 1", "+QUEUED\r\n")
+	send(t, watching, "EXEC")
+	time.Sleep(10 * time.Millisecond)
+	g.release()
+	checkReply(t, "EXEC", readRaw(t, watching), "*-1\r\n")
+	expect(t, watching, "GET w", "$1\r\n1\r\n")
+	// With its fate known, transactions run again.
+	expect(t, watching, "WATCH w", "+OK\r\n", "MULTI", "+OK\r\n", "INCR w", "+QUEUED\r\n", "EXEC", "*1\r\n:2\r\n")
+}
+
+// TestWatchExpiry lets a watched key expire between WATCH and EXEC, and between EXEC and the entry's stamp.
+func TestWatchExpiry(t *testing.T) {
+	tt, clock := newTestTime()
+	g := &testGroup{clock: clock}
+	n := startGroupNode(t, g, nil)
+	c := n.dial()
+	expect(t, c, "SET w 1 PX 100", "+OK\r\n", "WATCH w", "+OK\r\n")
+	tt.advance(99 * time.Millisecond)
+	expect(t, c, "MULTI", "+OK\r\n", "GET w", "+QUEUED\r\n", "EXEC", "*1\r\n$1\r\n1\r\n", "WATCH w", "+OK\r\n")
+	tt.advance(time.Millisecond)
+	expect(t, c, "MULTI", "+OK\r\n", "GET w", "+QUEUED\r\n", "EXEC", "*-1\r\n")
+	expect(t, c, "SET w 1 PX 100", "+OK\r\n", "WATCH w", "+OK\r\n", "MULTI", "+OK\r\n", "INCR x", "+QUEUED\r\n")
+	tt.advance(100 * time.Millisecond)
+	expect(t, c, "EXEC", "*-1\r\n")
+
+	// The stamp of the batch decides, not the moment of EXEC.
+	expect(t, c, "SET w 1 PX 100", "+OK\r\n", "WATCH w", "+OK\r\n", "MULTI", "+OK\r\n", "INCR x", "+QUEUED\r\n")
+	g.hold()
+	other := n.dial()
+	send(t, other, "INCR y")
+	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+	send(t, c, "EXEC")
+	queued := n.srv.batcher.Queued()
+	eventually(t, "EXEC to be gathered", func() bool { return n.srv.batcher.Queued() > queued || queued > 40 })
+	time.Sleep(20 * time.Millisecond)
+	tt.advance(100 * time.Millisecond)
+	g.release()
+	checkReply(t, "EXEC", readRaw(t, c), "*-1\r\n")
+	expect(t, c, "GET x", "$-1\r\n", "EXISTS w", ":0\r\n")
+}
+
+// TestWatchMissingExpired watches a key that has expired already: it is missing, and stays so.
+func TestWatchMissingExpired(t *testing.T) {
+	tt, clock := newTestTime()
+	n := startGroupNode(t, &testGroup{clock: clock}, nil)
+	c := n.dial()
+	expect(t, c, "SET w 1 PX 10", "+OK\r\n")
+	tt.advance(20 * time.Millisecond)
+	expect(t, c, "WATCH w", "+OK\r\n", "MULTI", "+OK\r\n", "INCR x", "+QUEUED\r\n", "EXEC", "*1\r\n:1\r\n")
+}
