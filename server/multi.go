@@ -9,6 +9,7 @@ import (
 type transaction struct {
 	queue   []queued
 	memory  []byte // holds the arguments one after the other; a queued command knows its place in it
+	args    int    // number of arguments
 	spoiled bool   // a command was refused: EXEC aborts
 }
 
@@ -18,10 +19,16 @@ type queued struct {
 	sizes []int32 // lengths of the arguments
 }
 
-const queuedOverhead = 64 // bytes a queued command takes beside its arguments, for the limit
+// What queued commands and their arguments take beside their bytes, for the limit.
+const (
+	queuedOverhead   = 64
+	argumentOverhead = 4
+)
 
 // size is the memory the transaction takes, in bytes; its log entry takes less.
-func (t *transaction) size() int { return len(t.memory) + len(t.queue)*queuedOverhead }
+func (t *transaction) size() int {
+	return len(t.memory) + len(t.queue)*queuedOverhead + t.args*argumentOverhead
+}
 
 // arguments rebuilds the arguments of a queued command into scratch.
 func (t *transaction) arguments(q *queued, scratch [][]byte) [][]byte {
@@ -39,7 +46,7 @@ func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 	t := s.multi
 	size := t.size()
 	for _, arg := range args {
-		size += len(arg) + 4
+		size += len(arg) + argumentOverhead
 	}
 	if size > s.srv.config().MaxCommand {
 		t.spoiled = true
@@ -52,6 +59,7 @@ func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 		q.sizes[i] = int32(len(arg))
 	}
 	t.queue = append(t.queue, q)
+	t.args += len(args)
 	s.beginReply().Queued()
 	s.endReply()
 }
