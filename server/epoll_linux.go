@@ -274,8 +274,8 @@ func (l *eventLoop) turn() {
 		worked := l.takePosted()
 		if l.takeCompleted() {
 			worked = true
-		} else if !worked && l.waitsInPlace() {
-			worked = l.readMeanwhile() || l.awaitCommit() && l.takeCompleted()
+		} else if !worked && l.waitsInPlace() && l.awaitCommit() {
+			worked = l.takeCompleted()
 		}
 		if !worked && !l.flush && len(l.touched) == 0 {
 			return
@@ -284,20 +284,8 @@ func (l *eventLoop) turn() {
 	l.more = true
 }
 
-// readMeanwhile reads what has arrived while a batch is being committed, for the next one: parsing then overlaps with
-// the sync, and the next batch is proposed, by whoever completes this one, before its replies are written.
-func (l *eventLoop) readMeanwhile() bool {
-	n, err := unix.EpollWait(l.epfd, l.events, 0)
-	if n <= 0 || err != nil {
-		return false // an error will show again in poll
-	}
-	for i := range n {
-		l.handle(&l.events[i])
-	}
-	return true
-}
-
-// waitsInPlace reports whether the loop should wait for commits without looking at its sockets.
+// waitsInPlace reports whether the loop should wait for commits without looking at its sockets. Reading on meanwhile for
+// the next batch was measured and gains nothing: the batches get smaller by as much.
 func (l *eventLoop) waitsInPlace() bool {
 	return l.waiting > 0 && !l.late && l.srv.group.SoleVoter()
 }

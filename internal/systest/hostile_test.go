@@ -364,6 +364,9 @@ func TestBeforeAuthentication(t *testing.T) {
 	v.attack(t, "no authentication at all", func(t *testing.T) {
 		c := v.Dial(t)
 		_, _ = c.Do("PING")
+		if r, err := c.Read(); err != nil || !r.IsError() {
+			t.Errorf("no last words: %v, %v", r, err)
+		}
 		if err := c.ReadEOF(); err != nil {
 			t.Errorf("not closed: %v", err)
 		}
