@@ -71,20 +71,24 @@ func (s *Session) runHandler(h *handler, args [][]byte) bool {
 	return true
 }
 
-// bulkBudget bounds what the reads a client has queued behind its writes may reply with, so that a pipeline of large
-// reads cannot collect more output than a client may have. Half of commands.MaxReplyBytes leaves room for values that
-// grow meanwhile.
-const bulkBudget = commands.MaxReplyBytes / 2
+// What the reads queued behind writes may reply with, as far as can be told: one client's pipeline of large reads must
+// not collect more output than a client may have, half of which leaves room for values that grow meanwhile, and those of
+// all clients together not more than the node can hold. A client's first such read always passes.
+const (
+	bulkBudget    = commands.MaxReplyBytes / 2
+	bulkBudgetAll = 64 << 20
+)
 
 func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
 	if cmd.Flags&commands.FlagBulky == 0 {
 		return true
 	}
 	size := max(s.srv.keyspace.LargestValue(), 64) * max(1, len(args)-1)
-	if s.bulk > 0 && s.bulk+size > bulkBudget {
+	if s.bulk > 0 && (s.bulk+size > bulkBudget || s.srv.bulk.Load()+int64(size) > bulkBudgetAll) {
 		return false
 	}
 	s.bulk += size
+	s.srv.bulk.Add(int64(size))
 	return true
 }
 

@@ -58,6 +58,7 @@ type Server struct {
 	drainTimeout time.Duration
 	serving      sync.WaitGroup // accept goroutines, connections, housekeeping
 
+	bulk      atomic.Int64 // bytes that the sessions' bulk adds up to
 	readyFlag atomic.Bool
 	draining  atomic.Bool // nothing more is read from clients
 	pausing   atomic.Bool // pause may be in force

@@ -295,6 +295,7 @@ func (s *Session) finish(b *batch, sub *commands.Submission) {
 		s.close("more unsent replies than a client may have")
 	}
 	if s.outstanding == 0 {
+		s.srv.bulk.Add(int64(-s.bulk))
 		s.bulk = 0
 		if s.waiting == waitPending {
 			s.waiting = waitNothing
