@@ -89,7 +89,7 @@ type applier struct {
 	d     decoder
 	op    op
 	args  [][]byte // arguments of a read
-	ahead *warmer  // nil inside a transaction
+	ahead *warmer
 
 	begin      int  // where the output of the submission begins
 	overflowed bool // its replies exceeded MaxReplyBytes: there will be none
@@ -141,7 +141,7 @@ func (a *applier) settle(it *item, start int) {
 }
 
 func (a *applier) nextOp(code byte) error {
-	if a.ahead != nil {
+	if !a.d.nested { // inside a transaction parts are locked, which looking ahead would lock again
 		a.ahead.step(a.r.ks)
 	}
 	more, err := a.d.next(&a.op)

@@ -293,3 +293,27 @@ func TestLongBatches(t *testing.T) {
 		o.close()
 	}
 }
+
+// TestLargeKeyspace repeats that with so much data that operations are fetched ahead of their execution.
+func TestLargeKeyspace(t *testing.T) {
+	table := NewTable()
+	random := rand.New(rand.NewPCG(2, 1))
+	s := &stream{keys: 40, incr: 20, pick: func(n int, _ string) int { return random.IntN(n) }}
+	o := newTrio(t, table)
+	defer o.close()
+	value := bytes.Repeat([]byte("v"), 1<<20)
+	for range 6 {
+		for _, g := range []*rig{o.single, o.batched, o.replayed} {
+			for _, key := range []string{"large 1", "large 2", "large 3"} {
+				g.ks.LockPart(engine.Part([]byte(key)))
+				g.ks.Txn(2, o.stamp, false).Set([]byte(key), value, 0)
+				g.ks.UnlockPart(engine.Part([]byte(key)))
+			}
+			if !g.ks.WorthWarming() {
+				t.Fatal("not large enough to be fetched ahead")
+			}
+		}
+		o.step(t, s.batch(o.stamp, 10, 300))
+		o.stamp += 3
+	}
+}
