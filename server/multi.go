@@ -101,8 +101,8 @@ func execCommand(s *Session, _ [][]byte) bool {
 		return true
 	}
 	writes, grows, settled := t.needs(s.srv)
-	if settled && s.awaitPending() {
-		return false
+	if (settled || s.watcher != nil) && s.awaitPending() {
+		return false // with keys watched, the client's own earlier writes are judged by what they really changed
 	}
 	if s.srv.pauseHolds(writes) {
 		s.waiting = waitPause
