@@ -2,26 +2,35 @@ package replication
 
 import (
 	"errors"
+	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft-wal/types"
 	"golang.org/x/sys/unix"
 )
+
+func mountSmall(t *testing.T, dir, size string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("SKIPPED: cannot mount a tmpfs: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+}
 
 // TestSmallDisk fills a real file system of 12 MiB to the brim, from the log and from outside.
 func TestSmallDisk(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=12m"); err != nil {
-		t.Skipf("SKIPPED: cannot mount a tmpfs: %v", err)
-	}
-	defer unix.Unmount(dir, unix.MNT_DETACH)
+	mountSmall(t, dir, "12m")
 	cfg := Config{Dir: filepath.Join(dir, "data"), Logger: testConfig("").Logger, SnapshotLogBytes: 1 << 30}
 	cfg.OnFatal = func(err error) { t.Errorf("the node stopped: %v", err) }
 	n := startNode(t, cfg)
-	var count uint64
-	// A hundred numbers in one entry.
+	var count uint64 // a hundred in each entry
 	write := func() (err error) {
 		var waits []chan error
 		b := n.batch.Lock(0).(*testBatch)
@@ -38,19 +47,7 @@ func TestSmallDisk(t *testing.T) {
 		}
 		return err
 	}
-	fill := func() {
-		t.Helper()
-		for range 200_000 {
-			if err := write(); err != nil {
-				var full *DiskFullError
-				if !isNotApplied(err) || !errors.As(err, &full) {
-					t.Fatalf("outcome %v", err)
-				}
-				return
-			}
-		}
-		t.Fatal("never full")
-	}
+	fill := func() { t.Helper(); writeUntilFull(t, write) }
 	ballast := filepath.Join(dir, "ballast")
 	os.WriteFile(ballast, make([]byte, 9<<20), 0o600)
 	fill()
@@ -59,7 +56,7 @@ func TestSmallDisk(t *testing.T) {
 	if got := n.sm.state(); got != expected(count) {
 		t.Errorf("%+v, want %+v", got, expected(count))
 	}
-	waitFor(t, "writes to be refused again", func() bool { return n.Writable() != nil })
+	fill()
 	// As full as it gets: reads and restarts go on all the same.
 	os.WriteFile(filepath.Join(dir, "more"), make([]byte, 12<<20), 0o600)
 	n.stop(t)
@@ -72,10 +69,283 @@ func TestSmallDisk(t *testing.T) {
 	start := time.Now()
 	waitFor(t, "writes to resume", func() bool { return n.Writable() == nil })
 	t.Logf("%d writes fitted; resumed after %v", count, time.Since(start))
-	for range 100 {
-		if err := write(); err != nil {
-			t.Fatal(err)
-		}
+	if err := write(); err != nil {
+		t.Fatal(err)
 	}
 	n.stop(t)
+}
+
+// writeUntilFull writes until it is refused for good: a snapshot may have freed something.
+func writeUntilFull(t *testing.T, write func() error) {
+	t.Helper()
+	refused := time.Time{}
+	for range 200_000 {
+		err := write()
+		var full *DiskFullError
+		switch {
+		case err == nil:
+			refused = time.Time{}
+			continue
+		case !isNotApplied(err) || !errors.As(err, &full):
+			t.Fatalf("outcome %v", err)
+		case refused.IsZero():
+			refused = time.Now()
+		case time.Since(refused) > 3*time.Second:
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("never full")
+}
+
+// bulk is a state of constant size that is overwritten all the time.
+type bulk struct{ counter }
+
+func (b *bulk) Apply(e Entry, _ Batch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.add(uint64(len(e.Payload)))
+}
+
+// Capture makes snapshots that take a while: the log grows by several segments meanwhile.
+func (b *bulk) Capture() Persister { return slowBulk{b.counter.Capture()} }
+
+type slowBulk struct{ Persister }
+
+func (p slowBulk) Persist(w io.Writer) error { return p.Persister.Persist(slowWriter{w}) }
+
+type slowWriter struct{ w io.Writer }
+
+func (s slowWriter) Write(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = s.w.Write(b[n:min(n+1<<20, len(b))])
+		n += m
+		time.Sleep(20 * time.Millisecond)
+	}
+	return n, err
+}
+
+func startBulk(t *testing.T, cfg Config, live int) *node {
+	t.Helper()
+	cfg.OnFatal = func(err error) { t.Errorf("the node stopped: %v", err) }
+	sm := &bulk{counter{pad: live}}
+	g, err := openGroup(t.Context(), cfg, sm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{g, &sm.counter, NewBatcher(g, g.Clock(), newTestBatch, BatcherOptions{})}
+	waitFor(t, "the node to be ready", n.Leader)
+	return n
+}
+
+// writeBulk writes one entry of size bytes. It says whether that was certainly refused for want of room.
+func (n *node) writeBulk(t *testing.T, size int) (refused bool) {
+	b := n.batch.Lock(0).(*testBatch)
+	ch := b.add(1)
+	b.buf = append(b.buf, make([]byte, size-8)...)
+	n.batch.Unlock()
+	n.batch.Flush()
+	err := outcomeOf(t, ch)
+	var full *DiskFullError
+	switch {
+	case err == nil:
+		return false
+	case isNotApplied(err) && errors.As(err, &full):
+		return true
+	case errors.Is(err, ErrUnknown):
+		return false // it waits for room
+	}
+	if n.Err() != nil {
+		t.Fatalf("outcome %v", err)
+	}
+	time.Sleep(10 * time.Millisecond)
+	return true
+}
+
+// Another program fills the disk to the last byte, within less time than the guard looks away.
+func TestDiskFilledByOthers(t *testing.T) {
+	for _, size := range []int{200, 60 << 10, 1 << 20} {
+		dir := t.TempDir()
+		mountSmall(t, dir, "64m")
+		cfg := testConfig(filepath.Join(dir, "data"))
+		cfg.SegmentBytes, cfg.MinFreeBytes, cfg.SnapshotLogBytes = 1<<20, 0, 4<<20
+		n := startBulk(t, cfg, 1000)
+		stop := make(chan struct{})
+		var writer sync.WaitGroup
+		var wrote, refused atomic.Int64
+		writer.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if n.writeBulk(t, size) {
+					refused.Add(1)
+					time.Sleep(time.Millisecond)
+				} else {
+					wrote.Add(1)
+				}
+			}
+		})
+		for round := range 2 {
+			time.Sleep(300*time.Millisecond + time.Duration(round)*170*time.Millisecond)
+			ballast := filepath.Join(dir, "ballast")
+			before := refused.Load()
+			hogDisk(ballast, 1500*time.Millisecond)
+			if size < segmentLimit && refused.Load() == before {
+				t.Errorf("entries of %d bytes: no write was refused", size)
+			}
+			os.Remove(ballast)
+			have := wrote.Load()
+			waitFor(t, "writes to resume", func() bool { return wrote.Load() > have+2 })
+		}
+		close(stop)
+		writer.Wait()
+		t.Logf("entries of %d bytes: %d written, %d refused", size, wrote.Load(), refused.Load())
+		n.stop(t)
+	}
+}
+
+// hogDisk takes every free byte for a while, also what is freed meanwhile.
+func hogDisk(path string, d time.Duration) {
+	f, err := os.Create(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	chunk := make([]byte, 1<<20)
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); {
+		if _, err := f.Write(chunk); err != nil {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+}
+
+const segmentLimit = 256 << 10 // larger entries than this may wait for room in segments of 1 MiB
+
+// A log that grows faster than snapshots are written does not take the room of the next one.
+func TestDiskFilledByOwnLog(t *testing.T) {
+	dir := t.TempDir()
+	mountSmall(t, dir, "64m")
+	cfg := testConfig(filepath.Join(dir, "data"))
+	cfg.SegmentBytes, cfg.MinFreeBytes, cfg.SnapshotLogBytes = 4<<20, 0, 8<<20
+	const live, size = 8 << 20, 256 << 10
+	for range 2 { // the second after a restart
+		n := startBulk(t, cfg, live)
+		var refused int
+		var longest time.Duration
+		last := time.Now()
+		for total := 0; total < 300<<20; {
+			if n.writeBulk(t, size) {
+				if refused++; time.Since(last) > 8*time.Second {
+					t.Fatalf("refused for %v after %d MiB: %v", time.Since(last), total>>20, n.Writable())
+				}
+				time.Sleep(5 * time.Millisecond)
+				continue
+			}
+			longest = max(longest, time.Since(last))
+			last, total = time.Now(), total+size
+		}
+		t.Logf("refused %d times, for at most %v", refused, longest)
+		n.stop(t)
+	}
+}
+
+// On a full disk the list of segments can still be replaced, any number of times, and what a crash in the middle leaves is
+// put right.
+func TestSegmentListNeedsNoBlocks(t *testing.T) {
+	dir := t.TempDir()
+	mountSmall(t, dir, "1m")
+	fail := func(err error) { t.Error(err) }
+	m := &walMeta{dir: dir, fail: fail, patient: func(op func() error) error { return op() }}
+	var state types.PersistentState
+	commit := func() {
+		t.Helper()
+		state.NextSegmentID++
+		if err := m.CommitState(state); err != nil {
+			t.Fatal(err)
+		}
+		got, err := m.Load(dir)
+		if err != nil || got.NextSegmentID != state.NextSegmentID {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	}
+	state.Segments = make([]types.SegmentInfo, 10)
+	commit()
+	os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 1<<20), 0o600)
+	for range 3 {
+		commit()
+	}
+	state.Segments = make([]types.SegmentInfo, 12)
+	commit()
+	os.Link(m.path(), m.path()+".old")
+	commit()
+	os.Remove(filepath.Join(dir, "ballast"))
+	os.Remove(m.temp())
+	os.Link(m.path(), m.temp())
+	before, _ := os.Stat(m.path())
+	commit()
+	if after, _ := os.Stat(m.path()); os.SameFile(before, after) {
+		t.Error("the file that counts was written in place")
+	}
+}
+
+// A write of the log that finds no room waits for it, and ends when the node stops.
+func TestLogWriteWaitsForRoom(t *testing.T) {
+	dir := t.TempDir()
+	mountSmall(t, dir, "1m")
+	guard := &diskGuard{dir: dir, usage: diskSpace, changed: func(error) {}}
+	fs := newSegmentFS(dir, 64<<10, slog.New(slog.DiscardHandler), func(err error) { t.Error(err) }, guard)
+	f, err := fs.Create(dir, "a.wal", 48<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ballast := filepath.Join(dir, "ballast")
+	fill := func() { os.WriteFile(ballast, make([]byte, 1<<20), 0o600) }
+	fill()
+	if _, err := f.WriteAt(make([]byte, 64<<10), 0); err != nil {
+		t.Errorf("inside what is preallocated: %v", err)
+	}
+	if _, err := f.WriteAt(make([]byte, 8<<10), 64<<10); !isNoSpace(err) {
+		t.Errorf("while the log is opened: %v", err)
+	}
+	fs.hasty.Store(false)
+	time.AfterFunc(200*time.Millisecond, func() { os.Remove(ballast) })
+	if n, err := f.WriteAt(make([]byte, 8<<10), 64<<10); n != 8<<10 || err != nil {
+		t.Errorf("with room later: %d, %v", n, err)
+	}
+	fill()
+	time.AfterFunc(200*time.Millisecond, func() { fs.hasty.Store(true) })
+	if _, err := f.WriteAt(make([]byte, 8<<10), 96<<10); !isNoSpace(err) {
+		t.Errorf("while the node stops: %v", err)
+	}
+}
+
+// The disk is full and the guard has not noticed: what the current segment and the spare hold goes on, rotation included.
+func TestRotationNeedsNoBlocks(t *testing.T) {
+	for _, size := range []int{1000, 60 << 10, 250 << 10} {
+		dir := t.TempDir()
+		mountSmall(t, dir, "16m")
+		cfg := testConfig(filepath.Join(dir, "data"))
+		cfg.SegmentBytes = 1 << 20
+		cfg.usage = func(string) (diskUsage, error) { return diskUsage{total: 1 << 40, free: 1 << 39}, nil }
+		rec := &recorder{}
+		cfg.Logger = slog.New(rec)
+		n := startBulk(t, cfg, 0)
+		waitFor(t, "a spare segment", n.logs.fs.hasSpare)
+		os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 16<<20), 0o600)
+		for written := 0; n.logs.segments() < 2 || written < 1<<20; written += size {
+			if n.writeBulk(t, size) {
+				break // no room for the next spare
+			}
+		}
+		if n.logs.segments() != 2 || rec.has("waits for room") {
+			t.Errorf("entries of %d bytes: %d segments, waited: %v", size, n.logs.segments(), rec.has("waits for room"))
+		}
+		os.Remove(filepath.Join(dir, "ballast"))
+		n.stop(t)
+	}
 }

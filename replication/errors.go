@@ -29,7 +29,7 @@ func notApplied(reason error) error { return &NotAppliedError{Reason: reason} }
 type DiskFullError struct {
 	Dir        string
 	Free, Need uint64 // bytes, or inodes
-	What       string // what is short: "free bytes", "free inodes", "free bytes for the next log segment"
+	What       string // what is short: "free bytes", "free inodes", "free bytes for the next log segment" (or snapshot)
 }
 
 func (e *DiskFullError) Error() string {

@@ -27,6 +27,8 @@ type raftGroup struct {
 	lock        *os.File
 	guard       *diskGuard
 	baseTrigger int64
+	diskLogged  time.Time // noteDisk: its last message
+	diskNoted   bool      // it was about the present state
 
 	logs   *logStore
 	stable *stableStore
@@ -66,7 +68,7 @@ type snapResult struct {
 const (
 	minTrailingLogs = 16
 	monitorEvery    = 250 * time.Millisecond
-	snapRetryAfter  = 30 * time.Second
+	diskLogEvery    = 10 * time.Second
 )
 
 var _ Group = (*raftGroup)(nil)
@@ -110,6 +112,11 @@ func (g *raftGroup) Propose(data []byte) Future {
 	}
 	if len(data) > maxEntryBytes {
 		return failedFuture{notApplied(ErrEntryTooLarge)}
+	}
+	n := int64(len(data) + appendExtra)
+	if (n > segmentSlack(g.cfg.SegmentBytes) || !g.logs.fs.hasSpare()) && !g.guard.room(n) {
+		return failedFuture{notApplied(&DiskFullError{
+			Dir: g.guard.dir, Free: g.guard.free.Load(), Need: g.guard.reserve + uint64(n), What: "free bytes for this entry"})}
 	}
 	return g.raft.Apply(data, 0)
 }
@@ -227,7 +234,7 @@ func (g *raftGroup) monitor() {
 			return
 		}
 		stalled = g.checkStall(stalled)
-		if g.LogBytes() >= g.snapshotTrigger() {
+		if g.snapshotDue() {
 			g.requestSnapshot()
 		}
 		if n%int(time.Second/monitorEvery) == 0 {
@@ -261,14 +268,20 @@ func (g *raftGroup) checkDisk() {
 	g.logs.fs.retry()
 }
 
-// noteDisk is told by the disk guard.
+// noteDisk is told by the disk guard, under its lock.
 func (g *raftGroup) noteDisk(full error) {
 	if full == nil {
-		g.cfg.Logger.Info("there is room again: writes resume")
+		if g.diskNoted {
+			g.cfg.Logger.Info("there is room again: writes resume")
+		}
 		return
 	}
-	g.cfg.Logger.Error("writes are refused", "err", full)
-	g.requestSnapshot() // lets go of log, if there is room for it
+	// A small disk may be short for a moment before each snapshot.
+	if g.diskNoted = time.Since(g.diskLogged) > diskLogEvery; g.diskNoted {
+		g.diskLogged = time.Now()
+		g.cfg.Logger.Error("writes are refused", "err", full)
+	}
+	g.requestSnapshot() // lets go of log
 }
 
 // checkClock reports a jump of the wall clock once.
@@ -282,81 +295,6 @@ func (g *raftGroup) checkClock(was bool) bool {
 		g.cfg.Logger.Info("log time follows the wall clock again")
 	}
 	return is
-}
-
-// LogBytes is how much the log has grown since the last snapshot.
-func (g *raftGroup) LogBytes() int64 { return g.logs.total.Load() - g.snapBase.Load() }
-
-// snapshotTrigger is the LogBytes at which a snapshot is due: replaying that much takes about as long as loading the last.
-func (g *raftGroup) snapshotTrigger() int64 {
-	if g.cfg.SnapshotLogBytes > 0 {
-		return g.cfg.SnapshotLogBytes
-	}
-	_, size := g.snaps.last()
-	return max(g.baseTrigger, 2*size)
-}
-
-func (g *raftGroup) requestSnapshot() {
-	select {
-	case g.snapWant <- struct{}{}:
-	default:
-	}
-}
-
-func (g *raftGroup) snapshotLoop() {
-	for {
-		select {
-		case <-g.snapWant:
-		case <-g.done:
-			return
-		}
-		if err := g.Snapshot(); err == nil || g.ending.Load() {
-			continue
-		}
-		select {
-		case <-time.After(snapRetryAfter):
-		case <-g.done:
-			return
-		}
-	}
-}
-
-// Snapshot implements Group.
-func (g *raftGroup) Snapshot() error {
-	g.snapMu.Lock()
-	defer g.snapMu.Unlock()
-	applied, base := g.fsm.applied.Load(), g.logs.total.Load()
-	if applied == g.snapped.Load() {
-		return nil
-	}
-	g.snapping.Store(true)
-	defer g.snapping.Store(false)
-	err := g.takeSnapshot()
-	g.snapInfo.Store(&snapResult{err: err, finished: time.Now()})
-	if err != nil {
-		if !g.ending.Load() {
-			g.cfg.Logger.Error("cannot take a snapshot", "err", err)
-		}
-		return err
-	}
-	g.snapped.Store(applied)
-	g.snapBase.Store(base)
-	index, size := g.snaps.last()
-	g.cfg.Logger.Info("snapshot taken", "index", index, "bytes", size)
-	return nil
-}
-
-func (g *raftGroup) takeSnapshot() error {
-	c := g.raft.ReloadableConfig()
-	c.TrailingLogs = g.logs.trail.entries(g.cfg.TrailingLogBytes)
-	if err := g.raft.ReloadConfig(c); err != nil {
-		return err
-	}
-	err := g.raft.Snapshot().Error()
-	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return nil
-	}
-	return err
 }
 
 // Status implements Group.
@@ -392,6 +330,7 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 		close(g.done)
 	}
 	g.snaps.stopping.Store(true)
+	g.logs.fs.hasty.Store(true)
 	stopped := make(chan error, 1)
 	go func() {
 		g.stop.Do(func() {

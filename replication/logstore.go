@@ -82,7 +82,7 @@ type logStoreConfig struct {
 func openLogStore(cfg logStoreConfig) (*logStore, error) {
 	s := &logStore{dir: cfg.dir, fail: cfg.fail, counted: cfg.counted, trail: trail{step: cfg.trail / trailSteps}}
 	s.fs = newSegmentFS(cfg.dir, cfg.segment, cfg.log, s.storageError, cfg.guard)
-	s.meta = &walMeta{dir: cfg.dir, fail: s.storageError}
+	s.meta = &walMeta{dir: cfg.dir, fail: s.storageError, patient: s.fs.patient}
 	var err error
 	if s.mark, err = openWatermark(filepath.Join(cfg.dir, watermarkName), cfg.create); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func openLogStore(cfg logStoreConfig) (*logStore, error) {
 	if err == nil {
 		s.wal, err = wal.Open(cfg.dir,
 			wal.WithSegmentFiler(segment.NewFiler(cfg.dir, s.fs)), wal.WithMetaStore(s.meta),
-			wal.WithSegmentSize(int(cfg.segment)), wal.WithLogger(newHCLog(cfg.log, "wal")))
+			wal.WithSegmentSize(int(cfg.segment-segmentSlack(cfg.segment))), wal.WithLogger(newHCLog(cfg.log, "wal")))
 	}
 	if err == nil {
 		err = s.verify()
@@ -104,6 +104,7 @@ func openLogStore(cfg logStoreConfig) (*logStore, error) {
 		return nil, fmt.Errorf("cannot open the log: %w", err)
 	}
 	if !cfg.create {
+		s.meta.prepare()
 		s.fs.start()
 	}
 	return s, nil

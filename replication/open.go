@@ -17,7 +17,7 @@ import (
 //	group/           appears by a rename when it is complete, so a crash while it is made leaves nothing behind
 //	  node           whose data this is (node.go)
 //	  stable.db      term and vote (stable.go)
-//	  wal/           the log: meta, watermark, *.wal segments, next.spare (segments.go)
+//	  wal/           the log: meta (and meta.tmp, its next), watermark, *.wal segments, next.spare (segments.go)
 //	  snapshots/     index-term.snap (snapformat.go)
 //	group.tmp/       group/ while it is made
 const (
@@ -222,6 +222,8 @@ func (g *raftGroup) startRaft() (err error) {
 		return g.explain(err)
 	}
 	g.snapped.Store(g.fsm.applied.Load())
+	need := g.snapshotNeed
+	g.guard.snapshot.Store(&need)
 	g.logs.running.Store(true)
 	g.stable.running.Store(true)
 	configuration := g.raft.GetConfiguration().Configuration()

@@ -19,7 +19,8 @@
 //	walmeta.go       its list of segments            trail.go              how much stays behind a snapshot
 //	stable.go        term and vote                   boltcheck.go          damage in their file
 //	snapshots.go     the files                       snapformat.go         their bytes
-//	diskguard.go     refusing before the disk is full  memory.go           an ideal group for tests
+//	takesnapshot.go  when, and the room for it       diskguard.go          refusing before the disk is full
+//	memory.go        an ideal group for tests
 package replication
 
 import (

@@ -11,18 +11,22 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// segmentFS gives raft-wal its segment files (types.VFS), with two differences to its own:
+// segmentFS gives raft-wal its segment files (types.VFS), with three differences to its own:
 //
 //   - Segments are preallocated and filled with zeros ahead of use. A write then changes no metadata, and fdatasync is one
 //     write to the device. Zeroing 64 MiB takes too long to do at rotation, so a background goroutine always keeps one
 //     spare segment ready (next.spare; next.tmp while it is written); a rotation renames it. That there is no spare and no
 //     room for one is also the earliest sign of a full disk.
+//   - raft-wal is told a smaller size than what is preallocated: the append that seals a segment goes past what it is told,
+//     and must not need new blocks. That is enough for an append of slack bytes; what is larger or has no preallocated
+//     segment waits for room (patient).
 //   - Deletion happens in the background, and not before the log has been verified: raft-wal deletes at open what its
 //     metadata does not name, which must not happen because the metadata were damaged.
 //
@@ -40,9 +44,12 @@ type segmentFS struct {
 	wanted   bool // a spare is to be prepared
 	waiting  bool // a rotation waits for it
 	deletes  []string
-	hold     bool // deletes are only collected
+	hold     bool   // deletes are only collected
+	tail     string // path of the newest segment
 	closed   bool
 	finished bool // the goroutine has returned
+
+	hasty atomic.Bool // nothing waits for room any more: the node stops
 }
 
 type spareState uint8
@@ -60,11 +67,18 @@ const (
 	zeroChunk     = 512 << 10
 	zeroPauseMax  = 20 * time.Millisecond
 	segmentPerms  = 0o600
+	maxSlack      = 1 << 20 // an entry at the soft limit, as much again from other callers, and the index of these
+	appendExtra   = 256     // what an entry needs besides its data: frames, header, a barrier beside it
+	roomPoll      = 50 * time.Millisecond
 )
+
+// segmentSlack is how much of a segment of size bytes raft-wal does not know of.
+func segmentSlack(size int64) int64 { return min(size/4, maxSlack) }
 
 func newSegmentFS(dir string, size int64, log *slog.Logger, fail func(error), guard *diskGuard) *segmentFS {
 	fs := &segmentFS{dir: dir, size: size, log: log, fail: fail, guard: guard, hold: true}
 	fs.cond = sync.NewCond(&fs.mu)
+	fs.hasty.Store(true)
 	return fs
 }
 
@@ -74,6 +88,7 @@ func (fs *segmentFS) start() {
 	fs.hold = false
 	fs.wanted = true
 	fs.mu.Unlock()
+	fs.hasty.Store(false)
 	go fs.run()
 }
 
@@ -106,6 +121,13 @@ func (fs *segmentFS) run() {
 	}
 }
 
+// hasSpare says that an append of segmentSlack bytes needs no room on the disk.
+func (fs *segmentFS) hasSpare() bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.spare == spareReady
+}
+
 func (fs *segmentFS) unlocked(fn func()) {
 	fs.mu.Unlock()
 	defer fs.mu.Lock()
@@ -129,7 +151,7 @@ func (fs *segmentFS) prepare() bool {
 		fs.guard.setShort(false)
 		return true
 	}
-	if !fs.guard.room(fs.size) {
+	if !fs.guard.roomForLog(fs.size) || !fs.completeTail() {
 		fs.guard.setShort(true)
 		return false
 	}
@@ -150,6 +172,43 @@ func (fs *segmentFS) prepare() bool {
 	}
 	os.Remove(temp)
 	return false
+}
+
+// completeTail preallocates the newest segment if it was begun when there was no room. It reports whether it is complete.
+func (fs *segmentFS) completeTail() bool {
+	fs.mu.Lock()
+	path := fs.tail
+	fs.mu.Unlock()
+	info, err := os.Stat(path)
+	if err != nil || info.Size() >= fs.size {
+		return true // segments come and go
+	}
+	if !fs.guard.roomForLog(2 * fs.size) {
+		return false
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	return !isNoSpace(preallocate(f, fs.size))
+}
+
+// patient repeats op, which may be repeated, until it does not fail for want of room. The disk may fill up between any check
+// and a write; a failed write of the log would end the node, and a write that has not ended is only slow. While the log is
+// opened and when the node stops nothing waits.
+func (fs *segmentFS) patient(op func() error) error {
+	for waited := false; ; waited = true {
+		err := op()
+		if !isNoSpace(err) || fs.hasty.Load() {
+			return err
+		}
+		if !waited {
+			fs.log.Error("the log waits for room on the disk", "err", err)
+		}
+		fs.guard.check()
+		time.Sleep(roomPoll)
+	}
 }
 
 func isNoSpace(err error) bool {
@@ -282,7 +341,11 @@ func (fs *segmentFS) ListDir(dir string) ([]string, error) {
 // Create implements types.VFS. raft-wal has stored in its metadata that the file exists; the first write to it may only be
 // acknowledged when its name is on disk, so the directory is synced here.
 func (fs *segmentFS) Create(dir, name string, size uint64) (types.WritableFile, error) {
-	f, err := fs.create(filepath.Join(dir, name))
+	var f *segmentFile
+	err := fs.patient(func() (err error) {
+		f, err = fs.create(filepath.Join(dir, name))
+		return err
+	})
 	if err != nil {
 		err = fmt.Errorf("cannot create log segment %s: %w", filepath.Join(dir, name), err)
 		fs.fail(err)
@@ -295,7 +358,7 @@ func (fs *segmentFS) create(path string) (*segmentFile, error) {
 	if !fs.takeSpare(path) {
 		err := createZeroed(path, fs.size, nil)
 		if isNoSpace(err) {
-			// Writes are refused from here on, but Raft's own entries have room in the reserve.
+			// Writes are refused from here on; what is under way goes to the reserve, or waits.
 			fs.guard.setShort(true)
 			err = os.WriteFile(path, nil, segmentPerms)
 		}
@@ -306,7 +369,18 @@ func (fs *segmentFS) create(path string) (*segmentFile, error) {
 	if err := syncDir(fs.dir); err != nil {
 		return nil, err
 	}
-	return openSegment(path, os.O_RDWR)
+	return fs.openTail(path)
+}
+
+func (fs *segmentFS) openTail(path string) (*segmentFile, error) {
+	f, err := openSegment(path, os.O_RDWR)
+	if err == nil {
+		f.patient = fs.patient
+		fs.mu.Lock()
+		fs.tail = path
+		fs.mu.Unlock()
+	}
+	return f, err
 }
 
 // takeSpare renames the spare to path, waiting for one that is being prepared.
@@ -314,7 +388,7 @@ func (fs *segmentFS) takeSpare(path string) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.waiting = true
-	for fs.spare == sparePreparing && !fs.closed {
+	for (fs.spare == sparePreparing || fs.spare == spareNone && fs.wanted && !fs.hold) && !fs.closed {
 		fs.cond.Wait()
 	}
 	fs.waiting = false
@@ -344,7 +418,7 @@ func (fs *segmentFS) OpenReader(dir, name string) (types.ReadableFile, error) {
 
 // OpenWriter implements types.VFS.
 func (fs *segmentFS) OpenWriter(dir, name string) (types.WritableFile, error) {
-	return openSegment(filepath.Join(dir, name), os.O_RDWR)
+	return fs.openTail(filepath.Join(dir, name))
 }
 
 const (
@@ -363,7 +437,8 @@ const (
 // raft-wal reads an entry by asking for 64 KiB at its frame and takes a short answer with io.EOF as the end of the file;
 // answering with just the frame avoids copying 64 KiB for each entry of 100 bytes (a replay runs about 20 times as fast).
 type segmentFile struct {
-	f *os.File
+	f       *os.File
+	patient func(func() error) error // for writing
 
 	mu     sync.Mutex
 	buf    []byte // of windowSize, made at the first read
@@ -423,12 +498,16 @@ func (s *segmentFile) view(off int64, size int) ([]byte, error) {
 	return s.window, nil
 }
 
-// WriteAt implements io.WriterAt.
-func (s *segmentFile) WriteAt(p []byte, off int64) (int, error) {
+// WriteAt implements io.WriterAt. Reads go on beside it: a window they make meanwhile is dropped at the end.
+func (s *segmentFile) WriteAt(p []byte, off int64) (n int, err error) {
+	err = s.patient(func() error {
+		n, err = s.f.WriteAt(p, off)
+		return err
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.window, s.buf = nil, nil
-	return s.f.WriteAt(p, off)
+	return n, err
 }
 
 // Sync implements types.WritableFile. The file's name is on disk since Create.

@@ -18,7 +18,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// snapshotStore keeps the two newest snapshots, one file each (snapformat.go). Raft sees only the newest: it would fall
+// snapshotStore keeps the two newest snapshots (one where the disk is short), one file each (snapformat.go). Raft sees only the newest: it would fall
 // back to an older one whose log is gone, and start with a state that lacks what was acknowledged.
 type snapshotStore struct {
 	dir  string
@@ -26,7 +26,9 @@ type snapshotStore struct {
 	log  *slog.Logger
 	room func(bytes int64) bool
 
-	stopping atomic.Bool // a snapshot being written is cut short
+	stopping atomic.Bool  // a snapshot being written is cut short
+	noRoom   atomic.Bool  // the last one failed for want of room
+	written  atomic.Int64 // bytes of the one being written
 	openErr  atomic.Pointer[error]
 
 	mu     sync.Mutex
@@ -242,11 +244,13 @@ func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, confi
 			Configuration: configuration, ConfigurationIndex: configurationIndex,
 		},
 	}
+	s.noRoom.Store(false)
+	s.written.Store(0)
 	var err error
 	if k.f, err = os.OpenFile(k.path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
 		return nil, err
 	}
-	if _, err = k.f.Write(head); err != nil {
+	if err = k.write(head); err != nil {
 		k.Cancel()
 		return nil, err
 	}
@@ -287,6 +291,16 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// write writes to the file and remembers whether there was no room.
+func (k *snapshotSink) write(b []byte) error {
+	_, err := k.f.Write(b)
+	if isNoSpace(err) {
+		k.store.noRoom.Store(true)
+	}
+	k.store.written.Add(int64(len(b)))
+	return err
+}
+
 func (k *snapshotSink) flush() error {
 	if len(k.buf) == 0 {
 		return nil
@@ -295,7 +309,7 @@ func (k *snapshotSink) flush() error {
 		return ErrShutdown
 	}
 	k.blocks = append(k.blocks, crc32.Checksum(k.buf, castagnoli))
-	if _, err := k.f.Write(k.buf); err != nil {
+	if err := k.write(k.buf); err != nil {
 		return err
 	}
 	k.meta.Size += int64(len(k.buf))
@@ -305,7 +319,8 @@ func (k *snapshotSink) flush() error {
 		return nil
 	}
 	k.unsynced = 0
-	if !k.store.room(snapSyncAt) {
+	if !k.store.room(0) {
+		k.store.noRoom.Store(true)
 		return fmt.Errorf("no room for a snapshot in %s: the log needs what is free", k.store.dir)
 	}
 	return fdatasync(k.f)
@@ -325,7 +340,8 @@ func (k *snapshotSink) Close() error {
 	s.mu.Lock()
 	s.newest = &k.meta
 	s.mu.Unlock()
-	s.prune()
+	s.written.Store(0)
+	s.prune(snapRetain)
 	return nil
 }
 
@@ -333,7 +349,7 @@ func (k *snapshotSink) finish() error {
 	if err := k.flush(); err != nil {
 		return err
 	}
-	if _, err := k.f.Write(encodeSnapFooter(k.blocks, k.meta.Size, k.headerCRC)); err != nil {
+	if err := k.write(encodeSnapFooter(k.blocks, k.meta.Size, k.headerCRC)); err != nil {
 		return err
 	}
 	if err := k.f.Sync(); err != nil {
@@ -355,18 +371,19 @@ func (k *snapshotSink) Cancel() error {
 	}
 	k.f.Close()
 	k.f = nil
+	k.store.written.Store(0)
 	return os.Remove(k.path)
 }
 
 // prune removes all but the newest snapshots.
-func (s *snapshotStore) prune() {
+func (s *snapshotStore) prune(keep int) {
 	names, err := s.names()
 	if err != nil {
 		s.log.Warn("cannot list snapshots", "err", err)
 		return
 	}
 	for i, name := range names {
-		if i < snapRetain {
+		if i < keep {
 			continue
 		}
 		if err := os.Remove(filepath.Join(s.dir, name)); err != nil {

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,12 +16,20 @@ import (
 //
 // raft-wal's own bolt file is not used: its pages have no checksum, and its fallback to the previous transaction makes
 // raft-wal delete the newest segment.
+//
+// A rotation must succeed on a full disk: the file is padded with spaces to a multiple of walMetaStep, and the file it
+// replaces stays as meta.tmp, whose blocks the next one is written to.
 type walMeta struct {
-	dir  string
-	fail func(error) // storage error
+	dir     string
+	fail    func(error) // storage error
+	patient func(func() error) error
 }
 
-const walMetaName = "meta"
+const (
+	walMetaName = "meta"
+	walMetaStep = 4 << 10
+	walMetaMore = 1 << 10 // meta.tmp has room for this much more: a few segments
+)
 
 var walMetaFile = container{magic: 0x4d575051, version: 1, what: "list of log segments"} // "QPWM"
 
@@ -45,13 +54,74 @@ func (m *walMeta) Load(string) (state types.PersistentState, err error) {
 func (m *walMeta) CommitState(state types.PersistentState) error {
 	b, err := json.Marshal(state)
 	if err == nil {
-		err = writeFileAtomic(m.path(), walMetaFile.encode(b))
+		used := containerHeader + len(b)
+		b = append(b, bytes.Repeat([]byte{' '}, walMetaSize(used)-used)...)
+		err = m.patient(func() error { return m.replace(walMetaFile.encode(b)) })
+		m.reserve(used)
 	}
 	if err != nil {
 		err = fmt.Errorf("cannot store the list of log segments: %w", err)
 		m.fail(err)
 	}
 	return err
+}
+
+func walMetaSize(used int) int { return (used + walMetaStep - 1) / walMetaStep * walMetaStep }
+
+func (m *walMeta) temp() string { return m.path() + ".tmp" }
+
+// replace is an atomic replacement that keeps the old file as meta.tmp. A file system without hard links costs only that.
+func (m *walMeta) replace(b []byte) error {
+	current, err1 := os.Stat(m.path())
+	spare, err2 := os.Stat(m.temp())
+	if err1 == nil && err2 == nil && os.SameFile(current, spare) {
+		os.Remove(m.temp()) // a crash without a journal may leave this; the file that counts is never written to
+	}
+	f, err := os.OpenFile(m.temp(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	old := m.path() + ".old"
+	os.Remove(old)
+	linked := os.Link(m.path(), old) == nil
+	if err := os.Rename(m.temp(), m.path()); err != nil {
+		return err
+	}
+	if linked {
+		os.Rename(old, m.temp())
+	}
+	return syncDir(m.dir)
+}
+
+// reserve allocates what the next replacement will need, if it can: replace waits for room otherwise.
+func (m *walMeta) reserve(used int) {
+	f, err := os.OpenFile(m.temp(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	size := int64(walMetaSize(used + walMetaMore))
+	if err == nil && info.Size() < size && preallocate(f, size) == nil {
+		f.WriteAt(make([]byte, size-info.Size()), info.Size())
+	}
+}
+
+// prepare makes meta.tmp where there is none: in a new log.
+func (m *walMeta) prepare() {
+	if info, err := os.Stat(m.path()); err == nil {
+		m.reserve(int(info.Size()))
+	}
 }
 
 var errNoStable = errors.New("BUG: raft-wal is not the stable store")
