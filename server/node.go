@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -231,8 +232,16 @@ func (srv *Server) setLogLevel(level slog.Level) {
 	}
 }
 
+// gcPercent lets the Go heap grow to five times what is live before it is collected. The data is not on it: some 10 MiB
+// of buffers are, and collecting them at Go's default of 100 cost 5 to 10 % of the throughput of INCR at pipeline 100,
+// for 15 MiB. The environment variable GOGC overrides it.
+const gcPercent = 400
+
 // Main runs a node as a process does: it logs to standard error and stops gracefully on SIGTERM and SIGINT.
 func Main(ctx context.Context, cfg Config) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	log, level := newLogger(cfg.LogLevel)
 	raiseFileLimit(log, cfg.MaxClients)
 	srv, err := New(cfg, log)
