@@ -132,6 +132,3 @@ func (r *Runner) addRun(key []byte, db int, now int64, delta int64, count uint32
 func (c *Command) oneKey() bool {
 	return len(c.Keys) == 1 && c.Keys[0].First == c.Keys[0].Last && c.GetKeys == nil
 }
-
-// Help answers the HELP subcommand of any container from the entries of its other subcommands.
-func Help(c *Call, v engine.View) { runHelp(c, v) }

@@ -37,7 +37,7 @@ var functionCommands = []Command{
 				Categories: CatScripting,
 				Summary:    "Show helpful text about the different subcommands", Since: "7.0.0", Group: "scripting",
 				Complexity: "O(1)",
-				Read:       runHelp,
+				Read:       Help,
 			},
 			{
 				Name: "kill", Arity: 2, Flags: FlagNoScript | FlagAllowBusy,

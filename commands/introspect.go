@@ -50,7 +50,7 @@ var introspectCommands = []Command{
 				Categories: CatConnection,
 				Summary:    "Show helpful text about the different subcommands", Since: "5.0.0", Group: "server",
 				Complexity: "O(1)",
-				Read:       runHelp,
+				Read:       Help,
 			},
 			{
 				Name: "info", Arity: -2, Flags: FlagLoading | FlagStale,
@@ -193,8 +193,8 @@ func runCommandGetKeys(c *Call, _ engine.View) {
 	})
 }
 
-// runHelp serves the HELP subcommand of every container: its text derives from the other subcommands.
-func runHelp(c *Call, _ engine.View) {
+// Help serves the HELP subcommand of every container: its text derives from the other subcommands.
+func Help(c *Call, _ engine.View) {
 	parent := c.Cmd.Parent
 	lines := []string{upper(parent.Name) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"}
 	for _, sub := range parent.Sub {

@@ -36,7 +36,7 @@ var objectCommands = []Command{
 				Categories: CatKeyspace,
 				Summary:    "Show helpful text about the different subcommands", Since: "6.2.0", Group: "generic",
 				Complexity: "O(1)",
-				Read:       runHelp,
+				Read:       Help,
 			},
 			{
 				Name: "idletime", Arity: 3, Flags: FlagReadonly,
@@ -74,7 +74,7 @@ var objectCommands = []Command{
 				Name: "help", Arity: 2, Flags: FlagLoading | FlagStale,
 				Summary: "Show helpful text about the different subcommands", Since: "4.0.0", Group: "server",
 				Complexity: "O(1)",
-				Read:       runHelp,
+				Read:       Help,
 			},
 			{
 				Name: "malloc-stats", Arity: 2,

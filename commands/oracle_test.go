@@ -181,6 +181,8 @@ func compareOne(t *testing.T, redis *oracle, s *shell, args []string) (failed bo
 		return false
 	}
 	switch {
+	case name == "command" && len(args) > 2 && strings.HasPrefix(strings.ToLower(args[1]), "getkeys") && s.table.Lookup(list[2]) == nil:
+		return false // a word that happens to be a command of Redis which we do not have, such as SYNC
 	case name == "scan" && len(args) > 1 && strings.Contains(args[1], "\x00"): // where a number ends for Redis
 		return false
 	case isInt(ours) && isInt(theirs) && (strings.Contains(name, "ttl") || strings.Contains(name, "expiretime")):

@@ -36,7 +36,6 @@ type BatcherOptions struct {
 	WriteTimeout   time.Duration // from a batch's first command to giving up; default 5 s
 	EntrySoftLimit int           // payload bytes from which a batch takes no more; default 512 KiB
 	EntryHardLimit int           // payload bytes above which a batch is refused; default 8 MiB
-	MaxQueued      int64         // bytes gathered or in flight from which Overloaded says so; default 64 MiB
 	Level          uint16        // semantics level of the entries; default SemanticsLevel
 }
 
@@ -44,14 +43,12 @@ const (
 	defaultWriteTimeout   = 5 * time.Second
 	defaultEntrySoftLimit = 512 << 10
 	defaultEntryHardLimit = 8 << 20
-	defaultMaxQueued      = 64 << 20
 )
 
 func (o *BatcherOptions) setDefaults() {
 	setDefault(&o.WriteTimeout, defaultWriteTimeout)
 	setDefault(&o.EntrySoftLimit, defaultEntrySoftLimit)
 	setDefault(&o.EntryHardLimit, defaultEntryHardLimit)
-	setDefault(&o.MaxQueued, defaultMaxQueued)
 	setDefault(&o.Level, SemanticsLevel)
 }
 
@@ -203,9 +200,6 @@ func (b *Batcher) Tick() {
 
 // Queued is the number of payload bytes gathered or in flight.
 func (b *Batcher) Queued() int64 { return b.queued.Load() }
-
-// Overloaded says that more than MaxQueued bytes wait: stop reading from clients.
-func (b *Batcher) Overloaded() bool { return b.queued.Load() > b.opt.MaxQueued }
 
 // proposeNext proposes the oldest batch if none is in flight. Batches that are refused are returned for delivery. mu held.
 func (b *Batcher) proposeNext(tick bool) (refused []outcome) {

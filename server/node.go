@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -264,7 +263,7 @@ func raiseFileLimit(log *slog.Logger, maxClients int) {
 	}
 	limit.Cur = min(want, limit.Max)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < want {
-		log.Warn("the limit on open files is below maxclients", "limit", limit.Cur, "maxclients", maxClients, "error", errors.Join(err))
+		log.Warn("the limit on open files is below maxclients", "limit", limit.Cur, "maxclients", maxClients, "error", err)
 	}
 }
 

@@ -106,7 +106,7 @@ func newServer(cfg Config, log *slog.Logger, open openGroup) (*Server, error) {
 	}
 	srv.group, srv.clock = group, group.Clock()
 	srv.batcher = replication.NewBatcher(group, srv.clock, srv.newBatch, replication.BatcherOptions{
-		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit, MaxQueued: cfg.Outstanding,
+		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit,
 	})
 	srv.workers.start(2)
 	return srv, nil
