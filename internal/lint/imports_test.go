@@ -61,6 +61,7 @@ var owners = map[string][]string{
 	"go.etcd.io/...":                {"replication"},
 	"github.com/tidwall/...":        {"protocol"},
 	"github.com/redis/go-redis/...": {"bench", "examples", "internal"},
+	"github.com/redis/rueidis":      {"internal"},
 	"pgregory.net/...":              {"internal"},
 	"go.uber.org/goleak":            {"internal"},
 }

@@ -66,7 +66,7 @@ var loadTree = sync.OnceValues(func() (*tree, error) {
 // control, build results, data of a running server, and recorded fuzz inputs.
 func skippedDir(rel string) bool {
 	switch rel {
-	case ".git", "bin", "quipu-data", "bench-results":
+	case ".git", ".tools", "bin", "quipu-data", "bench-results":
 		return true
 	}
 	return strings.HasPrefix(rel, "quipu-compare-") || strings.Contains(rel, "testdata/fuzz")

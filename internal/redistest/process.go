@@ -66,14 +66,9 @@ func launch(tb testing.TB, s *Server, path string, args, env []string) error {
 	s.output = &tail{}
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	s.cmd.SysProcAttr = sysProcAttr()
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", path, err)
+	if err := s.start(); err != nil {
+		return err
 	}
-	s.exited = make(chan struct{})
-	go func() {
-		_ = s.cmd.Wait()
-		close(s.exited)
-	}()
 	tb.Cleanup(func() {
 		if tb.Failed() { // perhaps because the process is just about to die
 			select {
@@ -87,6 +82,35 @@ func launch(tb testing.TB, s *Server, path string, args, env []string) error {
 		s.Kill9()
 	})
 	return nil
+}
+
+// start starts s.cmd and waits for its end in the background.
+func (s *Server) start() error {
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", s.cmd.Path, err)
+	}
+	cmd, exited := s.cmd, make(chan struct{})
+	s.exited = exited
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	return nil
+}
+
+// Restart kills the process with SIGKILL, starts the same program with the same flags and environment, thus on the same
+// port and data, and waits until it answers. Nobody else may use s meanwhile.
+func (s *Server) Restart(limit time.Duration) error {
+	s.Kill9()
+	old := s.cmd
+	s.cmd = exec.Command(old.Path, old.Args[1:]...)
+	s.cmd.Env, s.cmd.Dir, s.cmd.SysProcAttr = old.Env, old.Dir, old.SysProcAttr
+	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+	if err := s.start(); err != nil {
+		return err
+	}
+	s.ending.Store(false)
+	return s.WaitReady(limit)
 }
 
 // WaitReady waits until the server answers PING by PONG: one that still loads its data says LOADING. It returns an error

@@ -34,9 +34,15 @@ func Tool(tb testing.TB, name string) string {
 // StartRedis starts redis-server without persistence on a free loopback port; settings are further flags.
 func StartRedis(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
+	return StartRedisEnv(tb, nil, settings...)
+}
+
+// StartRedisEnv is StartRedis with further environment variables, "NAME=value".
+func StartRedisEnv(tb testing.TB, env []string, settings ...string) *Server {
+	tb.Helper()
 	s := &Server{Port: FreePort(tb)}
 	s.Addr = "127.0.0.1:" + strconv.Itoa(s.Port)
-	startRedis(tb, s, append([]string{"--port", strconv.Itoa(s.Port)}, settings...))
+	startRedis(tb, s, env, append([]string{"--port", strconv.Itoa(s.Port)}, settings...))
 	return s
 }
 
@@ -44,16 +50,16 @@ func StartRedis(tb testing.TB, settings ...string) *Server {
 func StartRedisUnix(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
 	s := &Server{Addr: filepath.Join(tb.TempDir(), "s")}
-	startRedis(tb, s, append([]string{"--port", "0", "--unixsocket", s.Addr}, settings...))
+	startRedis(tb, s, nil, append([]string{"--port", "0", "--unixsocket", s.Addr}, settings...))
 	return s
 }
 
-func startRedis(tb testing.TB, s *Server, args []string) {
+func startRedis(tb testing.TB, s *Server, env, args []string) {
 	tb.Helper()
 	path := Tool(tb, "redis-server")
 	s.name, s.Dir = "redis-server", tb.TempDir()
 	args = append([]string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.Dir}, args...)
-	if err := launch(tb, s, path, args, nil); err != nil {
+	if err := launch(tb, s, path, args, env); err != nil {
 		tb.Fatal(err)
 	}
 	if err := s.WaitReady(20 * time.Second); err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"quipu/internal/redistest"
 )
 
 // terminal is a program that runs on a pseudo-terminal.
@@ -21,7 +23,7 @@ type terminal struct {
 	seen   strings.Builder
 }
 
-// openTerminal starts the program on a terminal of 120 columns.
+// openTerminal starts the program on a terminal of 250 columns, so that lines of usage fit.
 func openTerminal(t *testing.T, path string, args ...string) *terminal {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -35,7 +37,7 @@ func openTerminal(t *testing.T, path string, args ...string) *terminal {
 		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
 	}
 	if err == nil {
-		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 120})
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 250})
 	}
 	if err != nil {
 		t.Skipf("no pseudo-terminal: %v", err)
@@ -102,16 +104,30 @@ func (term *terminal) expect(text string) {
 	}
 }
 
-// TestRedisCLIInteractive types into redis-cli on a terminal. Its hints come from COMMAND DOCS.
+// typed is a line typed at a prompt. Until the prompt the terminal is not in the mode that redis-cli reads it in.
+type typed struct {
+	prompt, line string
+	shown        []string // in this order
+}
+
+func (term *terminal) play(lines []typed) {
+	term.t.Helper()
+	for _, l := range lines {
+		term.expect(l.prompt)
+		term.send(l.line)
+		for _, text := range l.shown {
+			term.expect(text)
+		}
+	}
+}
+
+// TestRedisCLIInteractive types into redis-cli on a terminal.
 func TestRedisCLIInteractive(t *testing.T) {
-	s, cli := startForCLI(t)
+	cli := redistest.Tool(t, "redis-cli")
+	s := redistest.Quipu{}.Start(t)
 	term := openTerminal(t, cli, "-p", port(s))
 	prompt := "127.0.0.1:" + port(s)
-	// Each line is typed after the prompt: until then the terminal is not in the mode that redis-cli reads it in.
-	for _, line := range []struct {
-		prompt, typed string
-		shown         []string
-	}{
+	term.play([]typed{
 		{prompt + "> ", "get nope\r", []string{"(nil)"}},
 		{prompt + "> ", "mget likes nope\r", []string{"1) (nil)", "2) (nil)"}},
 		{prompt + "> ", "multi\r", []string{"OK"}},
@@ -119,28 +135,71 @@ func TestRedisCLIInteractive(t *testing.T) {
 		{prompt + "(TX)> ", "exec\r", []string{"1) (integer) 1"}},
 		{prompt + "> ", "select 3\r", []string{"OK"}},
 		{prompt + "[3]> ", "nosuch\r", []string{"(error) ERR unknown command 'nosuch'"}},
-		{prompt + "[3]> ", "help incr\r", []string{"INCR", "key", "summary:", "since:", "group:"}},
-		{prompt + "[3]> ", "incr ", []string{"key"}}, // the hint
-		{"", "likes\r", []string{"(integer) 1"}},
-	} {
-		term.expect(line.prompt)
-		term.send(line.typed)
-		for _, text := range line.shown {
-			term.expect(text)
-		}
-	}
-	term.expect(prompt)
-	term.send("quit\r")
+		{prompt + "[3]> ", "monitor\r", []string{"(error) ERR unknown command 'monitor'"}},
+		{prompt + "[3]> ", "subscribe a\r", []string{"Reading messages...", "(error) ERR unknown command 'subscribe'"}},
+		{prompt + "[3]> ", "incr likes\r", []string{"(integer) 1"}}, // the connection is as it was
+		{prompt + "[3]> ", "multi\r", []string{"OK"}},
+		{prompt + "[3](TX)> ", "psubscribe a\r", []string{"(error) ERR unknown command 'psubscribe'"}},
+		{prompt + "[3](TX)> ", "exec\r", []string{"(error) EXECABORT"}},
+		{prompt + "[3]> ", "3 incr likes\r", []string{"(integer) 2", "(integer) 3", "(integer) 4"}},
+		{prompt + "[3]> ", "hello 3\r", []string{`1# "server" => "redis"`, `3# "proto" => (integer) 3`}},
+		{prompt + "[3]> ", "config get maxmemory\r", []string{`1# "maxmemory" => "0"`}},
+		{prompt + "[3]> ", "client kill type normal skipme no\r", []string{"(integer) 1"}},
+		{prompt + "[3]> ", "get likes\r", []string{"Error: Server closed the connection"}},
+		{"not connected> ", "get likes\r", []string{`"1"`}}, // redis-cli connects again, and forgets to select the database
+		{prompt + "[3]> ", "reset\r", []string{"RESET"}},
+		{prompt + "> ", "get likes\r", []string{`"1"`}},
+		{prompt + "> ", "sync\r", []string{"Entering replica output mode", "SYNC with master failed: -ERR unknown command 'sync'"}},
+	})
 }
 
-// TestRedisCLIStat runs redis-cli --stat for a few lines.
-func TestRedisCLIStat(t *testing.T) {
-	s, cli := startForCLI(t)
+// TestRedisCLIHints looks at what redis-cli shows of COMMAND DOCS while a command is being typed. What it expects is
+// proved on redis-server.
+func TestRedisCLIHints(t *testing.T) {
+	cli := redistest.Tool(t, "redis-cli")
+	const clear = "\x15" // control-U
+	eachServer(t, nil, func(t *testing.T, s *redistest.Server) {
+		term := openTerminal(t, cli, "-p", port(s))
+		prompt := "127.0.0.1:" + port(s) + "> "
+		term.play([]typed{
+			{prompt, "incr ", []string{"key"}},
+			{"", "likes\r", []string{"(integer) 1"}},
+			{prompt, "incrby ", []string{"key increment"}},
+			{"", "likes ", []string{"likes \x1b[0;90;49mincrement"}}, // grey, behind the argument that is given
+			{"", clear + "expire ", []string{"key seconds [NX|XX|GT|LT]"}},
+			{"", clear + "scan ", []string{"cursor [MATCH pattern] [COUNT count] [TYPE type]"}},
+			{"", clear + "getex ", []string{"key [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]"}},
+			{"", clear + "set ", []string{"key value [NX|XX] [GET] [EX seconds|PX milliseconds|EXAT unix-time-seconds|"}},
+			{"", clear + "object encoding ", []string{"key"}},
+			{"", clear + "incrbyf\t", []string{"INCRBYFLOAT"}},
+			{"", clear + "help incrbyf\t", []string{"help INCRBYFLOAT"}},
+			{"", clear + "help incr\r", []string{"INCR", "key", "summary:", "since:", "1.0.0", "group:", "string"}},
+			{prompt, "help @string\r", []string{"APPEND", "key value", "DECRBY", "key decrement", "SUBSTR", "key start end"}},
+			{prompt, "help client kill\r", []string{"CLIENT KILL", "group:", "connection"}},
+			{prompt, "help set\r", []string{"SET", "key value [NX|XX] [GET] [EX seconds|", "since:"}},
+			{prompt, "quit\r", nil},
+		})
+	})
+}
+
+// TestRedisCLIRolling runs the modes that show figures until they are stopped.
+func TestRedisCLIRolling(t *testing.T) {
+	cli := redistest.Tool(t, "redis-cli")
+	s := redistest.Quipu{}.Start(t)
 	do(t, s.Dial(t), "MSET", "a", "1", "b", "2", "c", "3")
-	term := openTerminal(t, cli, "-p", port(s), "--stat", "-i", "0.05")
-	term.expect("keys")
-	term.expect("requests")
-	for range 4 {
-		term.expect("\n3  ")
+	for _, c := range []struct {
+		args  string
+		shown []string
+	}{
+		{"--stat -i 0.05", []string{"keys", "requests", "\n3  ", "\n3  ", "\n3  ", "\n3  "}},
+		{"-3 --stat -i 0.05", []string{"keys", "requests", "\n3  ", "\n3  "}},
+		{"--latency", []string{"min: ", "max: ", "samples)", "min: ", "samples)"}},
+		{"--latency-history -i 0.1", []string{"samples) -- 0.1", "min: ", "samples) -- 0.1"}},
+		{"--latency-dist -i 0.1", []string{"milliseconds", "From 0 to 100%", "38;5;", "38;5;"}},
+	} {
+		term := openTerminal(t, cli, append([]string{"-p", port(s)}, strings.Fields(c.args)...)...)
+		for _, text := range c.shown {
+			term.expect(text)
+		}
 	}
 }
