@@ -16,6 +16,7 @@ type memoryGroup struct {
 	wake  chan struct{} // buffered
 	queue []*memoryProposal
 
+	saving   sync.Mutex // the state machine takes one capture at a time
 	index    atomic.Uint64
 	snapped  atomic.Uint64 // applied index of the last snapshot
 	snapSize atomic.Int64
@@ -131,6 +132,8 @@ func (g *memoryGroup) Err() error {
 
 // Snapshot persists a capture into memory and forgets it.
 func (g *memoryGroup) Snapshot() error {
+	g.saving.Lock()
+	defer g.saving.Unlock()
 	ch := make(chan *fsmSnapshot, 1)
 	select {
 	case g.captures <- ch:
