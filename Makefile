@@ -9,7 +9,7 @@ ARGS     ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz compare demo clean
+.PHONY: help build run test race lint fuzz oracle compare demo tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,15 +38,21 @@ fuzz: ## run every fuzz target for FUZZTIME (20s) each
 		list=$$($(GO) test -list '^Fuzz' $$pkg); \
 		for target in $$(echo "$$list" | grep '^Fuzz'); do \
 			echo "== $$pkg $$target $(FUZZTIME)"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
 		done; \
 	done
+
+oracle: ## compare millions of random commands with redis-server's replies (needs redis-server and gcc); QUIPU_ORACLE_COMMANDS, QUIPU_TEST_SEED
+	QUIPU_ORACLE_COMMANDS=$${QUIPU_ORACLE_COMMANDS:-3000000} $(GO) test -count=1 -v -timeout 4h -run TestAgainstRedis ./internal/oracle
 
 compare: build ## measure Quipu beside redis-server (needs redis-server and redis-benchmark)
 	$(GO) run ./bench/compare $(ARGS)
 
 demo: build ## count 20,000 flights, with kill -9 in the middle, and check every count
 	$(GO) run ./examples/flights -demo -server bin/quipu $(ARGS)
+
+tools: ## install what the tests in other languages run with (Debian packages need root)
+	./internal/toolbox/install.sh
 
 clean: ## remove bin (data stays)
 	rm -rf bin

@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"bytes"
+
 	"quipu/engine"
 	"quipu/protocol"
 )
@@ -14,8 +16,28 @@ func (c *Call) intArg(b []byte) (int64, bool) {
 	return n, ok
 }
 
-// isWord compares an argument with an option's name, given in lower case, without regard to case.
-func isWord(arg []byte, lower string) bool { return equalFold(arg, lower) }
+// isWord compares an argument with an option's name, given in lower case, without regard to the case of ASCII letters.
+// As in Redis, which takes options for C strings, a zero byte ends the argument.
+func isWord(arg []byte, lower string) bool {
+	if len(arg) > len(lower) && arg[len(lower)] == 0 {
+		arg = arg[:len(lower)]
+	}
+	return equalFold(arg, lower)
+}
+
+// LowerWord is an argument that is to be compared with the names of options: up to its first zero byte, ASCII letters
+// in lower case.
+func LowerWord(arg []byte) string {
+	arg, _, _ = bytes.Cut(arg, []byte{0})
+	lower := make([]byte, len(arg))
+	for i, b := range arg {
+		if b >= 'A' && b <= 'Z' {
+			b |= 0x20
+		}
+		lower[i] = b
+	}
+	return string(lower)
+}
 
 // deadlineKind says how an expiry option counts.
 type deadlineKind uint8

@@ -112,6 +112,10 @@ func NewBatch(table *Table, reserved int) *Batch {
 	return b
 }
 
+// CountErrors has fn called with the text of each error that is replied to a command of the batch. fn may run on any
+// goroutine, one at a time.
+func (b *Batch) CountErrors(fn func(text string)) { b.out.Failed = fn }
+
 // Reset empties the batch for reuse. The entry's buffer is left to whoever got it from Entry: the log may still hold it.
 func (b *Batch) Reset() {
 	b.usual = min(max(len(b.entry), b.usual-b.usual/8), 64<<10)

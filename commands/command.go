@@ -138,6 +138,7 @@ type Command struct {
 	Complexity string
 	Deprecated string // version since which the command is deprecated, or empty
 	ReplacedBy string
+	System     bool   // for developers and operators, not for programs: doc_flags "syscmd"
 	Syntax     string // arguments after the name, see parseSyntax
 
 	Sub []*Command // subcommands; the container itself then usually has no handler

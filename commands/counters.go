@@ -12,7 +12,7 @@ var counterCommands = []Command{
 	{
 		Name: "incr", LogID: 1, Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
-		Summary: "Increment the integer value of a key by one", Since: "1.0.0", Group: "string",
+		Summary: "Count up by one", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Write:      runIncr, Delta: deltaIncr,
@@ -20,7 +20,7 @@ var counterCommands = []Command{
 	{
 		Name: "incrby", LogID: 2, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
-		Summary: "Increment the integer value of a key by the given amount", Since: "1.0.0", Group: "string",
+		Summary: "Add a whole number to a counter", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key increment",
 		Write:      runIncr, Delta: deltaIncrBy,
@@ -28,7 +28,7 @@ var counterCommands = []Command{
 	{
 		Name: "decr", LogID: 3, Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
-		Summary: "Decrement the integer value of a key by one", Since: "1.0.0", Group: "string",
+		Summary: "Count down by one", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Write:      runIncr, Delta: deltaDecr,
@@ -36,7 +36,7 @@ var counterCommands = []Command{
 	{
 		Name: "decrby", LogID: 4, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
-		Summary: "Decrement the integer value of a key by the given number", Since: "1.0.0", Group: "string",
+		Summary: "Subtract a whole number from a counter", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key decrement",
 		Write:      runIncr, Delta: deltaDecrBy,
@@ -44,7 +44,7 @@ var counterCommands = []Command{
 	{
 		Name: "incrbyfloat", LogID: 5, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
-		Summary: "Increment the float value of a key by the given amount", Since: "2.6.0", Group: "string",
+		Summary: "Add a fraction to a number", Since: "2.6.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key increment:double",
 		Write:      runIncrByFloat,

@@ -166,7 +166,7 @@ func (t *Table) writeDocs(w *protocol.Writer, cmd *Command) {
 	args := t.docs[cmd]
 	n := 0
 	for _, present := range []bool{
-		cmd.Summary != "", cmd.Since != "", cmd.Group != "", cmd.Complexity != "", cmd.Deprecated != "",
+		cmd.Summary != "", cmd.Since != "", cmd.Group != "", cmd.Complexity != "", cmd.Deprecated != "" || cmd.System,
 		cmd.Deprecated != "", cmd.ReplacedBy != "", len(args) != 0, len(cmd.Sub) != 0,
 	} {
 		if present {
@@ -178,12 +178,18 @@ func (t *Table) writeDocs(w *protocol.Writer, cmd *Command) {
 	writeText(w, "since", cmd.Since)
 	writeText(w, "group", cmd.Group)
 	writeText(w, "complexity", cmd.Complexity)
-	if cmd.Deprecated != "" {
+	if cmd.Deprecated != "" || cmd.System {
 		w.BulkString("doc_flags")
-		w.Set(1)
-		w.Simple("deprecated")
-		writeText(w, "deprecated_since", cmd.Deprecated)
+		var bits uint32
+		if cmd.Deprecated != "" {
+			bits |= 1
+		}
+		if cmd.System {
+			bits |= 2
+		}
+		writeNames(w, bits, []string{"deprecated", "syscmd"})
 	}
+	writeText(w, "deprecated_since", cmd.Deprecated)
 	writeText(w, "replaced_by", cmd.ReplacedBy)
 	if len(args) != 0 {
 		w.BulkString("arguments")
@@ -212,7 +218,7 @@ func writeArgs(w *protocol.Writer, args []*arg) {
 	for _, a := range args {
 		n := 2
 		for _, present := range []bool{
-			a.key >= 0, a.token != "", a.since != "", a.optional || a.multiple, len(a.args) != 0,
+			a.key >= 0, a.token != "", a.since != "", a.until != "", a.optional || a.multiple, len(a.args) != 0,
 		} {
 			if present {
 				n++
@@ -227,6 +233,7 @@ func writeArgs(w *protocol.Writer, args []*arg) {
 		}
 		writeText(w, "token", a.token)
 		writeText(w, "since", a.since)
+		writeText(w, "deprecated_since", a.until)
 		if a.optional || a.multiple {
 			w.BulkString("flags")
 			var bits uint32

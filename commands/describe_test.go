@@ -2,11 +2,9 @@ package commands
 
 import (
 	"bufio"
-	"bytes"
 	"flag"
 	"fmt"
 	"os"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,6 +170,10 @@ func TestSyntax(t *testing.T) {
 		{"[FILTERBY <by=MODULE name|ACLCAT category>]", "[FILTERBY MODULE name|ACLCAT category]"},
 		{"[LIMIT offset count]", "[LIMIT offset count]"},
 		{"<how=A|B x:integer> [arg ...]", "A|B x [arg [arg ...]]"},
+		{"ID <id@6.2.0=number:integer ...>", "ID number [number ...]"},
+		{"<what=word> ...", "word [word ...]"},
+		{"<by=a:b:string@-2.8.12|<new=[ID number]|[X]> ...>", "a:b|[ID number]|[X] ..."},
+		{"[all=version [AUTH <user password>]]", "[version [AUTH user password]]"},
 	} {
 		args, err := parseSyntax(c.syntax)
 		if got := usageOf(args, " "); err != nil || got != c.usage {
@@ -219,54 +221,6 @@ func parseTree(tb testing.TB, r *bufio.Reader) any {
 		return m
 	}
 	return line
-}
-
-// differentInfo lists the commands whose COMMAND INFO differs from Redis's, and why.
-var differentInfo = map[string]string{
-	"function|delete": "no write: there are no functions",
-	"function|flush":  "no write: there are no functions",
-}
-
-func TestCommandInfoAgainstRedis(t *testing.T) {
-	for _, resp := range []int{2, 3} {
-		redis := dialRedis(t, resp)
-		s := newShell(t)
-		s.resp = resp
-		for _, cmd := range s.table.All() {
-			if len(cmd.Sub) != 0 || cmd.Name == "increx" { // containers: Redis has subcommands that we have not, and no order
-				continue
-			}
-			ours := s.do([]byte("COMMAND"), []byte("INFO"), []byte(cmd.FullName()))
-			theirs := redis.do("COMMAND", "INFO", cmd.FullName())
-			if _, known := differentInfo[cmd.FullName()]; known == bytes.Equal(ours, theirs) {
-				t.Errorf("RESP%d %s\n ours   %s\n theirs %s", resp, cmd.FullName(), show(ours), show(theirs))
-			}
-		}
-	}
-}
-
-// TestCommandDocsAgainstRedis compares all of COMMAND DOCS but summary, complexity (some are in our own words) and
-// history, which we do not have.
-func TestCommandDocsAgainstRedis(t *testing.T) {
-	redis := dialRedis(t, 3)
-	s := newShell(t)
-	s.resp = 3
-	for _, cmd := range s.table.All() {
-		if cmd.Name == "increx" || cmd.Name == "getkeys" || cmd.Name == "getkeysandflags" {
-			continue // not in 7.0; described without arguments there
-		}
-		ours := s.do([]byte("COMMAND"), []byte("DOCS"), []byte(cmd.FullName()))
-		theirs := redis.do("COMMAND", "DOCS", cmd.FullName())
-		a := parseTree(t, bufio.NewReader(bytes.NewReader(ours))).(map[string]any)[cmd.FullName()].(map[string]any)
-		b := parseTree(t, bufio.NewReader(bytes.NewReader(theirs))).(map[string]any)[cmd.FullName()].(map[string]any)
-		for _, field := range []string{"summary", "complexity", "history", "subcommands"} {
-			delete(a, field)
-			delete(b, field)
-		}
-		if !reflect.DeepEqual(a, b) {
-			t.Errorf("%s\n ours   %v\n theirs %v", cmd.FullName(), a, b)
-		}
-	}
 }
 
 func TestCommandReplies(t *testing.T) {

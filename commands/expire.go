@@ -9,7 +9,7 @@ var expireCommands = []Command{
 	{
 		Name: "expire", LogID: 18, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
-		Summary: "Set a key's time to live in seconds", Since: "1.0.0", Group: "generic",
+		Summary: "Let a key expire after some seconds", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key seconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
@@ -17,7 +17,7 @@ var expireCommands = []Command{
 	{
 		Name: "pexpire", LogID: 19, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
-		Summary: "Set a key's time to live in milliseconds", Since: "2.6.0", Group: "generic",
+		Summary: "Let a key expire after some milliseconds", Since: "2.6.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key milliseconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
@@ -25,7 +25,7 @@ var expireCommands = []Command{
 	{
 		Name: "expireat", LogID: 20, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
-		Summary: "Set the expiration for a key as a UNIX timestamp", Since: "1.2.0", Group: "generic",
+		Summary: "Let a key expire at a moment, in Unix seconds", Since: "1.2.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key unix-time-seconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
@@ -33,7 +33,7 @@ var expireCommands = []Command{
 	{
 		Name: "pexpireat", LogID: 21, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
-		Summary: "Set the expiration for a key as a UNIX timestamp specified in milliseconds", Since: "2.6.0", Group: "generic",
+		Summary: "Let a key expire at a moment, in Unix milliseconds", Since: "2.6.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key unix-time-milliseconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
@@ -42,7 +42,7 @@ var expireCommands = []Command{
 		Name: "ttl", Arity: 2, Flags: FlagReadonly | FlagFast,
 		Keys: keyAt(1, KeyRO|KeyAccess), Categories: CatKeyspace,
 		Tips:    []string{"nondeterministic_output"},
-		Summary: "Get the time to live for a key in seconds", Since: "1.0.0", Group: "generic",
+		Summary: "Seconds until a key expires", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Read:       runTTL,
@@ -51,7 +51,7 @@ var expireCommands = []Command{
 		Name: "pttl", Arity: 2, Flags: FlagReadonly | FlagFast,
 		Keys: keyAt(1, KeyRO|KeyAccess), Categories: CatKeyspace,
 		Tips:    []string{"nondeterministic_output"},
-		Summary: "Get the time to live for a key in milliseconds", Since: "2.6.0", Group: "generic",
+		Summary: "Milliseconds until a key expires", Since: "2.6.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Read:       runTTL,
@@ -59,7 +59,7 @@ var expireCommands = []Command{
 	{
 		Name: "expiretime", Arity: 2, Flags: FlagReadonly | FlagFast,
 		Keys: keyAt(1, KeyRO|KeyAccess), Categories: CatKeyspace,
-		Summary: "Get the expiration Unix timestamp for a key", Since: "7.0.0", Group: "generic",
+		Summary: "The moment when a key expires, in Unix seconds", Since: "7.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Read:       runTTL,
@@ -67,7 +67,7 @@ var expireCommands = []Command{
 	{
 		Name: "pexpiretime", Arity: 2, Flags: FlagReadonly | FlagFast,
 		Keys: keyAt(1, KeyRO|KeyAccess), Categories: CatKeyspace,
-		Summary: "Get the expiration Unix timestamp for a key in milliseconds", Since: "7.0.0", Group: "generic",
+		Summary: "The moment when a key expires, in Unix milliseconds", Since: "7.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Read:       runTTL,
@@ -75,7 +75,7 @@ var expireCommands = []Command{
 	{
 		Name: "persist", LogID: 22, Arity: 2, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
-		Summary: "Remove the expiration from a key", Since: "2.2.0", Group: "generic",
+		Summary: "Let a key stay for good", Since: "2.2.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Write:      runPersist,

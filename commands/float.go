@@ -28,7 +28,7 @@ func parseFloat(b []byte) (*big.Float, bool) {
 	}
 	var f *big.Float
 	switch {
-	case isWord(b, "inf") || isWord(b, "infinity"):
+	case equalFold(b, "inf") || equalFold(b, "infinity"):
 		return new(big.Float).SetPrec(floatBits).SetInf(neg), true
 	case len(b) > 2 && b[0] == '0' && b[1]|0x20 == 'x':
 		f = parseRadix(b[2:], 16, 'p')

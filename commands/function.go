@@ -7,35 +7,36 @@ import (
 	"quipu/protocol"
 )
 
-// FUNCTION exists so that tools which empty a server or look around on it go on: there are no functions.
+// FUNCTION exists so that tools which empty a server or look around on it go on: there are no functions. Those that
+// Redis calls writes are flagged so for clients and ACL rules, but are reads: there is nothing to change.
 var functionCommands = []Command{
 	{
 		Name: "function", Arity: -2,
-		Summary: "A container for function commands", Since: "7.0.0", Group: "scripting",
-		Complexity: "Depends on subcommand.",
+		Summary: "Functions, of which there are none", Since: "7.0.0", Group: "scripting",
+		Complexity: "That of the subcommand",
 		Sub: []*Command{
 			{
-				Name: "delete", Arity: 3, Flags: FlagNoScript,
+				Name: "delete", Arity: 3, Flags: FlagNoScript | FlagWrite,
 				Categories: CatScripting,
 				Tips:       []string{"request_policy:all_shards", "response_policy:all_succeeded"},
-				Summary:    "Delete a function by name", Since: "7.0.0", Group: "scripting",
+				Summary:    "Remove a library of functions", Since: "7.0.0", Group: "scripting",
 				Complexity: "O(1)",
 				Syntax:     "library-name",
 				Read:       runFunctionDelete,
 			},
 			{
-				Name: "flush", Arity: -2, Flags: FlagNoScript,
+				Name: "flush", Arity: -2, Flags: FlagNoScript | FlagWrite,
 				Categories: CatScripting,
 				Tips:       []string{"request_policy:all_shards", "response_policy:all_succeeded"},
-				Summary:    "Deleting all functions", Since: "7.0.0", Group: "scripting",
-				Complexity: "O(N) where N is the number of functions deleted",
+				Summary:    "Remove all functions", Since: "7.0.0", Group: "scripting",
+				Complexity: "O(N) for N functions deleted",
 				Syntax:     "[async=ASYNC|SYNC]",
 				Read:       runFunctionFlush,
 			},
 			{
 				Name: "help", Arity: 2, Flags: FlagLoading | FlagStale,
 				Categories: CatScripting,
-				Summary:    "Show helpful text about the different subcommands", Since: "7.0.0", Group: "scripting",
+				Summary:    "List the subcommands", Since: "7.0.0", Group: "scripting",
 				Complexity: "O(1)",
 				Read:       Help,
 			},
@@ -51,8 +52,8 @@ var functionCommands = []Command{
 				Name: "list", Arity: -2, Flags: FlagNoScript,
 				Categories: CatScripting,
 				Tips:       []string{"nondeterministic_output_order"},
-				Summary:    "List information about all the functions", Since: "7.0.0", Group: "scripting",
-				Complexity: "O(N) where N is the number of functions",
+				Summary:    "Libraries of functions", Since: "7.0.0", Group: "scripting",
+				Complexity: "O(N) for N functions",
 				Syntax:     "[LIBRARYNAME library-name-pattern] [WITHCODE]",
 				Read:       runFunctionList,
 			},

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,4 +84,10 @@ func FuzzGlob(f *testing.F) {
 			t.Errorf("%d steps", steps)
 		}
 	})
+}
+
+func sortedLines(reply []byte) []string {
+	lines := strings.Split(string(reply), "\r\n")
+	slices.Sort(lines)
+	return lines
 }

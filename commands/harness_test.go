@@ -286,3 +286,14 @@ func readReply(r *bufio.Reader, b []byte) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// TestReplyShapes makes sure that what tests take for one reply is one.
+func TestReplyShapes(t *testing.T) {
+	for _, reply := range []string{"+OK\r\n", "$-1\r\n", "*2\r\n:1\r\n$1\r\na\r\n", "%1\r\n+a\r\n~1\r\n_\r\n", "=5\r\ntxt:a\r\n"} {
+		r := bufio.NewReader(strings.NewReader(reply))
+		got, err := readReply(r, nil)
+		if err != nil || string(got) != reply {
+			t.Errorf("%q: %q, %v", reply, got, err)
+		}
+	}
+}

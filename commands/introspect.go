@@ -11,7 +11,7 @@ var introspectCommands = []Command{
 		Categories: CatConnection,
 		Tips:       []string{"nondeterministic_output_order"},
 		Summary:    "Get array of command details", Since: "2.8.13", Group: "server",
-		Complexity: "O(N) where N is the total number of commands",
+		Complexity: "O(N) for N commands",
 		Sub: []*Command{
 			{
 				Name: "count", Arity: 2, Flags: FlagLoading | FlagStale,
@@ -25,7 +25,7 @@ var introspectCommands = []Command{
 				Categories: CatConnection,
 				Tips:       []string{"nondeterministic_output_order"},
 				Summary:    "Get the documentation of some commands, or of all", Since: "7.0.0", Group: "server",
-				Complexity: "O(N) where N is the number of commands to look up",
+				Complexity: "O(N) for N commands to look up",
 				Syntax:     "[command-name [command-name ...]]",
 				Read:       runCommandDocs,
 			},
@@ -33,7 +33,7 @@ var introspectCommands = []Command{
 				Name: "getkeys", Arity: -4, Flags: FlagLoading | FlagStale,
 				Categories: CatConnection,
 				Summary:    "Extract keys given a full command", Since: "2.8.13", Group: "server",
-				Complexity: "O(N) where N is the number of arguments to the command",
+				Complexity: "O(N) for N arguments to the command",
 				Syntax:     "command [arg ...]",
 				Read:       runCommandGetKeys,
 			},
@@ -41,14 +41,14 @@ var introspectCommands = []Command{
 				Name: "getkeysandflags", Arity: -4, Flags: FlagLoading | FlagStale,
 				Categories: CatConnection,
 				Summary:    "Extract keys and access flags given a full command", Since: "7.0.0", Group: "server",
-				Complexity: "O(N) where N is the number of arguments to the command",
+				Complexity: "O(N) for N arguments to the command",
 				Syntax:     "command [arg ...]",
 				Read:       runCommandGetKeys,
 			},
 			{
 				Name: "help", Arity: 2, Flags: FlagLoading | FlagStale,
 				Categories: CatConnection,
-				Summary:    "Show helpful text about the different subcommands", Since: "5.0.0", Group: "server",
+				Summary:    "List the subcommands", Since: "5.0.0", Group: "server",
 				Complexity: "O(1)",
 				Read:       Help,
 			},
@@ -57,7 +57,7 @@ var introspectCommands = []Command{
 				Categories: CatConnection,
 				Tips:       []string{"nondeterministic_output_order"},
 				Summary:    "Get details of some commands, or of all", Since: "2.8.13", Group: "server",
-				Complexity: "O(N) where N is the number of commands to look up",
+				Complexity: "O(N) for N commands to look up",
 				Syntax:     "[command-name [command-name ...]]",
 				Read:       runCommandInfo,
 			},
@@ -66,7 +66,7 @@ var introspectCommands = []Command{
 				Categories: CatConnection,
 				Tips:       []string{"nondeterministic_output_order"},
 				Summary:    "Get an array of command names", Since: "7.0.0", Group: "server",
-				Complexity: "O(N) where N is the total number of commands",
+				Complexity: "O(N) for N commands",
 				Syntax:     "[FILTERBY <filterby=MODULE module-name|ACLCAT category|PATTERN pattern>]",
 				Read:       runCommandList,
 			},
@@ -122,12 +122,12 @@ func runCommandList(c *Call, _ engine.View) {
 	switch {
 	case len(c.Args) == 2:
 	case len(c.Args) == 5 && isWord(c.Args[2], "filterby"):
-		if len(c.Args[4]) > MaxPattern {
-			c.W.Error(protocol.ErrPatternTooLong)
-			return
-		}
 		if keep = listFilter(c.Args[3], c.Args[4]); keep == nil {
 			c.W.Error(protocol.ErrSyntax)
+			return
+		}
+		if isWord(c.Args[3], "pattern") && len(c.Args[4]) > MaxPattern {
+			c.W.Error(protocol.ErrPatternTooLong)
 			return
 		}
 	default:

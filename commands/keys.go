@@ -13,8 +13,8 @@ var keyCommands = []Command{
 		Name: "del", LogID: 23, Arity: -2, Flags: FlagWrite,
 		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
-		Summary: "Delete a key", Since: "1.0.0", Group: "generic",
-		Complexity: "O(N) where N is the number of keys that will be removed.",
+		Summary: "Remove keys", Since: "1.0.0", Group: "generic",
+		Complexity: "O(N) for N keys to remove",
 		Syntax:     "key [key ...]",
 		Write:      runDel,
 	},
@@ -23,7 +23,7 @@ var keyCommands = []Command{
 		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
 		Summary: "Delete a key; the same as DEL", Since: "4.0.0", Group: "generic",
-		Complexity: "O(N) where N is the number of keys that will be removed.",
+		Complexity: "O(N) for N keys to remove",
 		Syntax:     "key [key ...]",
 		Write:      runDel,
 	},
@@ -31,15 +31,15 @@ var keyCommands = []Command{
 		Name: "exists", Arity: -2, Flags: FlagReadonly | FlagFast,
 		Keys: keysFrom1(1, KeyRO), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
-		Summary: "Determine if a key exists", Since: "1.0.0", Group: "generic",
-		Complexity: "O(N) where N is the number of keys to check.",
+		Summary: "Count which of the given keys are there", Since: "1.0.0", Group: "generic",
+		Complexity: "O(N) for N keys to check",
 		Syntax:     "key [key ...]",
 		Read:       runExists,
 	},
 	{
 		Name: "type", Arity: 2, Flags: FlagReadonly | FlagFast,
 		Keys: keyAt(1, KeyRO), Categories: CatKeyspace,
-		Summary: "Determine the type stored at key", Since: "1.0.0", Group: "generic",
+		Summary: "Name of the data type of a value", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Read:       runType,
@@ -49,14 +49,14 @@ var keyCommands = []Command{
 		Keys: keysFrom1(1, KeyRO), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
 		Summary: "Count how many of the keys exist", Since: "3.2.1", Group: "generic",
-		Complexity: "O(N) where N is the number of keys that will be touched.",
+		Complexity: "O(N) for N keys to touch",
 		Syntax:     "key [key ...]",
 		Read:       runExists,
 	},
 	{
 		Name: "rename", LogID: 25, Arity: 3, Flags: FlagWrite,
 		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyDelete, ""}, {2, 2, 1, KeyOW | KeyUpdate, ""}}, Categories: CatKeyspace,
-		Summary: "Rename a key", Since: "1.0.0", Group: "generic",
+		Summary: "Give a key another name", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key newkey:key",
 		Write:      runRename,
@@ -64,7 +64,7 @@ var keyCommands = []Command{
 	{
 		Name: "renamenx", LogID: 26, Arity: 3, Flags: FlagWrite | FlagFast,
 		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyDelete, ""}, {2, 2, 1, KeyOW | KeyInsert, ""}}, Categories: CatKeyspace,
-		Summary: "Rename a key, only if the new key does not exist", Since: "1.0.0", Group: "generic",
+		Summary: "Give a key another name that is not taken yet", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key newkey:key",
 		Write:      runRename,
@@ -72,16 +72,24 @@ var keyCommands = []Command{
 	{
 		Name: "copy", LogID: 27, Arity: -3, Flags: FlagWrite | FlagDenyOOM,
 		Keys: []KeySpec{{1, 1, 1, KeyRO | KeyAccess, ""}, {2, 2, 1, KeyOW | KeyUpdate, ""}}, Categories: CatKeyspace,
-		Summary: "Copy a key", Since: "6.2.0", Group: "generic",
-		Complexity: "O(N) where N is the length of the value.",
+		Summary: "Duplicate a value under another key or in another database", Since: "6.2.0", Group: "generic",
+		Complexity: "O(N) for N bytes of the value",
 		Syntax:     "source:key destination:key [DB destination-db:integer] [REPLACE]",
 		Write:      runCopy,
+	},
+	{
+		Name: "move", LogID: 30, Arity: 3, Flags: FlagWrite | FlagFast,
+		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatKeyspace,
+		Summary: "Move a key and its expiration to another database", Since: "1.0.0", Group: "generic",
+		Complexity: "O(N) for N bytes of the value",
+		Syntax:     "key db:integer",
+		Write:      runMove,
 	},
 	{
 		Name: "randomkey", Arity: 1, Flags: FlagReadonly,
 		Categories: CatKeyspace,
 		Tips:       []string{"request_policy:all_shards", "nondeterministic_output"},
-		Summary:    "Return a random key from the keyspace", Since: "1.0.0", Group: "generic",
+		Summary:    "Name of some key, chosen at random", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Read:       runRandomKey,
 	},
@@ -89,7 +97,7 @@ var keyCommands = []Command{
 		Name: "dbsize", Arity: 1, Flags: FlagReadonly | FlagFast,
 		Categories: CatKeyspace,
 		Tips:       []string{"request_policy:all_shards", "response_policy:agg_sum"},
-		Summary:    "Return the number of keys in the selected database", Since: "1.0.0", Group: "server",
+		Summary:    "How many keys the selected database has", Since: "1.0.0", Group: "server",
 		Complexity: "O(1)",
 		Read:       runDBSize,
 	},
@@ -188,6 +196,28 @@ func runCopy(c *Call, t engine.Txn) {
 		return
 	}
 	t.CopyTo(target, from, to)
+	c.W.Int(1)
+}
+
+func runMove(c *Call, t engine.Txn) {
+	key := c.Args[1]
+	db, ok := c.databaseArg(c.Args[2])
+	switch {
+	case !ok:
+		return
+	case db == t.DB():
+		c.W.Error(protocol.ErrSameObject)
+		return
+	}
+	target := t.WithDB(db)
+	_, found := t.Get(key)
+	_, taken := target.Get(key)
+	if !found || taken {
+		c.W.Int(0)
+		return
+	}
+	t.CopyTo(target, key, key)
+	t.Delete(key)
 	c.W.Int(1)
 }
 

@@ -10,14 +10,14 @@ import (
 var objectCommands = []Command{
 	{
 		Name: "object", Arity: -2,
-		Summary: "A container for object introspection commands", Since: "2.2.3", Group: "generic",
-		Complexity: "Depends on subcommand.",
+		Summary: "How the value of a key is stored", Since: "2.2.3", Group: "generic",
+		Complexity: "That of the subcommand",
 		Sub: []*Command{
 			{
 				Name: "encoding", Arity: 3, Flags: FlagReadonly,
 				Keys: keyAt(2, KeyRO), Categories: CatKeyspace,
 				Tips:    []string{"nondeterministic_output"},
-				Summary: "Inspect the internal encoding of a Redis object", Since: "2.2.3", Group: "generic",
+				Summary: "Name of the form in which a value is stored", Since: "2.2.3", Group: "generic",
 				Complexity: "O(1)",
 				Syntax:     "key",
 				Read:       runObjectEncoding,
@@ -26,7 +26,7 @@ var objectCommands = []Command{
 				Name: "freq", Arity: 3, Flags: FlagReadonly,
 				Keys: keyAt(2, KeyRO), Categories: CatKeyspace,
 				Tips:    []string{"nondeterministic_output"},
-				Summary: "Get the logarithmic access frequency counter of a Redis object", Since: "4.0.0", Group: "generic",
+				Summary: "How often a key is used (not measured)", Since: "4.0.0", Group: "generic",
 				Complexity: "O(1)",
 				Syntax:     "key",
 				Read:       runObjectFreq,
@@ -34,7 +34,7 @@ var objectCommands = []Command{
 			{
 				Name: "help", Arity: 2, Flags: FlagLoading | FlagStale,
 				Categories: CatKeyspace,
-				Summary:    "Show helpful text about the different subcommands", Since: "6.2.0", Group: "generic",
+				Summary:    "List the subcommands", Since: "6.2.0", Group: "generic",
 				Complexity: "O(1)",
 				Read:       Help,
 			},
@@ -42,7 +42,7 @@ var objectCommands = []Command{
 				Name: "idletime", Arity: 3, Flags: FlagReadonly,
 				Keys: keyAt(2, KeyRO), Categories: CatKeyspace,
 				Tips:    []string{"nondeterministic_output"},
-				Summary: "Get the time since a Redis object was last accessed", Since: "2.2.3", Group: "generic",
+				Summary: "Seconds since a key was used (not measured)", Since: "2.2.3", Group: "generic",
 				Complexity: "O(1)",
 				Syntax:     "key",
 				Read:       runObjectIdleTime,
@@ -51,7 +51,7 @@ var objectCommands = []Command{
 				Name: "refcount", Arity: 3, Flags: FlagReadonly,
 				Keys: keyAt(2, KeyRO), Categories: CatKeyspace,
 				Tips:    []string{"nondeterministic_output"},
-				Summary: "Get the number of references to the value of the key", Since: "2.2.3", Group: "generic",
+				Summary: "How many keys share a value", Since: "2.2.3", Group: "generic",
 				Complexity: "O(1)",
 				Syntax:     "key",
 				Read:       runObjectRefCount,
@@ -60,8 +60,8 @@ var objectCommands = []Command{
 	},
 	{
 		Name: "memory", Arity: -2,
-		Summary: "A container for memory diagnostics commands", Since: "4.0.0", Group: "server",
-		Complexity: "Depends on subcommand.",
+		Summary: "What the data takes in memory", Since: "4.0.0", Group: "server",
+		Complexity: "That of the subcommand",
 		Sub: []*Command{
 			{
 				Name: "doctor", Arity: 2,
@@ -72,28 +72,28 @@ var objectCommands = []Command{
 			},
 			{
 				Name: "help", Arity: 2, Flags: FlagLoading | FlagStale,
-				Summary: "Show helpful text about the different subcommands", Since: "4.0.0", Group: "server",
+				Summary: "List the subcommands", Since: "4.0.0", Group: "server",
 				Complexity: "O(1)",
 				Read:       Help,
 			},
 			{
 				Name: "malloc-stats", Arity: 2,
 				Tips:    []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"},
-				Summary: "Show allocator internal stats", Since: "4.0.0", Group: "server",
+				Summary: "Details of the allocator", Since: "4.0.0", Group: "server",
 				Complexity: "O(1)",
 				Read:       runMemoryMallocStats,
 			},
 			{
 				Name: "purge", Arity: 2,
 				Tips:    []string{"request_policy:all_shards", "response_policy:all_succeeded"},
-				Summary: "Ask the allocator to release memory", Since: "4.0.0", Group: "server",
+				Summary: "Give unused memory back to the system", Since: "4.0.0", Group: "server",
 				Complexity: "O(1)",
 				Read:       runMemoryPurge,
 			},
 			{
 				Name: "usage", Arity: -3, Flags: FlagReadonly,
 				Keys:    keyAt(2, KeyRO),
-				Summary: "Estimate the memory usage of a key", Since: "4.0.0", Group: "server",
+				Summary: "Bytes that a key and its value take", Since: "4.0.0", Group: "server",
 				Complexity: "O(1)",
 				Syntax:     "key [SAMPLES count]",
 				Read:       runMemoryUsage,
@@ -178,7 +178,7 @@ func runMemoryDoctor(c *Call, _ engine.View) {
 }
 
 func runMemoryMallocStats(c *Call, _ engine.View) {
-	c.W.BulkString("The keyspace has no general allocator. INFO memory has the figures.")
+	c.W.Verbatim("txt", "The keyspace has no general allocator. INFO memory has the figures.")
 }
 
 // runMemoryPurge has nothing to do: free memory is given back to the system as it comes up.

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"math"
 
 	"quipu/engine"
@@ -12,8 +13,8 @@ var scanCommands = []Command{
 		Name: "keys", Arity: 2, Flags: FlagReadonly | FlagSlow | FlagBulky,
 		Categories: CatKeyspace | CatDangerous,
 		Tips:       []string{"request_policy:all_shards", "nondeterministic_output_order"},
-		Summary:    "Find all keys matching the given pattern", Since: "1.0.0", Group: "generic",
-		Complexity: "O(N) where N is the number of keys in the database.",
+		Summary:    "Names of the keys that match a pattern", Since: "1.0.0", Group: "generic",
+		Complexity: "O(N) for N keys in the database",
 		Syntax:     "pattern",
 		Read:       runKeys,
 	},
@@ -21,7 +22,7 @@ var scanCommands = []Command{
 		Name: "scan", Arity: -2, Flags: FlagReadonly,
 		Categories: CatKeyspace,
 		Tips:       []string{"nondeterministic_output", "request_policy:special"},
-		Summary:    "Incrementally iterate the keys space", Since: "2.8.0", Group: "generic",
+		Summary:    "Go through the keys, a few at a time", Since: "2.8.0", Group: "generic",
 		Complexity: "O(COUNT) for every call, O(N) for a complete iteration, where N is the number of keys in the database.",
 		Syntax:     "cursor [MATCH pattern] [COUNT count] [TYPE type@6.0.0]",
 		Read:       runScan,
@@ -188,9 +189,10 @@ func (c *Call) parseScan() (opt scanOptions, ok bool) {
 	return opt, true
 }
 
-// parseCursor reads a cursor as strtoul does: an optional sign, digits, nothing being 0. A cursor that this server
+// parseCursor reads a cursor as strtoul does: an optional sign, digits up to a zero byte, nothing being 0. A cursor that this server
 // cannot have given out reads as the last one, behind which there is nothing.
 func parseCursor(b []byte) (uint64, bool) {
+	b, _, _ = bytes.Cut(b, []byte{0})
 	if len(b) == 0 {
 		return 0, true
 	}

@@ -9,7 +9,7 @@ var setCommands = []Command{
 	{
 		Name: "set", LogID: 12, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagBulky,
 		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyUpdate | KeyVariable, "RW and ACCESS due to the optional `GET` argument"}}, Categories: CatString,
-		Summary: "Set the string value of a key", Since: "1.0.0", Group: "string",
+		Summary: "Store a value under a key, with conditions and an expiry if wanted", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key value [condition@2.6.12=NX|XX] [GET@6.2.0] [expiration=EX seconds@2.6.12|PX milliseconds@2.6.12|EXAT unix-time-seconds@6.2.0|PXAT unix-time-milliseconds@6.2.0|KEEPTTL@6.0.0]",
 		KeyFlags:   setKeyFlags,
@@ -18,7 +18,7 @@ var setCommands = []Command{
 	{
 		Name: "setex", LogID: 13, Arity: 4, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keyAt(1, KeyOW|KeyUpdate), Categories: CatString,
-		Summary: "Set the value and expiration of a key", Since: "2.0.0", Group: "string",
+		Summary: "Store a value that expires after some seconds", Since: "2.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key seconds value",
 		Write:      runSetEx,
@@ -26,7 +26,7 @@ var setCommands = []Command{
 	{
 		Name: "psetex", LogID: 14, Arity: 4, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keyAt(1, KeyOW|KeyUpdate), Categories: CatString,
-		Summary: "Set the value and expiration in milliseconds of a key", Since: "2.6.0", Group: "string",
+		Summary: "Store a value that expires after some milliseconds", Since: "2.6.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key milliseconds value",
 		Write:      runSetEx,
@@ -34,7 +34,7 @@ var setCommands = []Command{
 	{
 		Name: "setnx", LogID: 15, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyOW|KeyInsert), Categories: CatString,
-		Summary: "Set the value of a key, only if the key does not exist", Since: "1.0.0", Group: "string",
+		Summary: "Store a value where there is none yet", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key value",
 		Write:      runSetNX,
@@ -43,8 +43,8 @@ var setCommands = []Command{
 		Name: "mset", LogID: 16, Arity: -3, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keysFrom1(2, KeyOW|KeyUpdate), Categories: CatString,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:all_succeeded"},
-		Summary: "Set multiple keys to multiple values", Since: "1.0.1", Group: "string",
-		Complexity: "O(N) where N is the number of keys to set.",
+		Summary: "Store several values at once", Since: "1.0.1", Group: "string",
+		Complexity: "O(N) for N keys to set",
 		Syntax:     "key value [key value ...]",
 		Write:      runMSet,
 	},
@@ -52,8 +52,8 @@ var setCommands = []Command{
 		Name: "msetnx", LogID: 17, Arity: -3, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keysFrom1(2, KeyOW|KeyInsert), Categories: CatString,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_min"},
-		Summary: "Set multiple keys to multiple values, only if none of the keys exist", Since: "1.0.1", Group: "string",
-		Complexity: "O(N) where N is the number of keys to set.",
+		Summary: "Store several values at once, or none if any of the keys is there", Since: "1.0.1", Group: "string",
+		Complexity: "O(N) for N keys to set",
 		Syntax:     "key value [key value ...]",
 		Write:      runMSetNX,
 	},
@@ -166,10 +166,14 @@ func runSet(c *Call, t engine.Txn) {
 	setUntil(t, key, val, deadline)
 }
 
-// setUntil stores val, or removes the key when its deadline has passed already: nobody could read it.
+// setUntil stores val, or removes the key when its deadline has passed already: nobody could read it. Whoever watches
+// the key is told of a change even if there was none before.
 func setUntil(t engine.Txn, key, val []byte, deadline int64) {
 	if deadline != 0 && deadline <= t.Now() {
-		t.Delete(key)
+		if !t.Delete(key) {
+			t.Set(key, nil, 0)
+			t.Delete(key)
+		}
 		return
 	}
 	t.Set(key, val, deadline)

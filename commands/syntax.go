@@ -12,6 +12,7 @@ type arg struct {
 	kind     string // "key", "string", "integer", "double", "unix-time", "pattern", "pure-token", "oneof" or "block"
 	token    string // word that stands before it, or the word itself for a pure token
 	since    string
+	until    string // version since which it is deprecated
 	optional bool
 	multiple bool
 	key      int    // number of the key among the command's keys, -1 for other kinds
@@ -38,6 +39,9 @@ var argKinds = map[string]string{
 //	key value [key value ...] once or more often
 //	[arg ...]                 any number of times
 //	GET@6.2.0                 exists since that version; likewise seconds@…, condition@…=
+//	address@-2.8.12           deprecated since that version
+//	ID <id=client-id ...>     a block with a name, even of one argument; here what is in it may be repeated
+//	<a|b> ...                 what is in the brackets, once or more often
 //
 // Usage prints it without kinds, names of choices and versions.
 func parseSyntax(s string) ([]*arg, error) {
@@ -112,6 +116,10 @@ func (p *syntaxParser) sequence() (args []*arg, repeated bool, err error) {
 			if err != nil {
 				return nil, false, err
 			}
+			if word == "<" && p.peek() == "..." {
+				p.pos++
+				group.multiple = true
+			}
 			if group.optional = word == "["; again {
 				group.multiple = true
 				args, group = mergeRepeated(args, group)
@@ -151,15 +159,17 @@ func mergeRepeated(before []*arg, group *arg) ([]*arg, *arg) {
 // word parses a token, a placeholder, or a token with its placeholder or choice.
 func (p *syntaxParser) word() (*arg, error) {
 	text, since, _ := strings.Cut(p.words[p.pos], "@")
+	since, until, _ := strings.Cut(since, "-")
 	p.pos++
 	if text != strings.ToUpper(text) || strings.ToLower(text) == text {
-		name, kind, _ := strings.Cut(text, ":")
-		if kind == "" {
-			if kind = argKinds[name]; kind == "" {
-				kind = "string"
-			}
+		name, kind := text, argKinds[text]
+		if colon := strings.LastIndexByte(text, ':'); colon >= 0 {
+			name, kind = text[:colon], text[colon+1:]
 		}
-		return &arg{name: name, kind: kind, since: since, key: -1}, nil
+		if kind == "" {
+			kind = "string"
+		}
+		return &arg{name: name, kind: kind, since: since, until: until, key: -1}, nil
 	}
 	next := p.peek()
 	switch {
@@ -178,7 +188,7 @@ func (p *syntaxParser) word() (*arg, error) {
 		a.token = text
 		return a, nil
 	}
-	return &arg{name: strings.ToLower(text), kind: "pure-token", token: text, since: since, key: -1}, nil
+	return &arg{name: strings.ToLower(text), kind: "pure-token", token: text, since: since, until: until, key: -1}, nil
 }
 
 // group parses a bracket and what is in it: one argument, a block of several, or a choice.
@@ -210,10 +220,16 @@ func (p *syntaxParser) group() (a *arg, repeated bool, err error) {
 		return nil, false, fmt.Errorf("missing %q", closing)
 	}
 	p.pos++
-	if len(choices) == 1 {
+	switch {
+	case len(choices) == 1 && name == "":
 		return choices[0], repeated, nil
-	}
-	if name == "" {
+	case len(choices) == 1 && choices[0].kind == "block":
+		choices[0].name, choices[0].since = name, since
+		return choices[0], repeated, nil
+	case len(choices) == 1:
+		choices[0].multiple = repeated
+		return &arg{name: name, kind: "block", since: since, key: -1, args: choices}, false, nil
+	case name == "":
 		name = choices[0].name
 	}
 	return &arg{name: name, kind: "oneof", since: since, key: -1, args: choices}, repeated, nil
@@ -256,7 +272,10 @@ func (a *arg) usage() string {
 	if a.token != "" && a.kind != "pure-token" {
 		s = a.token + " " + s
 	}
-	if a.multiple {
+	switch {
+	case a.multiple && a.kind == "oneof":
+		s += " ..."
+	case a.multiple:
 		s += " [" + s + " ...]"
 	}
 	if a.optional {

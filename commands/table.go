@@ -104,8 +104,8 @@ func (c *Command) validate() error {
 		return fmt.Errorf("exactly the writes have a number in the log")
 	case c.Write != nil && c.Flags&FlagWrite == 0:
 		return fmt.Errorf("a write without FlagWrite")
-	case c.Write == nil && c.Flags&FlagWrite != 0:
-		return fmt.Errorf("FlagWrite without a write handler")
+	case c.Write == nil && c.Read == nil && c.Flags&FlagWrite != 0:
+		return fmt.Errorf("FlagWrite without a handler")
 	}
 	for i := 0; i < len(c.Name); i++ {
 		if b := c.Name[i]; b >= 'A' && b <= 'Z' {

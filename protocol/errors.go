@@ -76,6 +76,9 @@ const (
 	ErrCommandNoKeys       = "ERR The command has no key arguments"
 	ErrCommandArity        = "ERR Invalid number of arguments specified for command"
 	ErrCommandArguments    = "ERR Invalid arguments specified for command"
+	ErrSaving              = "ERR Background save already in progress"
+	ErrRewriting           = "ERR Background append only file rewriting already in progress"
+	ErrNoShutdown          = "ERR No shutdown in progress."
 	ErrNoConfigFile        = "ERR The server is running without a config file"
 	ErrFunctionFlushOption = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option"
 	ErrNoScript            = "NOSCRIPT No matching script. Please use EVAL."
@@ -100,6 +103,8 @@ const (
 	ErrSelectInCluster = "ERR SELECT is not allowed in cluster mode"
 	ErrCopyInCluster   = "ERR Copying to another database is not allowed in cluster mode"
 	ErrCrossSlot       = "CROSSSLOT Keys in request don't hash to the same slot"
+	ErrMasterPort      = "ERR Invalid master port"
+	ErrReplicaOf       = "ERR this server does not follow another one: REPLICAOF supports NO ONE only"
 	ErrReadOnly        = "READONLY You can't write against a read only replica."
 )
 
@@ -142,7 +147,7 @@ const (
 	ErrOutputLimit    = "ERR client closed: it does not read its replies fast enough"
 	ErrCommandTimeout = "ERR client closed: half a command and nothing behind it for too long"
 	ErrAuthTimeout    = "ERR client closed: it did not authenticate in time"
-	ErrAuthRate       = "ERR too many failed authentications from this address, try again later"
+	ErrAuthRate       = "WRONGPASS too many failed authentications from this address, try again later"
 	ErrUnauthOutput   = "ERR client closed: too much output without authentication"
 	ErrIdleTimeout    = "ERR client closed: idle for longer than the timeout setting"
 	ErrServerStopping = "ERR server is shutting down"

@@ -12,6 +12,8 @@ import (
 type Writer struct {
 	B []byte
 	V int
+	// Failed is told the text of each error, for statistics. It may be nil.
+	Failed func(text string)
 }
 
 // OK appends +OK.
@@ -27,7 +29,12 @@ func (w *Writer) Pong() { w.B = append(w.B, "+PONG\r\n"...) }
 func (w *Writer) Simple(s string) { w.B = redcon.AppendString(w.B, s) }
 
 // Error appends an error, text without the leading '-': "ERR syntax error". CR and LF in it become spaces.
-func (w *Writer) Error(text string) { w.B = redcon.AppendError(w.B, text) }
+func (w *Writer) Error(text string) {
+	if w.Failed != nil {
+		w.Failed(text)
+	}
+	w.B = redcon.AppendError(w.B, text)
+}
 
 // Int appends an integer.
 func (w *Writer) Int(n int64) { w.B = redcon.AppendInt(w.B, n) }

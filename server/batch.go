@@ -102,6 +102,7 @@ func (srv *Server) newBatch() replication.Batch {
 	b, _ := srv.spare.Get().(*batch)
 	if b == nil {
 		b = &batch{Batch: commands.NewBatch(srv.table, replication.HeaderSize), srv: srv}
+		b.CountErrors(srv.stats.errors.count)
 	}
 	srv.batchSerial++
 	b.serial = srv.batchSerial

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"strings"
 	"time"
 
@@ -22,25 +21,32 @@ func clientHandlers() handler {
 	}
 	subs := []handler{
 		{entry: entry("id", 2, flagsControl, "5.0.0", "O(1)", "", "Number of this connection"), run: clientID},
-		{entry: unstable(entry("info", 2, flagsControl, "6.2.0", "O(1)", "", "Facts about this connection")), run: clientInfo},
-		{entry: unstable(entry("list", -2, flagsAdmin, "2.4.0", "O(N) where N is the number of client connections",
-			"[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id:integer [client-id:integer ...]]", "Facts about all connections")), run: clientList},
-		{entry: entry("kill", -3, flagsAdmin, "2.4.0", "O(N) where N is the number of client connections",
-			"[ip-port:string] [ID client-id:integer] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [USER username:string] [ADDR ip-port:string] [LADDR ip-port:string] [SKIPME yes-no:string]",
+		{entry: unstable(entry("info", 2, flagsControl, "6.2.0", "O(1)", "", "Facts about this connection")), run: clientInfo, settled: true},
+		{entry: unstable(entry("list", -2, flagsAdmin, "2.4.0", "O(N) for N client connections",
+			"[TYPE <normal_master_replica_pubsub@5.0.0=NORMAL|MASTER|REPLICA|PUBSUB>] [ID <id@6.2.0=client-id:integer ...>]", "Facts about all connections")), run: clientList, settled: true},
+		{entry: entry("kill", -3, flagsAdmin, "2.4.0", "O(N) for N client connections",
+			"<filter=ip:port:string@-2.8.12|<new-format=[ID client-id:integer@2.8.12]|"+
+				"[TYPE <normal_master_slave_pubsub@2.8.12=NORMAL|MASTER@3.2.0|SLAVE|REPLICA@5.0.0|PUBSUB>]|"+
+				"[USER username]|[ADDR ip:port:string]|[LADDR ip:port:string@6.2.0]|[SKIPME yes/no]> ...>",
 			"Close connections"), run: clientKill},
 		{entry: entry("getname", 2, flagsControl, "2.6.9", "O(1)", "", "Name of this connection"), run: clientGetName},
 		{entry: entry("setname", 3, flagsControl, "2.6.9", "O(1)", "connection-name:string", "Name this connection"), run: clientSetName},
 		{entry: entry("setinfo", 4, flagsControl, "7.2.0", "O(1)", "<LIB-NAME libname:string | LIB-VER libver:string>", "Tell the client library's name and version"), run: clientSetInfo},
-		{entry: entry("reply", 3, flagsControl, "3.2.0", "O(1)", "<ON | OFF | SKIP>", "Turn replies on or off"), flow: clientReply},
-		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<ON | OFF>", "Keep this connection when memory is short"), run: clientSwitch("no-evict")},
+		{entry: entry("reply", 3, flagsControl, "3.2.0", "O(1)", "<on_off_skip=ON|OFF|SKIP>", "Turn replies on or off"), run: clientReplyQueued, flow: clientReply},
+		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<enabled=ON|OFF>", "Keep this connection when memory is short"), run: clientSwitch("no-evict")},
 		{entry: entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's reads as use of a key"), run: clientSwitch("no-touch")},
-		{entry: entry("pause", -3, flagsAdmin, "2.9.50", "O(1)", "timeout:integer [WRITE | ALL]", "Hold back commands for some time"), run: clientPause},
-		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) Where N is the number of paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
-		{entry: entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "Show helpful text about the different subcommands")},
+		{entry: entry("pause", -3, flagsAdmin, "2.9.50", "O(1)", "timeout:integer [mode@6.2.0=WRITE|ALL]", "Hold back commands for some time"), run: clientPause},
+		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) for N paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
+		{entry: entry("unblock", -3, flagsAdmin, "5.0.0", "O(N) for N client connections",
+			"client-id:integer [timeout_error=TIMEOUT|ERROR]", "End another client's wait for replicas"), run: clientUnblock},
+		{entry: entry("caching", 3, flagsControl, "6.0.0", "O(1)", "<mode=YES|NO>", "Choose which keys to track (there is no tracking)"), run: clientCaching},
+		{entry: entry("getredir", 2, flagsControl, "6.0.0", "O(1)", "", "Client that gets this connection's tracking messages"), run: clientGetRedir},
+		{entry: entry("trackinginfo", 2, flagsControl, "6.2.0", "O(1)", "", "What is tracked for this connection"), run: clientTrackingInfo},
+		{entry: entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "List the subcommands")},
 	}
 	subs[len(subs)-1].entry.Read = commands.Help
 	return handler{
-		entry: commands.Command{Name: "client", Arity: -2, Since: "2.4.0", Group: group, Complexity: "Depends on subcommand.", Summary: "A container for client connection commands"},
+		entry: commands.Command{Name: "client", Arity: -2, Since: "2.4.0", Group: group, Complexity: "That of the subcommand", Summary: "Connections of clients"},
 		run:   missingSubcommand, subs: subs,
 	}
 }
@@ -54,7 +60,7 @@ func clientID(s *Session, _ [][]byte, w *protocol.Writer) { w.Int(s.id) }
 
 func clientInfo(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.seen.lastActive.Store(time.Now().UnixNano())
-	s.seen.lastCommand.Store(s.last)
+	s.publishState()
 	w.Verbatim("txt", s.describe(time.Now())+"\n")
 }
 
@@ -63,14 +69,14 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	normal := true
 	switch {
 	case len(args) == 2:
-	case len(args) == 4 && bytes.EqualFold(args[2], []byte("TYPE")):
+	case len(args) == 4 && commands.LowerWord(args[2]) == "type":
 		kind, ok := clientType(args[3])
 		if !ok {
 			w.Error(protocol.ErrClientType(args[3]))
 			return
 		}
 		normal = kind == "normal"
-	case len(args) > 3 && bytes.EqualFold(args[2], []byte("ID")):
+	case len(args) > 3 && commands.LowerWord(args[2]) == "id":
 		for _, arg := range args[3:] {
 			id, ok := protocol.ParseInt(arg)
 			if !ok {
@@ -85,7 +91,7 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	}
 	var b strings.Builder
 	now := time.Now()
-	s.seen.lastCommand.Store(s.last)
+	s.publishState()
 	for _, other := range s.srv.clients.all() {
 		if normal && (len(wanted) == 0 || wanted[other.id]) {
 			b.WriteString(other.describe(now))
@@ -97,7 +103,7 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 
 // clientType reads a TYPE argument. Every client of this server is a normal one so far.
 func clientType(arg []byte) (string, bool) {
-	kind := strings.ToLower(string(arg))
+	kind := commands.LowerWord(arg)
 	switch kind {
 	case "normal", "master", "replica", "pubsub":
 		return kind, true
@@ -109,20 +115,21 @@ func clientType(arg []byte) (string, bool) {
 
 // killFilter is what CLIENT KILL was asked to close.
 type killFilter struct {
-	id          int64
-	addr, laddr string
-	user, kind  string
+	id          int64   // 0: any
+	addr, laddr *string // nil: any
+	user, kind  string  // empty: any
 	skipSelf    bool
 }
 
 func (f *killFilter) matches(s, self *Session) bool {
-	return (f.id == 0 || s.id == f.id) && (f.addr == "" || s.remote == f.addr) && (f.laddr == "" || s.local == f.laddr) &&
+	return (f.id == 0 || s.id == f.id) && (f.addr == nil || s.remote == *f.addr) && (f.laddr == nil || s.local == *f.laddr) &&
 		(f.user == "" || s.user == f.user) && (f.kind == "" || f.kind == "normal") && (!f.skipSelf || s != self)
 }
 
 func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
 	if len(args) == 3 {
-		filter := killFilter{addr: string(args[2])}
+		addr := string(args[2])
+		filter := killFilter{addr: &addr}
 		if s.killMatching(&filter) == 0 {
 			w.Error(protocol.ErrNoSuchClient)
 			return
@@ -140,12 +147,12 @@ func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
 
 func parseKillFilter(args [][]byte) (f killFilter, text string) {
 	f.skipSelf = true
-	if len(args)%2 != 0 {
-		return f, protocol.ErrSyntax
-	}
 	for i := 0; i < len(args); i += 2 {
+		if i+1 == len(args) {
+			return f, protocol.ErrSyntax
+		}
 		value := args[i+1]
-		switch strings.ToLower(string(args[i])) {
+		switch commands.LowerWord(args[i]) {
 		case "id":
 			id, ok := protocol.ParseInt(value)
 			if !ok || id < 1 {
@@ -159,15 +166,17 @@ func parseKillFilter(args [][]byte) (f killFilter, text string) {
 			}
 			f.kind = kind
 		case "addr":
-			f.addr = string(value)
+			addr := string(value)
+			f.addr = &addr
 		case "laddr":
-			f.laddr = string(value)
+			addr := string(value)
+			f.laddr = &addr
 		case "user":
 			if f.user = string(value); f.user != "default" {
 				return f, protocol.ErrNoSuchUser(value)
 			}
 		case "skipme":
-			switch strings.ToLower(string(value)) {
+			switch commands.LowerWord(value) {
 			case "yes":
 				f.skipSelf = true
 			case "no":
@@ -225,7 +234,7 @@ func clientSetName(s *Session, args [][]byte, w *protocol.Writer) {
 func clientSetInfo(s *Session, args [][]byte, w *protocol.Writer) {
 	id := *s.identity.Load()
 	var field *string
-	switch strings.ToLower(string(args[2])) {
+	switch commands.LowerWord(args[2]) {
 	case "lib-name":
 		field = &id.libName
 	case "lib-ver":
@@ -243,9 +252,23 @@ func clientSetInfo(s *Session, args [][]byte, w *protocol.Writer) {
 	w.OK()
 }
 
+// clientReplyQueued is CLIENT REPLY within a transaction. In Redis OFF and SKIP take effect in the middle of EXEC's reply,
+// of which the client then gets the length and not all elements; here they are refused.
+func clientReplyQueued(s *Session, args [][]byte, w *protocol.Writer) {
+	switch commands.LowerWord(args[2]) {
+	case "on":
+		s.silent = replyOn
+		w.OK()
+	case "off", "skip":
+		w.Error(protocol.ErrNotInMulti)
+	default:
+		w.Error(protocol.ErrSyntax)
+	}
+}
+
 // clientReply answers only CLIENT REPLY ON; the other two take effect in silence.
 func clientReply(s *Session, args [][]byte) bool {
-	switch strings.ToLower(string(args[2])) {
+	switch commands.LowerWord(args[2]) {
 	case "on":
 		s.silent = replyOn
 		s.beginReply().OK()
@@ -270,7 +293,7 @@ func clientSwitch(name string) func(s *Session, args [][]byte, w *protocol.Write
 		if name == "no-touch" {
 			flag = &s.seen.noTouch
 		}
-		switch strings.ToLower(string(args[2])) {
+		switch commands.LowerWord(args[2]) {
 		case "on":
 			flag.Store(true)
 		case "off":
@@ -288,11 +311,11 @@ const pauseMax = 24 * time.Hour
 func clientPause(s *Session, args [][]byte, w *protocol.Writer) {
 	all := true
 	if len(args) > 4 {
-		w.Error(protocol.ErrSyntax)
+		w.Error(protocol.ErrSubcommandSyntax(args[1], "client"))
 		return
 	}
 	if len(args) == 4 {
-		switch strings.ToLower(string(args[3])) {
+		switch commands.LowerWord(args[3]) {
 		case "write":
 			all = false
 		case "all":
@@ -316,4 +339,49 @@ func clientPause(s *Session, args [][]byte, w *protocol.Writer) {
 func clientUnpause(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.srv.endPause()
 	w.OK()
+}
+
+// clientUnblock replies 1 if it has ended a wait, else 0.
+func clientUnblock(s *Session, args [][]byte, w *protocol.Writer) {
+	failed := false
+	switch {
+	case len(args) > 4:
+		w.Error(protocol.ErrSubcommandSyntax(args[1], "client"))
+		return
+	case len(args) == 4 && commands.LowerWord(args[3]) == "error":
+		failed = true
+	case len(args) == 4 && commands.LowerWord(args[3]) != "timeout":
+		w.Error(protocol.ErrUnblockReason)
+		return
+	}
+	id, ok := protocol.ParseInt(args[2])
+	if !ok {
+		w.Error(protocol.ErrNotInteger)
+		return
+	}
+	ended := false
+	if other := s.srv.clients.find(id); other != nil {
+		if b := other.blocked.Load(); b != nil && failed {
+			ended = other.unblock(b, func(w *protocol.Writer) { w.Error(protocol.ErrUnblocked) })
+		} else if b != nil {
+			ended = other.unblock(b, b.timeout)
+		}
+	}
+	w.Int(int64(boolInt(ended)))
+}
+
+// clientCaching, clientGetRedir and clientTrackingInfo answer as where tracking is off.
+func clientCaching(_ *Session, _ [][]byte, w *protocol.Writer) { w.Error(protocol.ErrNotTracking) }
+
+func clientGetRedir(_ *Session, _ [][]byte, w *protocol.Writer) { w.Int(-1) }
+
+func clientTrackingInfo(_ *Session, _ [][]byte, w *protocol.Writer) {
+	w.Map(3)
+	w.BulkString("flags")
+	w.Set(1)
+	w.BulkString("off")
+	w.BulkString("redirect")
+	w.Int(-1)
+	w.BulkString("prefixes")
+	w.Array(0)
 }

@@ -43,6 +43,13 @@ func (r *clientRegistry) remove(s *Session) {
 	r.leave()
 }
 
+// find returns the session with an id, or nil.
+func (r *clientRegistry) find(id int64) *Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[id]
+}
+
 // all returns the sessions in order of their ids.
 func (r *clientRegistry) all() []*Session {
 	r.mu.Lock()
@@ -55,6 +62,33 @@ func (r *clientRegistry) all() []*Session {
 	return list
 }
 
+// flags are the letters of CLIENT LIST for the session's state, in Redis's order.
+func (s *Session) flags() string {
+	var b []byte
+	if s.seen.multi.Load() >= 0 {
+		b = append(b, 'x')
+	}
+	if s.blocked.Load() != nil {
+		b = append(b, 'b')
+	}
+	if w := s.seen.watcher.Load(); w != nil && w.touched.Load() {
+		b = append(b, 'd')
+	}
+	if strings.HasPrefix(s.remote, "/") || s.remote == "@" || s.remote == "" {
+		b = append(b, 'U')
+	}
+	if s.seen.noEvict.Load() {
+		b = append(b, 'e')
+	}
+	if s.seen.noTouch.Load() {
+		b = append(b, 'T')
+	}
+	if len(b) == 0 {
+		return "N"
+	}
+	return string(b)
+}
+
 // describe is the session's line in CLIENT LIST.
 func (s *Session) describe(now time.Time) string {
 	id := s.identity.Load()
@@ -62,13 +96,7 @@ func (s *Session) describe(now time.Time) string {
 	if cmd := s.seen.lastCommand.Load(); cmd != nil {
 		last = cmd.FullName()
 	}
-	flags := "N"
-	if s.seen.multi.Load() >= 0 {
-		flags = "x"
-	}
-	if strings.HasPrefix(s.remote, "/") || s.remote == "@" || s.remote == "" {
-		flags = "U" + strings.TrimPrefix(flags, "N")
-	}
+	flags := s.flags()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
 		"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d "+
 		"lib-name=%s lib-ver=%s",

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"quipu/internal/redistest"
 )
 
 // TestSettingDefaults checks that every setting shows its default in a form that sets it again.
@@ -73,7 +75,7 @@ func TestConfigErrors(t *testing.T) {
 		{"--loglevel loud", "not one of debug"},
 		{"--transport pigeon", "not one of auto, epoll, net"},
 		{"--unixsocketperm 999", "octal"},
-		{"--timeout -1", "not a number of seconds"},
+		{"--timeout -1", "not a whole number from 0"},
 		{"--appendonly no", `only "yes" is supported`},
 		{"--maxmemory-policy allkeys-lru", `only "noeviction" is supported`},
 		{"--port 0", "nobody could connect"},
@@ -125,7 +127,8 @@ func TestConfigCommand(t *testing.T) {
 		"CONFIG SET maxclients 60 timeout x", "-ERR CONFIG SET failed (possibly related to argument 'timeout') - ",
 		"CONFIG GET maxclients", "*2\r\n$10\r\nmaxclients\r\n$2\r\n50\r\n",
 		"CONFIG SET maxclients 60 maxclients 70", "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - duplicate parameter\r\n",
-		"CONFIG SET dir /tmp", "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set immutable config\r\n",
+		"CONFIG SET dir /tmp", "-ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config\r\n",
+		"CONFIG SET maxmemory-policy allkeys-lru", "-ERR CONFIG SET failed (possibly related to argument 'maxmemory-policy') - argument(s) must be one of the following: noeviction\r\n",
 		"CONFIG SET nothing 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nothing'\r\n",
 		"CONFIG SET maxclients", "-ERR wrong number of arguments for 'config|set' command\r\n",
 		"CONFIG SET max-command-bytes 65536", "-ERR CONFIG SET failed - max-command-bytes (65536) is below",
@@ -137,4 +140,41 @@ func TestConfigCommand(t *testing.T) {
 	// A limit that is lowered takes effect on connections that are there.
 	expect(t, c, "CONFIG SET proto-max-bulk-len 1024", "+OK\r\n")
 	checkReply(t, "long argument", callArgs(t, c, "ECHO", strings.Repeat("x", 1025)), "-ERR Protocol error: invalid bulk length\r\n")
+}
+
+// TestConfigIsThatOfRedis compares what CONFIG SET and GET say about settings that both servers have.
+func TestConfigIsThatOfRedis(t *testing.T) {
+	bothProtocols(t, func(t *testing.T, p *pair) {
+		for _, line := range []string{
+			"maxclients abc", "DATABASES 5", "Dir /", "maxclients 1.5", "maxclients 07", "maxclients +7", "MaxClients x", "timeout abc", "timeout -1",
+			"timeout 2147483648", "timeout 2147483647", "timeout 7", "timeout 0x10", "tcp-keepalive -1", "tcp-keepalive 60s", "maxmemory abc",
+			"maxmemory -1", "maxmemory 1.5gb", "maxmemory 10%", "maxmemory 1tb", "maxmemory 100MB", "maxmemory 5mbx", "maxmemory 0",
+			"protected-mode maybe", "protected-mode 1", "protected-mode NO", "loglevel LOUD", "loglevel Verbose",
+			"databases 5", "databases x", "dir /", "unixsocket /x", "unixsocketperm 700", "cluster-enabled yes", "enable-debug-command yes",
+			"proto-max-bulk-len x", "nosuch 1", "NoSuch 1", "nosuch", "timeout 1 nosuch 2", "nosuch 2 timeout 1", "timeout 1 maxclients",
+			"timeout 1 timeout 2", "timeout x TIMEOUT y", "timeout x databases 1", "databases 1 timeout x", "databases 1 nosuch 2", "dir / databases 1",
+			"timeout 3 maxmemory x", "timeout 4 maxmemory 1000", "timeout 0 maxmemory 0 loglevel notice protected-mode yes", "appendonly yes",
+			"notify-keyspace-events", "slave-read-only yes", "replica-read-only YES", "slowlog-log-slower-than -1", "latency-monitor-threshold 0",
+		} {
+			p.same(p.do2(append([]string{"CONFIG", "SET"}, strings.Fields(line)...)...))
+		}
+		for _, line := range []string{
+			"timeout", "TimeOut", "timeout tcp-keepalive", "timeout timeout", "timeout TIMEOUT", "TIMEOUT timeou*", "timeou* TIMEOUT",
+			"time\\out", "timeou\\t", "[t]imeout", "timeou?", "nosuch", "nosuch timeout", "", "databases maxmemory-policy", "MAXMEMORY", "save",
+			"replica-read-only slave-read-only", "notify-keyspace-events", "cluster-enabled",
+		} {
+			ours, redis := p.do(append([]string{"CONFIG", "GET"}, strings.Split(line, " ")...)...)
+			if !slices.Equal(sortedPairs(ours), sortedPairs(redis)) || ours.Type != redis.Type {
+				t.Errorf("CONFIG GET %s: %v, in Redis %v", line, ours, redis)
+			}
+		}
+	})
+}
+
+func sortedPairs(m redistest.Reply) (list []string) {
+	for i := 0; i+1 < len(m.Elems); i += 2 {
+		list = append(list, m.Elems[i].Text+" "+m.Elems[i+1].Text)
+	}
+	slices.Sort(list)
+	return list
 }

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"bytes"
+	"errors"
+	"slices"
 	"strings"
 
 	"quipu/commands"
@@ -13,16 +16,16 @@ func configHandlers() handler {
 		return commands.Command{Name: name, Arity: arity, Flags: flags, Since: since, Group: "server",
 			Complexity: complexity, Syntax: syntax, Summary: summary}
 	}
-	perParameter := "O(N) when N is the number of configuration parameters provided"
+	perParameter := "O(N) for N configuration parameters provided"
 	set := entry("set", -4, flagsAdmin, "2.0.0", perParameter, "parameter:string value:string [parameter:string value:string ...]", "Change settings")
 	set.Tips = []string{"request_policy:all_nodes", "response_policy:all_succeeded"}
-	help := entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "Show helpful text about the different subcommands")
+	help := entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "List the subcommands")
 	help.Read = commands.Help
 	return handler{
-		entry: commands.Command{Name: "config", Arity: -2, Since: "2.0.0", Group: "server", Complexity: "Depends on subcommand.", Summary: "A container for server configuration commands"},
+		entry: commands.Command{Name: "config", Arity: -2, Since: "2.0.0", Group: "server", Complexity: "That of the subcommand", Summary: "Settings and statistics of the node"},
 		run:   missingSubcommand,
 		subs: []handler{
-			{entry: entry("get", -3, flagsAdmin, "2.0.0", perParameter, "parameter:string [parameter:string ...]", "Show settings"), run: configGet},
+			{entry: entry("get", -3, flagsAdmin, "2.0.0", perParameter, "<parameter=parameter:string> ...", "Show settings"), run: configGet},
 			{entry: set, run: configSet},
 			{entry: entry("resetstat", 2, flagsAdmin, "2.0.0", "O(1)", "", "Reset the statistics that INFO shows"), run: configResetStat},
 			{entry: entry("rewrite", 2, flagsAdmin, "2.8.0", "O(1)", "", "Write the settings into the configuration file"), run: configRewrite},
@@ -38,12 +41,12 @@ func configGet(s *Session, args [][]byte, w *protocol.Writer) {
 	var names []string
 	for i := range settings {
 		for _, pattern := range args[2:] {
-			if !commands.MatchGlob(pattern, []byte(settings[i].name), true) {
-				continue
-			}
 			name := settings[i].name
-			if strings.EqualFold(string(pattern), name) {
+			switch {
+			case strings.EqualFold(string(pattern), name):
 				name = string(pattern)
+			case !bytes.ContainsAny(pattern, "[*?") || !commands.MatchGlob(pattern, []byte(name), true):
+				continue
 			}
 			found, names = append(found, &settings[i]), append(names, name)
 			break
@@ -65,31 +68,21 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 	srv := s.srv
 	srv.cfgMu.Lock()
 	defer srv.cfgMu.Unlock()
+	rows, refusal := settingsToChange(args[2:])
+	if refusal != "" {
+		w.Error(refusal)
+		return
+	}
 	changed := *srv.config()
-	seen := map[string]bool{}
-	for i := 2; i < len(args); i += 2 {
-		name := strings.ToLower(string(args[i]))
-		row := lookupSetting(name)
-		if row == nil {
-			w.Error(protocol.ErrConfigUnknown(args[i]))
-			return
-		}
-		reason := ""
-		switch {
-		case seen[name]:
-			reason = protocol.ConfigDuplicate
-		case row.fixed:
-			reason = protocol.ConfigImmutable
-		default:
-			if err := row.set(&changed, string(args[i+1])); err != nil {
-				reason = err.Error()
+	for i, row := range rows {
+		if err := row.set(&changed, string(args[3+2*i])); err != nil {
+			reason := err.Error()
+			if value := (*valueError)(nil); errors.As(err, &value) {
+				reason = value.reason
 			}
-		}
-		if reason != "" {
 			w.Error(protocol.ErrConfigSet(row.name, reason))
 			return
 		}
-		seen[name] = true
 	}
 	if err := changed.validate(); err != nil {
 		w.Error("ERR CONFIG SET failed - " + err.Error())
@@ -98,6 +91,26 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 	srv.cfg.Store(&changed)
 	srv.setLogLevel(changed.LogLevel)
 	w.OK()
+}
+
+// settingsToChange finds the settings that CONFIG SET names, or tells why one of them cannot be changed, whatever its value.
+func settingsToChange(pairs [][]byte) (rows []*setting, refusal string) {
+	for i := 0; i < len(pairs); i += 2 {
+		asked := string(pairs[i])
+		row := lookupSetting(strings.ToLower(asked))
+		switch {
+		case row == nil:
+			return nil, protocol.ErrConfigUnknown(pairs[i])
+		case row.name == "dir":
+			return nil, protocol.ErrConfigSet(asked, protocol.ConfigProtected)
+		case row.fixed:
+			return nil, protocol.ErrConfigSet(asked, protocol.ConfigImmutable)
+		case slices.Contains(rows, row):
+			return nil, protocol.ErrConfigSet(asked, protocol.ConfigDuplicate)
+		}
+		rows = append(rows, row)
+	}
+	return rows, ""
 }
 
 func configResetStat(s *Session, _ [][]byte, w *protocol.Writer) {

@@ -1,8 +1,8 @@
 package server
 
 import (
-	"bytes"
 	"crypto/subtle"
+	"math"
 	"net"
 	"strconv"
 	"time"
@@ -16,20 +16,20 @@ func connectionHandlers() []handler {
 	quick := commands.FlagLoading | commands.FlagStale | commands.FlagFast
 	return []handler{
 		{entry: commands.Command{Name: "hello", Arity: -1, Flags: flagsAnytime, Categories: cat, Summary: "Choose the protocol version, authenticate and name the connection",
-			Since: "6.0.0", Group: group, Complexity: "O(1)", Syntax: "[protover:integer [AUTH username:string password:string] [SETNAME clientname:string]]"},
+			Since: "6.0.0", Group: group, Complexity: "O(1)", Syntax: "[arguments=protover:integer [AUTH <username:string password:string>] [SETNAME clientname:string]]"},
 			run: helloCommand},
 		{entry: commands.Command{Name: "auth", Arity: -2, Flags: flagsAnytime, Categories: cat, Summary: "Authenticate",
-			Since: "1.0.0", Group: group, Complexity: "O(N) where N is the number of passwords defined for the user", Syntax: "[username:string] password:string"},
+			Since: "1.0.0", Group: group, Complexity: "O(N) for N passwords defined for the user", Syntax: "[username:string@6.0.0] password:string"},
 			run: authCommand},
 		{entry: commands.Command{Name: "ping", Arity: -1, Flags: commands.FlagFast, Categories: cat, Tips: []string{"request_policy:all_shards", "response_policy:all_succeeded"},
-			Summary: "Ping the server", Since: "1.0.0", Group: group, Complexity: "O(1)", Syntax: "[message:string]"}, run: pingCommand},
-		{entry: commands.Command{Name: "echo", Arity: 2, Flags: quick, Categories: cat, Summary: "Echo the given string",
+			Summary: "See whether the server answers", Since: "1.0.0", Group: group, Complexity: "O(1)", Syntax: "[message:string]"}, run: pingCommand},
+		{entry: commands.Command{Name: "echo", Arity: 2, Flags: quick, Categories: cat, Summary: "Reply with the same bytes",
 			Since: "1.0.0", Group: group, Complexity: "O(1)", Syntax: "message:string"}, run: echoCommand},
 		{entry: commands.Command{Name: "select", Arity: 2, Flags: quick, Categories: cat, Summary: "Choose the database of the connection",
 			Since: "1.0.0", Group: group, Complexity: "O(1)", Syntax: "index:integer"}, run: selectCommand},
-		{entry: commands.Command{Name: "quit", Arity: -1, Flags: flagsAnytime, Categories: cat, Summary: "Close the connection",
+		{entry: commands.Command{Name: "quit", Arity: -1, Flags: flagsAnytime, Categories: cat, Summary: "End the connection",
 			Since: "1.0.0", Group: group, Complexity: "O(1)"}, run: quitCommand, control: true},
-		{entry: commands.Command{Name: "reset", Arity: 1, Flags: flagsAnytime, Categories: cat, Summary: "Reset the connection",
+		{entry: commands.Command{Name: "reset", Arity: 1, Flags: flagsAnytime, Categories: cat, Summary: "Bring the connection into the state of a new one",
 			Since: "6.2.0", Group: group, Complexity: "O(1)"}, run: resetCommand, control: true},
 	}
 }
@@ -50,8 +50,10 @@ func echoCommand(_ *Session, args [][]byte, w *protocol.Writer) { w.Bulk(args[1]
 func selectCommand(s *Session, args [][]byte, w *protocol.Writer) {
 	db, ok := protocol.ParseInt(args[1])
 	switch {
-	case !ok || db != int64(int32(db)):
+	case !ok:
 		w.Error(protocol.ErrNotInteger)
+	case db != int64(int32(db)):
+		w.Error(protocol.ErrOutOfRangeBetween(math.MinInt32, math.MaxInt32))
 	case db < 0 || db >= int64(s.srv.keyspace.Databases()):
 		w.Error(protocol.ErrDBIndex)
 	default:
@@ -67,7 +69,10 @@ func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.discard()
-	s.db, s.silent = 0, replyOn
+	s.db = 0
+	if s.silent != replySkip { // which also takes the reply of RESET away
+		s.silent = replyOn
+	}
 	s.authed, s.strange = false, time.Now()
 	s.useLimits(s.srv.config())
 	s.setName("")
@@ -141,13 +146,13 @@ func helloCommand(s *Session, args [][]byte, w *protocol.Writer) {
 	for next < len(args) {
 		left := len(args) - next - 1
 		switch {
-		case bytes.EqualFold(args[next], []byte("AUTH")) && left >= 2:
+		case commands.LowerWord(args[next]) == "auth" && left >= 2:
 			if text := s.authenticate(args[next+1], args[next+2]); text != "" {
 				w.Error(text)
 				return
 			}
 			next += 3
-		case bytes.EqualFold(args[next], []byte("SETNAME")) && left >= 1:
+		case commands.LowerWord(args[next]) == "setname" && left >= 1:
 			if !validName(args[next+1]) {
 				w.Error(protocol.ErrClientName)
 				return

@@ -11,7 +11,7 @@ import (
 	"quipu/commands"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write docs/commands.md anew from the command table")
+var rewrite = flag.Bool("rewrite", false, "write docs/commands.md and the commands of docs/compatibility.md anew from the command table")
 
 const commandsPage = "../docs/commands.md"
 

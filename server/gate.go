@@ -16,13 +16,17 @@ func (s *Session) dispatch(args [][]byte) bool {
 		s.last = cmd
 	}
 	if refusal != "" {
+		s.last = s.srv.table.Find(args)
+		if s.last != nil {
+			s.srv.rejected[s.last.ID()].Add(1)
+		}
 		s.refuse(args[0], refusal)
-		s.afterCommand(cmd)
+		s.afterCommand(nil)
 		return true
 	}
 	if s.multi != nil && !s.srv.handlers[cmd.ID()].control {
 		s.queue(cmd, args)
-		s.afterCommand(cmd)
+		s.afterCommand(nil)
 		return true
 	}
 	if s.srv.pausedFor(cmd) {
@@ -92,7 +96,7 @@ func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
 	return true
 }
 
-// afterCommand moves CLIENT REPLY SKIP on and counts the command.
+// afterCommand moves CLIENT REPLY SKIP on and counts the command, which is nil if it did not run.
 func (s *Session) afterCommand(cmd *commands.Command) {
 	if s.silent != replyOn {
 		s.stepReplyMode()
@@ -174,7 +178,7 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 		copied[i] = bytes.Clone(arg)
 	}
 	reply := s.replyLater(waitWorker)
-	result := protocol.Writer{V: s.out.V}
+	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
 	db, now := s.db, s.srv.clock.Now()
 	s.srv.workers.run(func() {
 		s.srv.newRunner().Read(cmd, copied, db, now, &result)

@@ -40,7 +40,7 @@ func startNode(t testing.TB, change func(*Config)) *testNode {
 // startGroupNode starts a node on a group of the test's.
 func startGroupNode(t testing.TB, g *testGroup, change func(*Config)) *testNode {
 	t.Helper()
-	srv, err := newServer(testConfig(t, change), nil, func(_ replication.Config, sm replication.StateMachine) (replication.Group, error) {
+	srv, err := NewWithGroup(testConfig(t, change), nil, func(_ replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		g.Group = replication.NewMemoryGroup(sm, g.clock)
 		return g, nil
 	})

@@ -32,8 +32,10 @@ var infoSections = []infoSection{
 	{"stats", "Stats", true, infoStats},
 	{"replication", "Replication", true, infoReplication},
 	{"cpu", "CPU", true, infoCPU},
+	{"modules", "Modules", true, infoNothing},
 	{"commandstats", "Commandstats", false, infoCommandStats},
 	{"errorstats", "Errorstats", true, infoErrorStats},
+	{"latencystats", "Latencystats", false, infoNothing},
 	{"cluster", "Cluster", true, func(_ *Server, p *infoPrinter) { p.line("cluster_enabled", 0) }},
 	{"keyspace", "Keyspace", true, infoKeyspace},
 }
@@ -82,11 +84,13 @@ func infoServer(srv *Server, p *infoPrinter) {
 	p.line("uptime_in_seconds", int64(up.Seconds()))
 	p.line("uptime_in_days", int64(up.Hours()/24))
 	p.line("hz", int(time.Second/reclaimEvery))
+	p.line("configured_hz", int(time.Second/reclaimEvery))
 	p.line("config_file", cfg.configFile)
 }
 
 func infoClients(srv *Server, p *infoPrinter) {
 	p.line("connected_clients", srv.clients.count.Load())
+	p.line("cluster_connections", 0)
 	p.line("maxclients", srv.maxClients(srv.config()))
 	p.line("blocked_clients", max(0, srv.stats.blocked.Load()))
 	p.line("tracking_clients", 0)
@@ -106,9 +110,15 @@ func infoMemory(srv *Server, p *infoPrinter) {
 	}
 	size("used_memory", used)
 	size("used_memory_rss", rss)
-	size("used_memory_peak", max(used, srv.stats.peakMemory.Load()))
+	peak := max(used, srv.stats.peakMemory.Load())
+	size("used_memory_peak", peak)
+	p.line("used_memory_peak_perc", fmt.Sprintf("%.2f%%", 100*float64(used)/float64(max(peak, 1))))
 	p.line("used_memory_dataset", m.Used)
 	p.line("used_memory_overhead", used-m.Used)
+	p.line("used_memory_dataset_perc", fmt.Sprintf("%.2f%%", 100*float64(m.Used)/float64(max(used, 1))))
+	p.line("number_of_cached_scripts", 0)
+	p.line("number_of_functions", 0)
+	p.line("number_of_libraries", 0)
 	p.line("data_mapped", m.Mapped)
 	p.line("data_dead_bytes", m.DeadBytes)
 	p.line("data_index_bytes", m.IndexBytes)
@@ -122,6 +132,7 @@ func infoMemory(srv *Server, p *infoPrinter) {
 		ratio = float64(rss) / float64(used)
 	}
 	p.line("mem_fragmentation_ratio", fmt.Sprintf("%.2f", ratio))
+	p.line("mem_fragmentation_bytes", rss-used)
 	p.line("mem_allocator", "mmap")
 	p.line("outstanding_write_bytes", srv.batcher.Queued())
 }
@@ -131,7 +142,8 @@ func infoPersistence(srv *Server, p *infoPrinter) {
 	p.line("loading", boolInt(!srv.isReady()))
 	p.line("async_loading", 0)
 	p.line("rdb_changes_since_last_save", int64(st.AppliedIndex-min(st.SnapshotIndex, st.AppliedIndex)))
-	p.line("rdb_bgsave_in_progress", boolInt(st.SnapshotRunning))
+	saving := st.SnapshotRunning || srv.saving.Load()
+	p.line("rdb_bgsave_in_progress", boolInt(saving))
 	last := srv.started
 	if !st.SnapshotFinished.IsZero() {
 		last = st.SnapshotFinished
@@ -139,6 +151,9 @@ func infoPersistence(srv *Server, p *infoPrinter) {
 	p.line("rdb_last_save_time", last.Unix())
 	p.line("rdb_last_bgsave_status", okOrErr(st.SnapshotErr))
 	p.line("aof_enabled", 1)
+	p.line("aof_rewrite_in_progress", boolInt(saving))
+	p.line("aof_rewrite_scheduled", 0)
+	p.line("aof_last_bgrewrite_status", okOrErr(st.SnapshotErr))
 	p.line("aof_last_write_status", okOrErr(st.DiskFull))
 	p.line("log_bytes_since_snapshot", st.LogBytes)
 	p.line("log_bytes_snapshot_trigger", st.SnapshotTrigger)
@@ -165,11 +180,18 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("accept_errors", st.acceptErrors.Load())
 	p.line("expired_keys", st.expiredKeys.Load())
 	p.line("evicted_keys", 0)
+	p.line("evicted_clients", 0)
 	p.line("keyspace_hits", st.reads.Hits.Load())
 	p.line("keyspace_misses", st.reads.Misses.Load())
+	p.line("pubsub_channels", 0)
+	p.line("pubsub_patterns", 0)
+	p.line("latest_fork_usec", 0)
+	p.line("total_forks", 0)
 	p.line("protocol_errors", st.protocolErrors.Load())
 	p.line("refused_commands", st.refused.Load())
 	p.line("auth_failures", st.authFailures.Load())
+	_, _, errors := st.errors.codes()
+	p.line("total_error_replies", errors)
 	p.line("failed_batches", st.failedBatches.Load())
 	p.line("log_entries_applied", srv.machine.entries.Load())
 }
@@ -178,6 +200,7 @@ func infoReplication(srv *Server, p *infoPrinter) {
 	st := srv.group.Status()
 	p.line("role", "master")
 	p.line("connected_slaves", 0)
+	p.line("master_failover_state", "no-failover")
 	p.line("raft_leader", boolInt(st.Leader))
 	p.line("raft_term", st.Term)
 	p.line("raft_commit_index", st.CommitIndex)
@@ -186,24 +209,39 @@ func infoReplication(srv *Server, p *infoPrinter) {
 	p.line("log_time_offset_ms", st.Clock.Offset.Milliseconds())
 	p.line("log_time_jump_ms", st.Clock.Jump.Milliseconds())
 	p.line("master_repl_offset", st.CommitIndex)
+	p.line("second_repl_offset", -1)
+	p.line("repl_backlog_active", 0)
+	p.line("repl_backlog_size", 0)
 }
 
 func infoCPU(_ *Server, p *infoPrinter) {
 	user, system := cpuSeconds()
 	p.line("used_cpu_sys", fmt.Sprintf("%.6f", system))
 	p.line("used_cpu_user", fmt.Sprintf("%.6f", user))
+	p.line("used_cpu_sys_children", "0.000000") // there are none
+	p.line("used_cpu_user_children", "0.000000")
 }
 
 func infoCommandStats(srv *Server, p *infoPrinter) {
 	for id, calls := range srv.commandCalls() {
-		if calls > 0 {
-			// Times are not measured per command: a clock reading costs as much as an increment.
-			p.line("cmdstat_"+srv.table.All()[id].FullName(), fmt.Sprintf("calls=%d,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0", calls))
+		rejected := srv.rejected[id].Load()
+		if calls > 0 || rejected > 0 {
+			// Times and failures are not measured per command: a clock reading costs as much as an increment.
+			p.line("cmdstat_"+srv.table.All()[id].FullName(),
+				fmt.Sprintf("calls=%d,usec=0,usec_per_call=0.00,rejected_calls=%d,failed_calls=0", calls, rejected))
 		}
 	}
 }
 
-func infoErrorStats(*Server, *infoPrinter) {}
+func infoErrorStats(srv *Server, p *infoPrinter) {
+	codes, counts, _ := srv.stats.errors.codes()
+	for i, code := range codes {
+		p.line("errorstat_"+code, fmt.Sprintf("count=%d", counts[i]))
+	}
+}
+
+// infoNothing is a section of Redis that has no lines here: there are no modules, and times of commands are not measured.
+func infoNothing(*Server, *infoPrinter) {}
 
 func infoKeyspace(srv *Server, p *infoPrinter) {
 	for db := range srv.keyspace.Databases() {

@@ -44,6 +44,11 @@ func (t *transaction) arguments(q *queued, scratch [][]byte) [][]byte {
 // queue keeps a command for EXEC.
 func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 	t := s.multi
+	if t.spoiled || s.watcher != nil && s.watcher.touched.Load() { // EXEC will run nothing
+		s.beginReply().Queued()
+		s.endReply()
+		return
+	}
 	size := t.size()
 	for _, arg := range args {
 		size += len(arg) + argumentOverhead
@@ -161,13 +166,14 @@ func (s *Session) addTransaction(b *commands.Batch, t *transaction) {
 	for i := range t.queue {
 		q := &t.queue[i]
 		scratch = t.arguments(q, scratch)
+		s.owner.calls()[q.cmd.ID()].Add(1)
 		switch {
 		case q.cmd.Write != nil:
 			b.Write(q.cmd, scratch, s.origin())
 		case q.cmd.Read != nil:
 			b.Read(q.cmd, scratch, s.origin())
 		default:
-			w := protocol.Writer{V: s.out.V}
+			w := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
 			s.runQueued(q.cmd, scratch, &w)
 			if room -= len(w.B); room < 0 {
 				w.B = w.B[:0]
@@ -197,6 +203,7 @@ func (s *Session) runReadTransaction(t *transaction) {
 		return
 	}
 	b := commands.NewBatch(s.srv.table, 0)
+	b.CountErrors(s.out.Failed)
 	b.Begin(s)
 	s.addTransaction(b, t)
 	b.End()

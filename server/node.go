@@ -18,7 +18,7 @@ import (
 
 // nodeHandlers are the commands about the node as a whole.
 func nodeHandlers() []handler {
-	perKey := "O(N) where N is the total number of keys in all databases"
+	perKey := "O(N) for N keys in all databases"
 	return []handler{
 		{entry: commands.Command{Name: "info", Arity: -1, Flags: commands.FlagLoading | commands.FlagStale, Categories: commands.CatDangerous,
 			Tips: []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"}, Since: "1.0.0", Group: "server",
@@ -34,15 +34,18 @@ func nodeHandlers() []handler {
 		{entry: commands.Command{Name: "save", Arity: 1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading | commands.FlagNoMulti,
 			Since: "1.0.0", Group: "server", Complexity: perKey, Summary: "Write a snapshot and wait for it"}, flow: saveCommand},
 		{entry: commands.Command{Name: "bgsave", Arity: -1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading,
-			Since: "1.0.0", Group: "server", Complexity: "O(1)", Syntax: "[SCHEDULE]", Summary: "Write a snapshot in the background"}, run: bgsaveCommand},
+			Since: "1.0.0", Group: "server", Complexity: "O(1)", Syntax: "[SCHEDULE@3.2.2]", Summary: "Write a snapshot in the background"}, run: backgroundSnapshot("Background saving started", protocol.ErrSaving)},
+		{entry: commands.Command{Name: "bgrewriteaof", Arity: 1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading,
+			Since: "1.0.0", Group: "server", Complexity: "O(1)", Summary: "Write a snapshot in the background, after which the log can be shortened"},
+			run: backgroundSnapshot("Background append only file rewriting started", protocol.ErrRewriting)},
 		{entry: commands.Command{Name: "lastsave", Arity: 1, Flags: commands.FlagLoading | commands.FlagStale | commands.FlagFast,
 			Categories: commands.CatAdmin | commands.CatDangerous, Tips: []string{"nondeterministic_output"}, Since: "1.0.0", Group: "server",
 			Complexity: "O(1)", Summary: "Time of the last snapshot"}, run: lastsaveCommand},
 		{entry: commands.Command{Name: "shutdown", Arity: -1, Flags: flagsAdmin | commands.FlagNoMulti | commands.FlagAllowBusy, Since: "1.0.0", Group: "server",
-			Complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
-			Syntax:     "[NOSAVE | SAVE] [NOW] [FORCE]", Summary: "Stop the server gracefully"}, run: shutdownCommand},
-		{entry: commands.Command{Name: "debug", Arity: -2, Flags: flagsAdmin, Since: "1.0.0", Group: "server", Complexity: "Depends on subcommand.",
-			Syntax: "<CHECK | CHECKSUM | JUMP-CLOCK>", Summary: "Checks for developers and operators"}, run: debugCommand, settled: true},
+			Complexity: "O(N) for a snapshot of N keys",
+			Syntax:     "[nosave_save=NOSAVE|SAVE] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]", Summary: "Stop the server gracefully"}, run: shutdownCommand},
+		{entry: commands.Command{Name: "debug", Arity: -2, Flags: flagsAdmin, Since: "1.0.0", Group: "server", Complexity: "That of the subcommand",
+			System: true, Syntax: "<CHECK | CHECKSUM | JUMP-CLOCK>", Summary: "Checks for developers and operators"}, run: debugCommand, settled: true},
 	}
 }
 
@@ -110,31 +113,55 @@ func waitAOFCommand(s *Session, args [][]byte) bool {
 	return true
 }
 
-func waitInTransaction(_ *Session, _ [][]byte, w *protocol.Writer)    { w.Int(0) }
+// waitInTransaction does not wait.
+func waitInTransaction(_ *Session, args [][]byte, w *protocol.Writer) {
+	if _, _, text := waitArguments(args); text != "" {
+		w.Error(text)
+		return
+	}
+	w.Int(0)
+}
+
 func waitAOFInTransaction(_ *Session, _ [][]byte, w *protocol.Writer) { w.Array(2); w.Int(1); w.Int(0) }
+
+// blockedWait is one wait for replicas. Whoever takes it out of its session ends it: its alarm, CLIENT UNBLOCK of
+// another client, or the end of the connection.
+type blockedWait struct {
+	reply   func(write func(w *protocol.Writer))
+	timeout func(w *protocol.Writer) // the reply when the time is over
+	alarm   *time.Timer              // set and stopped by the session's owner
+}
 
 // waitInVain replies when the timeout is over, 0 being never. Nothing of the session is pending.
 func (s *Session) waitInVain(timeout time.Duration, write func(w *protocol.Writer)) {
-	reply := s.replyLater(waitReplicas)
+	b := &blockedWait{reply: s.replyLater(waitReplicas), timeout: write}
 	s.srv.stats.blocked.Add(1)
+	s.blocked.Store(b)
 	if timeout == 0 {
 		timeout = math.MaxInt64
 	}
-	s.alarm = time.AfterFunc(timeout, func() {
-		s.owner.post(func() {
-			if s.waiting == waitReplicas && !s.closing {
-				s.endWait()
-				reply(write)
-			}
-		})
-	})
+	b.alarm = time.AfterFunc(timeout, func() { s.unblock(b, b.timeout) })
 }
 
-// endWait is called when a session no longer waits for replicas, and by release.
+// unblock ends a wait with a reply, and reports whether it had not ended before. Called from any goroutine.
+func (s *Session) unblock(b *blockedWait, write func(w *protocol.Writer)) bool {
+	if b == nil || !s.blocked.CompareAndSwap(b, nil) {
+		return false
+	}
+	s.srv.stats.blocked.Add(-1)
+	s.owner.post(func() {
+		b.alarm.Stop()
+		if s.waiting == waitReplicas && !s.closing {
+			b.reply(write)
+		}
+	})
+	return true
+}
+
+// endWait is called by release.
 func (s *Session) endWait() {
-	if s.alarm != nil {
-		s.alarm.Stop()
-		s.alarm = nil
+	if b := s.blocked.Swap(nil); b != nil {
+		b.alarm.Stop()
 		s.srv.stats.blocked.Add(-1)
 	}
 }
@@ -159,18 +186,25 @@ func saveCommand(s *Session, _ [][]byte) bool {
 	return true
 }
 
-func bgsaveCommand(s *Session, _ [][]byte, w *protocol.Writer) {
-	if s.srv.group.Status().SnapshotRunning || !s.srv.saving.CompareAndSwap(false, true) {
-		w.Error("ERR Background save already in progress")
-		return
-	}
-	s.srv.workers.run(func() {
-		defer s.srv.saving.Store(false)
-		if err := s.srv.group.Snapshot(); err != nil {
-			s.srv.log.Error("snapshot failed", "error", err)
+// backgroundSnapshot is BGSAVE, and BGREWRITEAOF: a snapshot is what shortens the log.
+func backgroundSnapshot(started, busy string) func(s *Session, _ [][]byte, w *protocol.Writer) {
+	return func(s *Session, args [][]byte, w *protocol.Writer) {
+		if len(args) > 2 || len(args) == 2 && commands.LowerWord(args[1]) != "schedule" {
+			w.Error(protocol.ErrSyntax)
+			return
 		}
-	})
-	w.Simple("Background saving started")
+		if s.srv.group.Status().SnapshotRunning || !s.srv.saving.CompareAndSwap(false, true) {
+			w.Error(busy)
+			return
+		}
+		s.srv.workers.run(func() {
+			defer s.srv.saving.Store(false)
+			if err := s.srv.group.Snapshot(); err != nil {
+				s.srv.log.Error("snapshot failed", "error", err)
+			}
+		})
+		w.Simple(started)
+	}
 }
 
 func lastsaveCommand(s *Session, _ [][]byte, w *protocol.Writer) {
@@ -184,13 +218,24 @@ func lastsaveCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 // shutdownCommand asks the process to stop as SIGTERM does. There is no stopping without saving: what was
 // acknowledged is on disk anyhow.
 func shutdownCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	given := map[string]bool{}
 	for _, arg := range args[1:] {
-		switch strings.ToLower(string(arg)) {
-		case "save", "nosave", "now", "force":
+		option := commands.LowerWord(arg)
+		switch option {
+		case "save", "nosave", "now", "force", "abort":
+			given[option] = true
 		default:
 			w.Error(protocol.ErrSyntax)
 			return
 		}
+	}
+	switch {
+	case given["save"] && given["nosave"] || given["abort"] && len(given) > 1:
+		w.Error(protocol.ErrSyntax)
+		return
+	case given["abort"]: // a stop does not wait for replicas, so there is none that could still be called off
+		w.Error(protocol.ErrNoShutdown)
+		return
 	}
 	s.close("shutdown")
 	s.srv.stopOnce.Do(func() { close(s.srv.stopping) })
@@ -274,5 +319,6 @@ func (srv *Server) resetCalls() {
 		}
 	}
 	clearCounts(srv.netCalls)
+	clearCounts(srv.rejected)
 	srv.eachLoopCalls(clearCounts)
 }

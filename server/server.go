@@ -54,7 +54,8 @@ type Server struct {
 	stopped      atomic.Bool // connections are being closed
 	nextLoop     atomic.Int64
 	netCalls     []atomic.Int64
-	reclaimAt    int // part at which housekeeping reclaimed last, so that each has its turn
+	rejected     []atomic.Int64 // calls refused before they ran, by Command.ID
+	reclaimAt    int            // part at which housekeeping reclaimed last, so that each has its turn
 	drainTimeout time.Duration
 	serving      sync.WaitGroup // accept goroutines, connections, housekeeping
 
@@ -72,15 +73,16 @@ type Server struct {
 // New opens the data directory of cfg and starts to recover what is in it. The server accepts clients once Run is
 // called. log may be nil.
 func New(cfg Config, log *slog.Logger) (*Server, error) {
-	return newServer(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
+	return NewWithGroup(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		return replication.OpenGroup(context.Background(), cfg, sm)
 	})
 }
 
-// openGroup makes the Raft group; tests put groups of their own in its place.
-type openGroup func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error)
+// OpenGroup makes the group that orders the server's writes, and with it the clock of log time.
+type OpenGroup func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error)
 
-func newServer(cfg Config, log *slog.Logger, open openGroup) (*Server, error) {
+// NewWithGroup is New on a group that the caller makes: one in memory, or one whose clock the caller moves.
+func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -94,6 +96,7 @@ func newServer(cfg Config, log *slog.Logger, open openGroup) (*Server, error) {
 	srv.clients.sessions = map[int64]*Session{}
 	srv.table, srv.handlers = buildTable()
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
+	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
 	srv.keyspace.SetHook(srv.watches.mutated)
 	srv.machine = &stateMachine{keyspace: srv.keyspace, runner: srv.newRunner(), fatal: srv.fail}
 	group, err := open(replication.Config{

@@ -46,9 +46,9 @@ type Session struct {
 	bytes       int    // memory of those that are closed
 	bulk        int    // most bytes that reads in them may reply with
 	waiting     waitReason
-	alarm       *time.Timer // ends waitReplicas, nil if nothing does
-	closing     bool        // close once out has been sent
-	reason      string      // why it is closing, for the log
+	blocked     atomic.Pointer[blockedWait] // in WAIT or WAITAOF, else nil
+	closing     bool                        // close once out has been sent
+	reason      string                      // why it is closing, for the log
 
 	conn     any   // the transport's connection
 	ran      int64 // commands run
@@ -72,6 +72,7 @@ type sessionStats struct {
 	bytesIn, bytesOut      atomic.Int64
 	input, output          atomic.Int64 // bytes held
 	noEvict, noTouch       atomic.Bool
+	watcher                atomic.Pointer[watcher]
 }
 
 // waitReason says what a session waits for before it reads the next command.
@@ -100,7 +101,8 @@ func newSession(srv *Server, o owner, remote, local string, trusts bool) *Sessio
 		srv: srv, owner: o, runner: o.commandRunner(), id: srv.nextClient.Add(1),
 		remote: remote, local: local, since: time.Now(), trusts: trusts, user: "default",
 	}
-	s.out.V, s.side.V = 2, 2
+	s.out = protocol.Writer{V: 2, Failed: srv.stats.errors.count}
+	s.side = s.out
 	s.strange = s.since
 	s.identity.Store(&identity{})
 	s.seen.multi.Store(-1)
@@ -222,9 +224,13 @@ func (s *Session) mayEnd() bool { return s.waiting == waitNothing || s.waiting =
 
 // publish makes the figures of the burst visible to other goroutines.
 func (s *Session) publish(used int) {
-	if used == 0 {
-		return
+	if used != 0 {
+		s.publishState()
 	}
+}
+
+// publishState is publish in the middle of a burst.
+func (s *Session) publishState() {
 	s.seen.commands.Store(s.ran)
 	s.seen.lastCommand.Store(s.last)
 	s.seen.db.Store(int32(s.db))

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"quipu/commands"
+	"quipu/protocol"
 )
 
 // setting is one row of the table: how a value is read into a Config and shown again.
@@ -63,7 +65,12 @@ var settings = []setting{
 	enumSetting("appendonly", 0, "every write is in the log", "yes"),
 	enumSetting("appendfsync", 0, "the log is synced before every reply", "always"),
 	enumSetting("save", 0, "snapshots follow the size of the log", ""),
-	enumSetting("cluster-enabled", 0, "hash slots over several nodes", "no"),
+	enumSetting("cluster-enabled", fixed, "hash slots over several nodes", "no"),
+	enumSetting("replica-read-only", 0, "there are no replicas that could be written to", "yes"),
+	enumSetting("slave-read-only", 0, "the older name of replica-read-only", "yes"),
+	enumSetting("notify-keyspace-events", 0, "there are no keyspace notifications", ""),
+	enumSetting("slowlog-log-slower-than", 0, "there is no slow log", "-1"),
+	enumSetting("latency-monitor-threshold", 0, "there is no latency monitor", "0"),
 }
 
 const fixed = 1
@@ -77,14 +84,35 @@ func lookupSetting(name string) *setting {
 	return nil
 }
 
+// valueError is why a setting does not take a value: in our words for the command line, and in those of CONFIG SET.
+type valueError struct{ text, reason string }
+
+func (e *valueError) Error() string { return e.text }
+
+func notOneOf(v string, choices ...string) error {
+	return &valueError{fmt.Sprintf("%q is not one of %s", v, strings.Join(choices, ", ")), protocol.ConfigNotOneOf(choices...)}
+}
+
+func wholeNumber(v string, low, high int64) (int64, error) {
+	text := fmt.Sprintf("%q is not a whole number from %d to %d", v, low, high)
+	n, ok := protocol.ParseInt([]byte(v))
+	switch {
+	case !ok:
+		return 0, &valueError{text, protocol.ConfigNotInteger}
+	case n < low || n > high:
+		return 0, &valueError{text, protocol.ConfigNotBetween(low, high)}
+	}
+	return n, nil
+}
+
 func intSetting(name, def string, flags int, summary string, field func(*Config) *int, low, high int) setting {
 	return setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
-			n, err := strconv.Atoi(v)
-			if err != nil || n < low || n > high {
-				return fmt.Errorf("%q is not a whole number from %d to %d", v, low, high)
+			n, err := wholeNumber(v, int64(low), int64(high))
+			if err != nil {
+				return err
 			}
-			*field(c) = n
+			*field(c) = int(n)
 			return nil
 		},
 		func(c *Config) string { return strconv.Itoa(*field(c)) }}
@@ -118,7 +146,7 @@ func choiceSetting(name, def string, flags int, summary string, field func(*Conf
 					return nil
 				}
 			}
-			return fmt.Errorf("%q is not one of %s", v, strings.Join(choices, ", "))
+			return notOneOf(v, choices...)
 		},
 		func(c *Config) string { return *field(c) }}
 }
@@ -137,7 +165,7 @@ func choiceEnum(name string, flags int, summary string, choices ...string) setti
 					return nil
 				}
 			}
-			return fmt.Errorf("only %q is supported", choices[0])
+			return &valueError{fmt.Sprintf("only %q is supported", choices[0]), protocol.ConfigNotOneOf(choices...)}
 		},
 		func(*Config) string { return choices[0] }}
 }
@@ -157,7 +185,7 @@ func boolSetting(name, def string, flags int, summary string, field func(*Config
 			case "no":
 				*field(c) = false
 			default:
-				return fmt.Errorf("%q is neither yes nor no", v)
+				return &valueError{fmt.Sprintf("%q is neither yes nor no", v), protocol.ConfigNotBool}
 			}
 			return nil
 		},
@@ -183,7 +211,7 @@ func levelSetting(name, def string, flags int, summary string) setting {
 					return nil
 				}
 			}
-			return fmt.Errorf("%q is not one of debug, verbose, notice, warning", v)
+			return notOneOf(v, "debug", "verbose", "notice", "warning")
 		},
 		func(c *Config) string {
 			for _, l := range logLevels {
@@ -203,7 +231,7 @@ func bytesSetting[T int | int64](name, def string, flags int, summary string, fi
 				return err
 			}
 			if n < int64(low) || n > int64(high) {
-				return fmt.Errorf("%d bytes is not from %d to %d", n, low, high)
+				return &valueError{fmt.Sprintf("%d bytes is not from %d to %d", n, low, high), protocol.ConfigNotBetween(int64(low), int64(high))}
 			}
 			*field(c) = T(n)
 			return nil
@@ -219,9 +247,9 @@ func limitSetting(name, def, summary string, field func(*Config) *int, low, high
 func secondsSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration) setting {
 	return setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
-			n, err := strconv.Atoi(v)
-			if err != nil || n < 0 || n > 1<<30 {
-				return fmt.Errorf("%q is not a number of seconds", v)
+			n, err := wholeNumber(v, 0, math.MaxInt32)
+			if err != nil {
+				return err
 			}
 			*field(c) = time.Duration(n) * time.Second
 			return nil
@@ -261,7 +289,7 @@ func parseBytes(v string) (int64, error) {
 		}
 		return n * u.factor, nil
 	}
-	return 0, fmt.Errorf("%q is not a size such as 512mb", v)
+	return 0, &valueError{fmt.Sprintf("%q is not a size such as 512mb", v), protocol.ConfigNotMemory}
 }
 
 // DescribeSettings prints every setting with its default.

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +28,7 @@ type statistics struct {
 	expiredKeys    atomic.Int64
 	blocked        atomic.Int64 // clients in WAIT and WAITAOF
 	reads          commands.ReadStats
+	errors         errorCounts
 	bytesIn        atomic.Int64
 	bytesOut       atomic.Int64
 
@@ -48,6 +52,51 @@ func (st *statistics) reset() {
 	} {
 		c.Store(0)
 	}
+	st.errors.reset()
+}
+
+// errorCounts counts error replies by their code, the first word. The codes are those of our own texts, so there are few.
+type errorCounts struct {
+	mu     sync.RWMutex
+	byCode map[string]*atomic.Int64
+}
+
+func (e *errorCounts) count(text string) {
+	code, _, _ := strings.Cut(text, " ")
+	e.mu.RLock()
+	n := e.byCode[code]
+	e.mu.RUnlock()
+	if n == nil {
+		e.mu.Lock()
+		if e.byCode == nil {
+			e.byCode = map[string]*atomic.Int64{}
+		}
+		if n = e.byCode[code]; n == nil {
+			n = new(atomic.Int64)
+			e.byCode[code] = n
+		}
+		e.mu.Unlock()
+	}
+	n.Add(1)
+}
+
+func (e *errorCounts) reset() {
+	e.mu.Lock()
+	e.byCode = nil
+	e.mu.Unlock()
+}
+
+// codes are those counted so far, in order.
+func (e *errorCounts) codes() (codes []string, counts []int64, total int64) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	codes = slices.Sorted(maps.Keys(e.byCode))
+	for _, code := range codes {
+		n := e.byCode[code].Load()
+		counts = append(counts, n)
+		total += n
+	}
+	return codes, counts, total
 }
 
 // sample updates the rates about once a second.

@@ -111,6 +111,7 @@ func watchCommand(s *Session, args [][]byte) bool {
 	}
 	if s.watcher == nil {
 		s.watcher = &watcher{keys: map[watchKey]watched{}}
+		s.seen.watcher.Store(s.watcher)
 	}
 	size := 0
 	for k := range s.watcher.keys {
@@ -137,8 +138,12 @@ func (s *Session) watchKey(key []byte) {
 	s.srv.watches.add(s.watcher, watchKey{s.db, string(key)}, watched{ok, v.Deadline})
 }
 
+// unwatchCommand has nothing to do inside of a transaction: EXEC decides with what is watched when it begins, and forgets
+// it when it ends.
 func unwatchCommand(s *Session, _ [][]byte, w *protocol.Writer) {
-	s.unwatch()
+	if s.multi == nil {
+		s.unwatch()
+	}
 	w.OK()
 }
 
@@ -146,6 +151,7 @@ func (s *Session) unwatch() {
 	if s.watcher != nil {
 		s.srv.watches.remove(s.watcher)
 		s.watcher = nil
+		s.seen.watcher.Store(nil)
 	}
 }
 

@@ -13,6 +13,12 @@ import (
 // foldMin is the length from which a string of one repeated byte is written as <length*byte>.
 const foldMin = 65
 
+// Render writes a raw reply down as scripts do, one element a line.
+func Render(raw []byte) string { return render(raw, 0) }
+
+// Quote writes one argument of a step.
+func Quote(arg string) string { return quote(arg) }
+
 // render writes a raw reply down, one element a line. It loses nothing: what it cannot write so that the same bytes
 // follow from it is written as RAW. With unordered > 0 the elements of the aggregates at that depth are sorted.
 func render(raw []byte, unordered int) string {

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"bytes"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// clusterHandlers are the commands with which clients and monitoring ask about clusters and replicas. A single node
+// answers as a Redis that is neither in a cluster nor replicated.
+func clusterHandlers() []handler {
+	const group = "cluster"
+	quick := commands.FlagLoading | commands.FlagStale | commands.FlagFast
+	replicaOf := commands.Command{Arity: 3, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagStale | commands.FlagNoAsyncLoading,
+		Group: "server", Complexity: "O(1)", Syntax: "<args=<host-port=host port:integer>|<no-one=NO ONE>>",
+		Summary: "Follow another server (refused), or none"}
+	slaveOf := replicaOf
+	replicaOf.Name, replicaOf.Since = "replicaof", "5.0.0"
+	slaveOf.Name, slaveOf.Since, slaveOf.Deprecated, slaveOf.ReplacedBy = "slaveof", "1.0.0", "5.0.0", "`REPLICAOF`"
+	return []handler{
+		{entry: commands.Command{Name: "role", Arity: 1, Flags: flagsControl | commands.FlagFast, Categories: commands.CatAdmin | commands.CatDangerous,
+			Since: "2.8.12", Group: "server", Complexity: "O(1)", Summary: "Whether this node is a master, and its replicas"}, run: roleCommand, settled: true},
+		{entry: replicaOf, run: replicaOfCommand},
+		{entry: slaveOf, run: replicaOfCommand},
+		{entry: commands.Command{Name: "readonly", Arity: 1, Flags: quick, Categories: commands.CatConnection, Since: "3.0.0", Group: group,
+			Complexity: "O(1)", Summary: "Read from this node of a cluster even if it is a replica"}, run: clusterDisabled},
+		{entry: commands.Command{Name: "readwrite", Arity: 1, Flags: quick, Categories: commands.CatConnection, Since: "3.0.0", Group: group,
+			Complexity: "O(1)", Summary: "End READONLY"}, run: clusterDisabled},
+		{entry: commands.Command{Name: "asking", Arity: 1, Flags: commands.FlagFast, Categories: commands.CatConnection, Since: "3.0.0", Group: group,
+			Complexity: "O(1)", Summary: "Follow a redirection of a cluster"}, run: clusterDisabled},
+		clusterContainer(),
+	}
+}
+
+// clusterContainer is CLUSTER with the subcommands that only ask. HELP is refused like them, as in Redis.
+func clusterContainer() handler {
+	entry := func(name string, arity int, flags commands.Flag, since, syntax, summary string) handler {
+		return handler{run: clusterDisabled, entry: commands.Command{Name: name, Arity: arity, Flags: flags | commands.FlagStale, Since: since,
+			Group: "cluster", Complexity: "O(1)", Syntax: syntax, Summary: summary}}
+	}
+	unstable := func(h handler) handler {
+		h.entry.Tips = []string{"nondeterministic_output"}
+		return h
+	}
+	slots := unstable(entry("slots", 2, 0, "3.0.0", "", "Which node serves which slots, in an older form"))
+	slots.entry.Deprecated, slots.entry.ReplacedBy = "7.0.0", "`CLUSTER SHARDS`"
+	slaves := unstable(entry("slaves", 3, commands.FlagAdmin, "3.0.0", "node-id", "Replicas of a node, under an older name"))
+	slaves.entry.Deprecated, slaves.entry.ReplacedBy = "5.0.0", "`CLUSTER REPLICAS`"
+	return handler{
+		entry: commands.Command{Name: "cluster", Arity: -2, Since: "3.0.0", Group: "cluster", Complexity: "That of the subcommand",
+			Summary: "The cluster, of which this node is no part"},
+		run: missingSubcommand,
+		subs: []handler{
+			unstable(entry("info", 2, 0, "3.0.0", "", "State of the cluster")),
+			unstable(entry("nodes", 2, 0, "3.0.0", "", "Nodes of the cluster")),
+			slots,
+			unstable(entry("shards", 2, 0, "7.0.0", "", "Which nodes serve which slots")),
+			entry("myid", 2, 0, "3.0.0", "", "Name of this node in the cluster"),
+			unstable(entry("links", 2, 0, "7.0.0", "", "Connections between nodes")),
+			unstable(entry("replicas", 3, commands.FlagAdmin, "5.0.0", "node-id", "Replicas of a node")),
+			slaves,
+			entry("keyslot", 3, 0, "3.0.0", "key:string", "Slot of a key"),
+			entry("countkeysinslot", 3, 0, "3.0.0", "slot:integer", "Number of keys in a slot"),
+			unstable(entry("getkeysinslot", 4, 0, "3.0.0", "slot:integer count", "Keys in a slot")),
+			entry("help", 2, commands.FlagLoading, "5.0.0", "", "List the subcommands"),
+		},
+	}
+}
+
+func clusterDisabled(_ *Session, _ [][]byte, w *protocol.Writer) {
+	w.Error(protocol.ErrClusterDisabled)
+}
+
+// roleCommand replies as a Redis master does: with its replication offset, here the commit index of the log, and
+// without replicas.
+func roleCommand(s *Session, _ [][]byte, w *protocol.Writer) {
+	w.Array(3)
+	w.BulkString("master")
+	w.Int(int64(s.srv.group.Status().CommitIndex))
+	w.Array(0)
+}
+
+// replicaOfCommand agrees to follow nobody, which is always so, and to nothing else.
+func replicaOfCommand(_ *Session, args [][]byte, w *protocol.Writer) {
+	if bytes.EqualFold(args[1], []byte("no")) && bytes.EqualFold(args[2], []byte("one")) {
+		w.OK()
+		return
+	}
+	if port, ok := protocol.ParseInt(args[2]); !ok || port < 0 || port > 65535 {
+		w.Error(protocol.ErrMasterPort)
+		return
+	}
+	w.Error(protocol.ErrReplicaOf)
+}
