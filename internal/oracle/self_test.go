@@ -1,0 +1,164 @@
+package oracle
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quipu/internal/redistest"
+)
+
+// TestEveryCommandIsCalled: each command that Quipu lists has a generator, or a reason why not.
+func TestEveryCommandIsCalled(t *testing.T) {
+	p := &player{pair: startPair(t, shim(t), setup{transport: "auto"}), rules: newRules()}
+	defer p.end()
+	called := map[string]bool{}
+	for _, s := range slices.Concat(commandShapes, rareShapes) {
+		if called[s.name] {
+			t.Errorf("%s is there twice", s.name)
+		}
+		called[s.name] = true
+	}
+	c := p.dial(quipu)
+	defer c.Close()
+	r, err := c.Do("COMMAND", "LIST")
+	if err != nil || len(r.Elems) == 0 {
+		t.Fatalf("COMMAND LIST: %v, %v", r, err)
+	}
+	listed := map[string]bool{}
+	for _, e := range r.Elems {
+		listed[e.Text] = true
+	}
+	for name := range listed {
+		container := slices.ContainsFunc(r.Elems, func(sub redistest.Reply) bool { return strings.HasPrefix(sub.Text, name+"|") })
+		if !called[name] && excluded[name] == "" && !container {
+			t.Errorf("the oracle never calls %s", name)
+		}
+		if slices.Contains(foreignNames, name) || slices.Contains(foreignSubcommands, name) {
+			t.Errorf("%s is supported, and no longer foreign", name)
+		}
+	}
+	for name := range called {
+		if !listed[name] && name != "command" {
+			t.Errorf("the oracle calls %s, which is not in COMMAND LIST", name)
+		}
+	}
+	for name := range excluded {
+		if !listed[name] {
+			t.Errorf("%s is excluded, but is not in COMMAND LIST", name)
+		}
+	}
+}
+
+// TestRulesAreDocumented: what the rules let pass stands in docs/compatibility.md.
+func TestRulesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/compatibility.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(text), "## Different on purpose")
+	table, _, ok2 := strings.Cut(table, "\n## ")
+	if !ok || !ok2 {
+		t.Fatal("docs/compatibility.md has no section Different on purpose")
+	}
+	topics := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\| (.*?) \|`).FindAllStringSubmatch(table, -1) {
+		topics[m[1]] = true
+	}
+	delete(topics, "Topic")
+	unseen := map[string]bool{}
+	for topic := range topics {
+		unseen[topic] = true
+	}
+	for _, r := range *newRules() {
+		if !topics[r.topic] && !strings.HasPrefix(r.topic, "own: ") {
+			t.Errorf("rule %q: there is no row %q", r.name, r.topic)
+		}
+		delete(unseen, r.topic)
+	}
+	for topic, why := range outOfReach {
+		if !topics[topic] {
+			t.Errorf("there is no row %q (%s)", topic, why)
+		}
+		delete(unseen, topic)
+	}
+	for topic := range unseen {
+		t.Errorf("the row %q is neither checked by a rule nor known to be out of the oracle's reach", topic)
+	}
+}
+
+// TestFindsAndShrinks: a wrong reply is found, and what is left of the sequence is what it takes.
+func TestFindsAndShrinks(t *testing.T) {
+	lib := shim(t)
+	for _, test := range []struct {
+		name     string
+		twist    func(args []string, reply string) string
+		commands int // most that may be left
+	}{
+		{"one reply", func(args []string, reply string) string {
+			if word(args, 0) == "strlen" && reply == ":2\r\n" {
+				return ":3\r\n"
+			}
+			return reply
+		}, 2},
+		{"after a transaction", func(args []string, reply string) string {
+			if word(args, 0) == "exec" && strings.HasPrefix(reply, "*2\r\n:1\r\n") {
+				return strings.Replace(reply, ":1", ":0", 1)
+			}
+			return reply
+		}, 6},
+		{"another error", func(args []string, reply string) string {
+			return strings.Replace(reply, "-ERR offset is out of range", "-ERR offset is out of", 1)
+		}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := &player{pair: startPair(t, lib, setup{transport: "auto"}), rules: newRules(), twist: test.twist}
+			defer p.end()
+			for n := uint64(1); ; n++ {
+				seq := newGenerator(1, n, false).sequence()
+				same, err := p.play(seq)
+				if err != nil || n > 3000 {
+					t.Fatalf("%d sequences, %v", n, err)
+				}
+				if same {
+					continue
+				}
+				small, err := shrink(p, seq, time.Minute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if same, err = p.play(small); same || err != nil {
+					t.Fatalf("what was shrunk does not fail: %v", err)
+				}
+				text := printLog(p.log)
+				if left := small.commands(); left > test.commands || !strings.Contains(text, "\nq   ") {
+					t.Errorf("%d of %d commands are left:\n%s", left, seq.commands(), text)
+				}
+				return
+			}
+		})
+	}
+}
+
+// TestSameSeedSameSequence: what a failure prints can be played again.
+func TestSameSeedSameSequence(t *testing.T) {
+	for n := range uint64(500) {
+		password := n%2 == 0
+		a, b := newGenerator(7, n, password).sequence(), newGenerator(7, n, password).sequence()
+		if len(a) != len(b) || !slices.EqualFunc(a, b, sameStep) {
+			t.Fatalf("sequence %d is another one each time", n)
+		}
+		if !a.legal() {
+			t.Errorf("sequence %d cannot be played", n)
+		}
+	}
+}
+
+func sameStep(a, b step) bool {
+	return a.kind == b.kind && a.conn == b.conn && a.cuts == b.cuts && a.by == b.by && slices.EqualFunc(a.items, b.items, func(a, b item) bool {
+		return a.form == b.form && slices.Equal(a.args, b.args)
+	})
+}
