@@ -3,6 +3,7 @@ package commands
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sort"
 
 	"quipu/protocol"
@@ -28,6 +29,10 @@ func NewTable(extra ...*Command) *Table {
 		}
 	}
 	for _, cmd := range extra {
+		if container := t.containerFor(cmd); container != nil {
+			container.Sub = append(slices.Clone(container.Sub), cmd.Sub...)
+			continue
+		}
 		entry := *cmd
 		t.top = append(t.top, &entry)
 	}
@@ -45,6 +50,20 @@ func NewTable(extra ...*Command) *Table {
 		t.register(cmd, nil)
 	}
 	return t
+}
+
+// containerFor returns the family's container that cmd only adds subcommands to: those which need what only the server
+// knows, such as MEMORY STATS. Such an entry has a name and subcommands, nothing else.
+func (t *Table) containerFor(cmd *Command) *Command {
+	if cmd.Arity != 0 {
+		return nil
+	}
+	for _, have := range t.top {
+		if have.Name == cmd.Name {
+			return have
+		}
+	}
+	return nil
 }
 
 // families lists the entries of each file. Entries are copied into the table, so several tables can live in one process.

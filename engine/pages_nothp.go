@@ -3,3 +3,5 @@
 package engine
 
 func adviseHuge([]byte) {}
+
+func adviseSmall([]byte) {}

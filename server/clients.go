@@ -50,6 +50,16 @@ func (r *clientRegistry) find(id int64) *Session {
 	return r.sessions[id]
 }
 
+// bytes is the input and output held for all clients.
+func (r *clientRegistry) bytes() (sum int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sessions {
+		sum += s.seen.input.Load() + s.seen.output.Load()
+	}
+	return sum
+}
+
 // all returns the sessions in order of their ids.
 func (r *clientRegistry) all() []*Session {
 	r.mu.Lock()

@@ -28,7 +28,6 @@ var missing = []struct{ what, reason, names string }{
 	{"HyperLogLog", "later: counting distinct things", "@hyperloglog"},
 	{"Pub/sub", "later, with keyspace notifications", "@pubsub"},
 	{"Slow log and latency", "later: the time of single commands is not measured, because reading the clock costs as much as an increment", "slowlog latency"},
-	{"Memory statistics", "later; `INFO memory` has the figures", "memory|stats"},
 	{"Watching all commands", "later", "monitor"},
 	{"Users", "later: one user, `default`, with the password of `requirepass`", "acl"},
 	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`", "@scripting"},

@@ -25,7 +25,7 @@ func buildTable() (*commands.Table, []handler) {
 	var list []handler
 	list = append(list, connectionHandlers()...)
 	list = append(list, transactionHandlers()...)
-	list = append(list, clientHandlers(), configHandlers())
+	list = append(list, clientHandlers(), configHandlers(), memoryHandlers())
 	list = append(list, nodeHandlers()...)
 	list = append(list, clusterHandlers()...)
 

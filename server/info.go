@@ -98,45 +98,6 @@ func infoClients(srv *Server, p *infoPrinter) {
 	p.line("clients_closed_timeout", srv.stats.timeoutClosed.Load())
 }
 
-func infoMemory(srv *Server, p *infoPrinter) {
-	m := srv.keyspace.Memory()
-	rss := residentMemory()
-	var ms runtime.MemStats
-	runtime.ReadMemStats(&ms)
-	used := m.Used + int64(ms.HeapAlloc)
-	size := func(name string, n int64) {
-		p.line(name, n)
-		p.line(name+"_human", humanBytes(n))
-	}
-	size("used_memory", used)
-	size("used_memory_rss", rss)
-	peak := max(used, srv.stats.peakMemory.Load())
-	size("used_memory_peak", peak)
-	p.line("used_memory_peak_perc", fmt.Sprintf("%.2f%%", 100*float64(used)/float64(max(peak, 1))))
-	p.line("used_memory_dataset", m.Used)
-	p.line("used_memory_overhead", used-m.Used)
-	p.line("used_memory_dataset_perc", fmt.Sprintf("%.2f%%", 100*float64(m.Used)/float64(max(used, 1))))
-	p.line("number_of_cached_scripts", 0)
-	p.line("number_of_functions", 0)
-	p.line("number_of_libraries", 0)
-	p.line("data_mapped", m.Mapped)
-	p.line("data_dead_bytes", m.DeadBytes)
-	p.line("data_index_bytes", m.IndexBytes)
-	p.line("go_heap_bytes", ms.HeapAlloc)
-	p.line("go_sys_bytes", ms.Sys)
-	size("total_system_memory", systemMemory())
-	size("maxmemory", srv.config().MaxMemory)
-	p.line("maxmemory_policy", "noeviction")
-	ratio := 1.0
-	if used > 0 && rss > 0 {
-		ratio = float64(rss) / float64(used)
-	}
-	p.line("mem_fragmentation_ratio", fmt.Sprintf("%.2f", ratio))
-	p.line("mem_fragmentation_bytes", rss-used)
-	p.line("mem_allocator", "mmap")
-	p.line("outstanding_write_bytes", srv.batcher.Queued())
-}
-
 func infoPersistence(srv *Server, p *infoPrinter) {
 	st := srv.group.Status()
 	p.line("loading", boolInt(!srv.isReady()))

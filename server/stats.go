@@ -35,6 +35,8 @@ type statistics struct {
 	loadTime   atomic.Int64 // ns from start to ready
 	peakMemory atomic.Int64
 
+	startMemory int64 // bytes in use when the keyspace was empty
+
 	sampled   atomic.Int64 // unix ns of the last sample of the rates below
 	lastCalls atomic.Int64
 	lastIn    atomic.Int64
@@ -112,7 +114,7 @@ func (st *statistics) sample(srv *Server) {
 	st.opsPerSec.Store(rate(calls-st.lastCalls.Swap(calls), seconds))
 	st.inPerSec.Store(rate(in-st.lastIn.Swap(in), seconds))
 	st.outPerSec.Store(rate(out-st.lastOut.Swap(out), seconds))
-	st.peakMemory.Store(max(st.peakMemory.Load(), srv.keyspace.Memory().Used))
+	st.peakMemory.Store(max(st.peakMemory.Load(), srv.usedMemory()))
 }
 
 func rate(n int64, seconds float64) int64 {
