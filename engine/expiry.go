@@ -3,15 +3,15 @@ package engine
 import "unsafe"
 
 // Reclaim removes up to max records of a part whose deadlines have passed at log
-// time now, and tells the hook OpReclaim for each; more says that others may be
-// due. It locks the part.
+// time now, and tells the hook OpReclaim for each; read is the number of chunks it
+// has looked through, more says that others may be due. It locks the part.
 //
 // There is no memory per deadline: each chunk knows a lower bound of the
 // deadlines in it, and only chunks whose bound is due are read (about 5 µs each).
 // now must not be later than that of any later Txn.
-func (ks *Keyspace) Reclaim(part int, now int64, max int) (removed int, more bool) {
+func (ks *Keyspace) Reclaim(part int, now int64, max int) (removed, read int, more bool) {
 	if ks.due[part].Load() > now {
-		return 0, false
+		return 0, 0, false
 	}
 	ks.LockPart(part)
 	defer ks.UnlockPart(part)
@@ -21,25 +21,27 @@ func (ks *Keyspace) Reclaim(part int, now int64, max int) (removed int, more boo
 		if sh == nil || sh.due > now {
 			continue
 		}
-		removed += sh.reclaimDue(now, max-removed)
+		n, chunks := sh.reclaimDue(now, max-removed)
+		removed, read = removed+n, read+chunks
 	}
 	ks.refreshDue(part)
-	return removed, ks.due[part].Load() <= now
+	return removed, read, ks.due[part].Load() <= now
 }
 
 // reclaimDue removes up to max expired records and raises the bounds.
-func (sh *shard) reclaimDue(now int64, max int) (removed int) {
+func (sh *shard) reclaimDue(now int64, max int) (removed, read int) {
 	due := int64(noDeadline)
 	for ci := uint32(1); ci < uint32(len(sh.meta)); ci++ {
 		c := &sh.meta[ci]
 		if c.due <= now && sh.base[ci] != nil {
 			removed += sh.reclaimChunk(ci, now, max-removed)
+			read++
 		}
 		due = min(due, sh.meta[ci].due)
 	}
 	sh.due = due
 	sh.compact()
-	return removed
+	return removed, read
 }
 
 func (sh *shard) reclaimChunk(ci uint32, now int64, max int) (removed int) {

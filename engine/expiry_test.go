@@ -27,7 +27,7 @@ func TestReclaim(t *testing.T) {
 		for p := range Parts {
 			for more := true; more; {
 				var removed int
-				if removed, more = ks.Reclaim(p, now, 7); removed > 7 {
+				if removed, _, more = ks.Reclaim(p, now, 7); removed > 7 {
 					t.Fatalf("removed %d at once", removed)
 				}
 			}

@@ -55,7 +55,7 @@ type Server struct {
 	nextLoop     atomic.Int64
 	netCalls     []atomic.Int64
 	rejected     []atomic.Int64 // calls refused before they ran, by Command.ID
-	reclaimAt    int            // part at which housekeeping reclaimed last, so that each has its turn
+	reclaimer    reclaimer
 	drainTimeout time.Duration
 	serving      sync.WaitGroup // accept goroutines, connections, housekeeping
 
@@ -180,39 +180,6 @@ func (srv *Server) housekeeping(ctx context.Context) {
 		case <-ticker.C:
 			srv.reclaim()
 			srv.stats.sample(srv)
-		}
-	}
-}
-
-const (
-	reclaimEvery  = 50 * time.Millisecond
-	reclaimBudget = 20 * time.Millisecond // per round, so that expiring in masses takes no more than 40 % of a core
-	reclaimChunk  = 256                   // keys per lock of a part
-)
-
-// reclaim frees keys whose deadline the log has passed. The clock alone is not enough: an entry that is not yet
-// applied may bear an earlier stamp, and must find every key that was alive then. If keys are due and nothing is being
-// written, a tick moves log time past them.
-func (srv *Server) reclaim() {
-	stamp := srv.machine.stamp.Load()
-	due := srv.keyspace.NextDue()
-	if due > srv.clock.Now() {
-		return
-	}
-	if due > stamp {
-		srv.batcher.Tick()
-		return
-	}
-	end := time.Now().Add(reclaimBudget)
-	for range engine.Parts {
-		srv.reclaimAt = (srv.reclaimAt + 1) % engine.Parts
-		for more := true; more; {
-			var n int
-			n, more = srv.keyspace.Reclaim(srv.reclaimAt, stamp, reclaimChunk)
-			srv.stats.expiredKeys.Add(int64(n))
-			if time.Now().After(end) {
-				return
-			}
 		}
 	}
 }
