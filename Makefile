@@ -2,17 +2,17 @@
 
 GO       ?= go
 FUZZTIME ?= 20s
-# Extra arguments, e.g. `make run ARGS="--port 7000"`, `make compare ARGS=--quick`.
+# Extra arguments, e.g. `make run ARGS="--port 7000"`, `make bench ARGS="-only 1"`.
 ARGS     ?=
 
 # Only the race detector needs a C compiler; everything else builds without.
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz oracle compare demo tools clean
+.PHONY: help build run test race lint fuzz oracle bench bench-quick demo tools clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/quipu
 	$(GO) build -trimpath -o bin/quipu ./cmd/quipu
@@ -45,8 +45,11 @@ fuzz: ## run every fuzz target for FUZZTIME (20s) each
 oracle: ## compare millions of random commands with redis-server's replies (needs redis-server and gcc); QUIPU_ORACLE_COMMANDS, QUIPU_TEST_SEED
 	QUIPU_ORACLE_COMMANDS=$${QUIPU_ORACLE_COMMANDS:-3000000} $(GO) test -count=1 -v -timeout 4h -run TestAgainstRedis ./internal/oracle
 
-compare: build ## measure Quipu beside redis-server (needs redis-server and redis-benchmark)
-	$(GO) run ./bench/compare $(ARGS)
+bench: build ## measure Quipu beside redis-server, 25 minutes; writes bench/results.md and plots
+	$(GO) run ./bench $(ARGS)
+
+bench-quick: build ## the same in small, 3 minutes, into bench-results; says less
+	$(GO) run ./bench -quick -out bench-results $(ARGS)
 
 demo: build ## count 20,000 flights, with kill -9 in the middle, and check every count
 	$(GO) run ./examples/flights -demo -server bin/quipu $(ARGS)

@@ -69,7 +69,7 @@ func skippedDir(rel string) bool {
 	case ".git", ".tools", "bin", "quipu-data", "bench-results":
 		return true
 	}
-	return strings.HasPrefix(rel, "quipu-compare-") || strings.Contains(rel, "testdata/fuzz")
+	return strings.HasPrefix(rel, "quipu-bench-") || strings.Contains(rel, "testdata/fuzz")
 }
 
 func (t *tree) load(name, rel string) error {

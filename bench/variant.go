@@ -1,0 +1,55 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// Variants: the servers that are compared, by the names they have in figures.
+const (
+	quipuQuorum = "quipu"
+	quipuLocal  = "quipu-local"
+	peerMemory  = "redis"
+	peerAlways  = "redis-always"
+)
+
+// allVariants is the order of columns and of legends.
+var allVariants = []string{quipuQuorum, quipuLocal, peerAlways, peerMemory}
+
+// setUp is the part of a variant's name after the product's.
+var setUp = map[string]string{
+	quipuQuorum: "defaults",
+	quipuLocal:  "ack local",
+	peerMemory:  "no persistence",
+	peerAlways:  "appendfsync always",
+}
+
+func isQuipu(variant string) bool { return variant == quipuQuorum || variant == quipuLocal }
+
+// commandLine is how a variant is started, but for its port and folder.
+//
+// Snapshots of Redis at fixed times and the rewriting of its append-only file
+// are off, so that nothing but the load uses the machine while Redis is measured.
+// Quipu takes its snapshots.
+func (c config) commandLine(variant string, further ...string) []string {
+	var line []string
+	if c.cpus != "" {
+		line = append(line, "taskset", "-c", c.cpus)
+	}
+	switch variant {
+	case quipuQuorum:
+		line = append(line, c.quipu, "server")
+	case quipuLocal:
+		line = append(append(line, c.quipu, "server"), strings.Fields(c.localArgs)...)
+	case peerMemory:
+		line = append(line, c.redis, "--save", "", "--appendonly", "no")
+	case peerAlways:
+		line = append(line, c.redis, "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
+	}
+	if isQuipu(variant) {
+		line = append(line, strings.Fields(c.quipuArgs)...)
+	} else {
+		line = append(line, strings.Fields(c.redisArgs)...)
+	}
+	return slices.Concat(line, further)
+}
