@@ -207,7 +207,7 @@ func TestReadmeBlock(t *testing.T) {
 	}
 	got := string(text)
 	if !strings.HasPrefix(got, "above\n"+readmeBegin) || !strings.HasSuffix(got, readmeEnd+"below\n") ||
-		strings.Contains(got, "old") || !strings.Contains(got, "![Plot](plots/p.svg)") {
+		strings.Contains(got, "old") || !strings.Contains(got, `<img src="plots/p.svg" alt="Plot" width="49%">`) {
 		t.Errorf("got %q", got)
 	}
 	write("no markers\n")

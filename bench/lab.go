@@ -17,6 +17,7 @@ type lab struct {
 	host    machine
 	begun   time.Time
 	took    map[string]time.Duration // by measurement
+	failed  []string                 // measurements that ended early, and why
 
 	product map[string]string // by variant: "Redis 7.0.15"
 	name    map[string]string // by variant: "Redis, no persistence"
@@ -73,13 +74,17 @@ func (l *lab) available(variants ...string) []string {
 	return ok
 }
 
-func (l *lab) measure(ctx context.Context, m measurement) error {
+// measure runs one measurement. One that fails does not keep the others from
+// being run; what it has found so far stays.
+func (l *lab) measure(ctx context.Context, m measurement) {
 	logf("== %s: %s", m.name, m.about)
 	begin := time.Now()
-	err := m.run(ctx, l)
+	if err := m.run(ctx, l); err != nil {
+		l.failed = append(l.failed, fmt.Sprintf("%s: %v", m.name, err))
+		logf("== %s FAILED: %v", m.name, err)
+	}
 	l.took[m.name] = time.Since(begin)
 	logf("== %s took %.0f s", m.name, time.Since(begin).Seconds())
-	return err
 }
 
 // start starts a variant in a new folder; further are arguments for it alone.

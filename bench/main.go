@@ -131,8 +131,9 @@ func run(ctx context.Context, cfg config) error {
 		return err
 	}
 	for _, m := range selected {
-		if err := l.measure(ctx, m); err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
+		l.measure(ctx, m)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	r := newReport(l, selected)
@@ -140,6 +141,9 @@ func run(ctx context.Context, cfg config) error {
 		return err
 	}
 	fmt.Println(r.barsTable())
+	if len(l.failed) > 0 {
+		return fmt.Errorf("failed: %s", strings.Join(l.failed, "; "))
+	}
 	if missed := r.missed(); cfg.strict && len(missed) > 0 {
 		return fmt.Errorf("missed: %s", strings.Join(missed, ", "))
 	}

@@ -44,9 +44,9 @@ func (r *report) writeReadme(images []image) error {
 	for _, w := range r.warnings() {
 		b.WriteString(w + "\n\n")
 	}
-	for _, im := range images {
-		b.WriteString(im.markdown(filepath.Dir(name)))
+	for _, im := range images { // two stand side by side
+		fmt.Fprintf(&b, "<img src=\"%s\" alt=\"%s\" width=\"49%%\">\n", relative(filepath.Dir(name), im.path), im.title)
 	}
-	b.WriteString(r.barsTable() + "\n")
+	b.WriteString("\n" + r.barsTable() + "\n")
 	return os.WriteFile(name, []byte(before+b.String()+after), 0o644)
 }

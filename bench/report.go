@@ -132,6 +132,9 @@ func (r *report) warnings() []string {
 	if r.l.cfg.scale != 1 {
 		all = append(all, fmt.Sprintf("**keys and idle connections are scaled by %s: the bars are meant for full size**", trimFloat(r.l.cfg.scale)))
 	}
+	for _, failure := range r.l.failed {
+		all = append(all, "**failed: "+failure+"**")
+	}
 	for _, w := range r.l.host.warnings() {
 		all = append(all, "**the machine was not idle: "+w+"**")
 	}

@@ -43,9 +43,6 @@ const readyLimit = 2 * time.Minute
 // startServer starts a process with its data in dir, which it makes, and waits
 // until it answers.
 func startServer(ctx context.Context, variant, dir string, line []string) (*server, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, err
-	}
 	s := &server{variant: variant, line: line, dir: dir, log: dir + ".log", requests: map[load]int{}}
 	for attempt := 1; ; attempt++ {
 		var err error
@@ -72,6 +69,9 @@ func (s *server) pid() int { return s.cmd.Process.Pid }
 
 // launch starts the process and does not wait until it answers.
 func (s *server) launch() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
 	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -172,11 +172,15 @@ func infoField(info, name string) string {
 	return ""
 }
 
-// kill ends the process at once.
+// kill ends the process at once and removes its data, as a run makes many
+// gigabytes of it.
 func (s *server) kill() {
 	s.client.Close()
 	s.cmd.Process.Kill() // fails only if it has ended
 	<-s.exited
+	if err := os.RemoveAll(s.dir); err != nil {
+		logf("%v", err)
+	}
 }
 
 // terminate ends the process as an operator does.
