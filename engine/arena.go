@@ -93,6 +93,7 @@ func (sh *shard) newChunk(n int) uint32 {
 // dropChunk gives up a chunk without live records or listed free blocks.
 func (sh *shard) dropChunk(ci uint32) {
 	c := &sh.meta[ci]
+	sh.ks.parts[sh.part].moved++
 	if !c.own {
 		sh.ks.arenaBytes.Add(-chunkBytes)
 	}
@@ -218,6 +219,7 @@ func (sh *shard) emptyChunk(ci uint32) {
 	c := &sh.meta[ci]
 	sh.unlistChunk(ci)
 	if ci == sh.cur && c.pin == nil {
+		sh.ks.parts[sh.part].moved++
 		c.used, c.due = 0, noDeadline
 		return
 	}

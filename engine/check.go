@@ -31,6 +31,9 @@ func (ks *Keyspace) Check() error {
 			return fmt.Errorf("part %d: bound of deadlines is %d, a shard's is %d", part, got, due)
 		}
 	}
+	if err := ks.checkPending(); err != nil {
+		return err
+	}
 	return ks.checkSums(&sum)
 }
 

@@ -26,6 +26,7 @@ func (ks *Keyspace) detach(part, db int) {
 	if sh == nil {
 		return
 	}
+	ks.parts[part].moved++
 	ks.liveBytes.Add(sh.liveStep - sh.live)
 	ks.deadBytes.Add(sh.deadStep - sh.dead)
 	sh.live, sh.liveStep, sh.dead, sh.deadStep = 0, 0, 0, 0

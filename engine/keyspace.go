@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/zeebo/xxh3"
 )
@@ -34,16 +35,28 @@ type Keyspace struct {
 	largest atomic.Int64 // longest content so far
 	clock   atomic.Int64 // highest time a Txn has used
 
+	self          atomic.Pointer[self] // this node as an origin
+	origins       [Parts][]originPosition
+	pendingParts  atomic.Int64 // parts with anything pending
+	pendingClosed atomic.Bool
+	dropped       func(db int, key []byte, delta int64, err error)
+	localKey      func(key []byte) bool
+	drains        struct{ own, stale, gaps, expired, dropped atomic.Int64 }
+
 	snapshot atomic.Pointer[Snapshot] // the one in progress
 	janitor  janitor
 }
 
-// part holds one part's lock, which guards the part's shards in all databases.
+// part holds one part's lock, which guards the part's shards in all databases, its
+// pending increments and its origins.
 // Without it, shards may be looked up for their atomic counters only.
 type part struct {
-	mu sync.Mutex
-	_  [56]byte // one cache line per part
+	mu    sync.Mutex
+	moved uint32 // grows when places of the arenas where a record began may no longer be such
+	partPending
 }
+
+var _ [64]byte = [unsafe.Sizeof(part{})]byte{} // one cache line per part
 
 // New makes an empty keyspace. Close gives its memory back.
 func New(cfg Config) *Keyspace {

@@ -18,6 +18,8 @@ type loader struct {
 	size int64
 	plan map[planKey]uint64 // records that each shard should have
 
+	version uint8
+
 	jobs chan loadJob
 
 	mu  sync.Mutex
@@ -50,6 +52,11 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, workers int) error {
 	if err != nil {
 		return err
 	}
+	if l.version > 1 {
+		if at, err = l.origins(at); err != nil {
+			return err
+		}
+	}
 	var wg sync.WaitGroup
 	for range max(workers, 1) {
 		wg.Go(l.work)
@@ -62,7 +69,42 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, workers int) error {
 	if l.err != nil {
 		return l.err
 	}
-	return l.checkPlan()
+	if err := l.checkPlan(); err != nil {
+		return err
+	}
+	for part := range Parts {
+		ks.LockPart(part)
+		ks.reconcile(part)
+		ks.UnlockPart(part)
+	}
+	return nil
+}
+
+// origins reads the section at an offset and returns that of the next piece.
+func (l *loader) origins(at int64) (int64, error) {
+	var b [sectionBytes]byte
+	if err := l.read(b[:], at); err != nil {
+		return 0, err
+	}
+	s := decodeSection(b[:])
+	if !goodCRC(b[:]) || b[0] != originsMark || s.part != 0 || s.db != 0 || s.bytes > uint64(l.size-at-sectionBytes) {
+		return 0, &CorruptError{at, "the header of the origins is wrong"}
+	}
+	body := make([]byte, s.bytes)
+	if err := l.read(body, at+sectionBytes); err != nil {
+		return 0, err
+	}
+	if checksum(body) != s.crc {
+		return 0, &CorruptError{at, "the checksum of the origins is wrong"}
+	}
+	list, err := decodeOrigins(body, s.records)
+	if err != nil {
+		return 0, &CorruptError{at, err.Error()}
+	}
+	for _, e := range list {
+		l.ks.origins[e.part] = append(l.ks.origins[e.part], e.originPosition)
+	}
+	return at + sectionBytes + int64(s.bytes), nil
 }
 
 // read reads n bytes at an offset; what is missing is damage.
@@ -104,6 +146,8 @@ func (l *loader) begin() (int64, error) {
 	}
 	l.ks.clearShards()
 	l.ks.seed = h.seed
+	l.version = h.version
+	l.ks.origins = [Parts][]originPosition{}
 	l.plan = make(map[planKey]uint64, h.shards)
 	last, left := -1, uint64(l.size)/minRecord
 	for i := range int(h.shards) {

@@ -62,11 +62,12 @@ const (
 // Snapshot is a consistent image of a keyspace. WriteTo may be called once;
 // Release must be called in the end, and not during WriteTo.
 type Snapshot struct {
-	ks    *Keyspace
-	pins  []pin
-	plan  []planEntry
-	held  atomic.Int64 // bytes of copies, handed over chunks and undo logs
-	limit int64
+	ks      *Keyspace
+	pins    []pin
+	plan    []planEntry
+	origins []originEntry
+	held    atomic.Int64 // bytes of copies, handed over chunks and undo logs
+	limit   int64
 
 	mu       sync.Mutex
 	queue    []*pin
@@ -94,6 +95,11 @@ func (ks *Keyspace) captureLocked() *Snapshot {
 	ks.eachShard(func(sh *shard) { n += len(sh.meta) - 1 - len(sh.spare) })
 	s.pins = make([]pin, 0, n)
 	ks.eachShard(s.capture)
+	for part, list := range &ks.origins {
+		for _, o := range list {
+			s.origins = append(s.origins, originEntry{uint8(part), o})
+		}
+	}
 	s.limit = max(budgetMin, ks.arenaBytes.Load()/budgetShare)
 	return s
 }

@@ -12,7 +12,30 @@ type View struct {
 	db   int32
 	in   uint16 // 1 + the part of all keys to come, 0 if not known
 	held bool
+	mode viewMode
 }
+
+// viewMode says of which keys a view also counts what is pending.
+type viewMode uint8
+
+const (
+	viewCommitted viewMode = iota
+	viewLocal
+	viewByKey
+)
+
+// Local returns the same view with pending increments counted, of all keys or of
+// those that the function given to SetLocalKeys names. Get alone makes a difference.
+func (v View) Local(all bool) View {
+	if v.mode = viewByKey; all {
+		v.mode = viewLocal
+	}
+	return v
+}
+
+// SetLocalKeys sets the function that tells whose pending increments Local counts.
+// To be called before the keyspace is used.
+func (ks *Keyspace) SetLocalKeys(fn func(key []byte) bool) { ks.localKey = fn }
 
 // View returns a view of a database at log time now in milliseconds; held says
 // that the caller holds all parts' locks.
@@ -49,6 +72,9 @@ func (v View) WithDB(db int) View {
 
 // Get returns a key's value. An expired key is absent.
 func (v View) Get(key []byte) (Value, bool) {
+	if v.mode != viewCommitted && v.ks.HasPending() && (v.mode == viewLocal || v.ks.localKey(key)) {
+		return v.getLocal(key)
+	}
 	sh := v.ks.shard(v.part(key), int(v.db))
 	if sh == nil {
 		return Value{}, false
@@ -58,6 +84,36 @@ func (v View) Get(key []byte) (Value, bool) {
 		return Value{}, false
 	}
 	return sh.at(ref).value(), true
+}
+
+// getLocal is Get with what is pending for the key: the value that will be there once
+// it is applied, if nothing else is. What cannot be applied does not count.
+func (v View) getLocal(key []byte) (val Value, ok bool) {
+	part, h := v.part(key), v.ks.hash(key)
+	if sh := v.ks.shard(part, int(v.db)); sh != nil {
+		if ref, _ := sh.lookup(h, key, v.now); ref != 0 {
+			val, ok = sh.at(ref).value(), true
+		}
+	}
+	pending, some := v.ks.pendingOf(part, int(v.db), h, key, v.now)
+	if !some {
+		return val, ok
+	}
+	n := val.Int
+	switch val.Kind {
+	case KindNone, KindInt:
+	case KindString, KindRaw:
+		number := false
+		if n, number = parseInt(val.Bytes); !number {
+			return val, ok
+		}
+	default:
+		return val, ok
+	}
+	if sum := n + pending; (sum < n) == (pending < 0) {
+		return Value{Kind: KindInt, Int: sum, Deadline: val.Deadline}, true
+	}
+	return val, ok
 }
 
 // Len returns the number of records that have not been reclaimed yet; expired

@@ -29,27 +29,49 @@ func (ks *Keyspace) WorthWarming() bool { return ks.liveBytes.Load() >= warmFrom
 // server's time without it.
 func (ks *Keyspace) Warm(hints []Hint) {
 	hints = hints[:min(len(hints), WarmMax)]
-	var keys [WarmMax]struct {
-		part int
-		hash uint64
-		sh   *shard
-		line unsafe.Pointer
-	}
+	var keys [WarmMax]target
 	var parts PartSet
 	for i := range hints {
 		k := &keys[i]
 		k.part, k.hash = Part(hints[i].Key), ks.hash(hints[i].Key)
 		parts.Add(k.part)
+		if hints[i].DB < ks.databases {
+			k.sh = ks.shard(k.part, hints[i].DB)
+		}
 	}
 	ks.Lock(&parts)
+	fetchAll(keys[:len(hints)])
+	ks.Unlock(&parts)
+}
+
+// WarmHeld is Warm for keys of one part that the caller has locked.
+func (ks *Keyspace) WarmHeld(part int, hints []Hint) {
+	hints = hints[:min(len(hints), WarmMax)]
+	var keys [WarmMax]target
+	for i := range hints {
+		keys[i] = target{part: part, hash: ks.hash(hints[i].Key)}
+		if hints[i].DB < ks.databases {
+			keys[i].sh = ks.shard(part, hints[i].DB)
+		}
+	}
+	fetchAll(keys[:len(hints)])
+}
+
+// target is a key to be fetched: where it is, and once fetched its line of the index.
+type target struct {
+	part int
+	hash uint64
+	sh   *shard // nil if there is none
+	line unsafe.Pointer
+}
+
+// fetchAll reads the index lines of the keys, then the records they lead to. Their parts are locked.
+func fetchAll(keys []target) {
 	var sum byte
 	var last *shard
-	for i := range hints {
+	for i := range keys {
 		k := &keys[i]
-		if hints[i].DB >= ks.databases {
-			continue
-		}
-		if k.sh = ks.shard(k.part, hints[i].DB); k.sh == nil {
+		if k.sh == nil {
 			continue
 		}
 		t := k.sh.tableOf(k.hash)
@@ -57,7 +79,7 @@ func (ks *Keyspace) Warm(hints []Hint) {
 		sum += *(*byte)(k.line)
 		last = k.sh
 	}
-	for i := range hints {
+	for i := range keys {
 		if k := &keys[i]; k.line != nil {
 			sum += k.sh.peek(k.line, k.hash)
 		}
@@ -65,7 +87,27 @@ func (ks *Keyspace) Warm(hints []Hint) {
 	if last != nil {
 		last.fetched = sum // the compiler must not drop the reads
 	}
-	ks.Unlock(&parts)
+}
+
+// fetchSlots reads the records that the next WarmMax slots of a flight refer to. The part is locked.
+func (ks *Keyspace) fetchSlots(part int, f *Flight, from int) {
+	var sum byte
+	var last *shard
+	moved := ks.parts[part].moved
+	for i := from; i < min(from+WarmMax, len(f.slots)); i++ {
+		s := &f.slots[i]
+		if s.ref == 0 || s.moved != moved {
+			continue
+		}
+		db, _, _ := f.key(s)
+		if sh := ks.shard(part, db); sh != nil {
+			sum += sh.at(s.ref).header()
+			last = sh
+		}
+	}
+	if last != nil {
+		last.fetched = sum
+	}
 }
 
 // peek reads a byte of the first record in the line whose tag fits.

@@ -33,13 +33,14 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 
 func (sw *snapshotWriter) run() error {
 	s := sw.s
-	sw.out = header{uint16(s.ks.databases), s.ks.seed, uint32(len(s.plan))}.append(sw.out)
+	sw.out = header{formatVersion, uint16(s.ks.databases), s.ks.seed, uint32(len(s.plan))}.append(sw.out)
 	from, total := len(sw.out), uint64(0)
 	for _, e := range s.plan {
 		sw.out = e.append(sw.out)
 		total += e.records
 	}
 	sw.out = appendCRC(sw.out, from)
+	sw.out = appendOrigins(sw.out, s.origins)
 	for i := range s.pins {
 		if err := sw.drain(); err != nil {
 			return err

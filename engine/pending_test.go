@@ -1,0 +1,683 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// drained is a drain as the log holds it.
+type drained struct {
+	part  int
+	id    DrainID
+	count int
+	items []byte
+}
+
+// cut drains a part into the log.
+func cut(ks *Keyspace, part int, carrier uint64) (drained, bool) {
+	ks.LockPart(part)
+	defer ks.UnlockPart(part)
+	f := ks.Cut(part, carrier)
+	if f == nil {
+		return drained{}, false
+	}
+	return drained{part, f.ID(ks), f.Len(), f.AppendItems(nil)}, true
+}
+
+// deliver applies a drain as the log does.
+func deliver(tb rapid.TB, ks *Keyspace, d drained, now int64) DrainOutcome {
+	tb.Helper()
+	ks.LockPart(d.part)
+	defer ks.UnlockPart(d.part)
+	txn := ks.Txn(0, now, false)
+	outcome := txn.Drain(d.part, &d.id)
+	if outcome != DrainApply {
+		return outcome
+	}
+	rest := d.items
+	for range d.count {
+		it, n, err := ks.DecodeDrainItem(rest, d.part)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		txn.AddDrained(&it, false)
+		rest = rest[n:]
+	}
+	if len(rest) > 0 {
+		tb.Fatalf("%d bytes behind %d items", len(rest), d.count)
+	}
+	return outcome
+}
+
+func newOrigin(t testing.TB, name string, incarnation uint64) *Keyspace {
+	ks := newTestKeyspace(t, Config{Databases: 3, Seed: 5})
+	if err := ks.SetOrigin(name, incarnation); err != nil {
+		t.Fatal(err)
+	}
+	return ks
+}
+
+// addLocal answers one increment from memory.
+func addLocal(tb rapid.TB, ks *Keyspace, db int, key string, delta, now int64) (int64, error) {
+	tb.Helper()
+	incs := []Increment{{Key: []byte(key), Delta: delta}}
+	if ks.AddPending(incs, db, now) != 1 {
+		tb.Fatalf("increment of %q refused", key)
+	}
+	return incs[0].Sum, incs[0].Err
+}
+
+func getAt(ks *Keyspace, db int, key string, now int64, local bool) (Value, bool) {
+	k := []byte(key)
+	ks.LockPart(Part(k))
+	defer ks.UnlockPart(Part(k))
+	v := ks.View(db, now, false)
+	if local {
+		v = v.Local(true)
+	}
+	val, ok := v.Get(k)
+	val.Bytes = bytes.Clone(val.Bytes)
+	return val, ok
+}
+
+func write(ks *Keyspace, db int, key string, now int64, fn func(t Txn, k []byte)) {
+	k := []byte(key)
+	ks.LockPart(Part(k))
+	defer ks.UnlockPart(Part(k))
+	fn(ks.Txn(db, now, false), k)
+}
+
+func TestPendingBasics(t *testing.T) {
+	ks := newOrigin(t, "n", 7)
+	for want := int64(1); want <= 3; want++ {
+		if got, err := addLocal(t, ks, 0, "a", 1, 10); got != want || err != nil {
+			t.Fatalf("increment %d: %d, %v", want, got, err)
+		}
+	}
+	if _, ok := getAt(ks, 0, "a", 10, false); ok {
+		t.Error("a committed view sees what is pending")
+	}
+	if v, ok := getAt(ks, 0, "a", 10, true); !ok || v.Int != 3 || v.Kind != KindInt {
+		t.Errorf("a local view sees %+v, %v", v, ok)
+	}
+	if _, ok := getAt(ks, 1, "a", 10, true); ok {
+		t.Error("another database sees it")
+	}
+	if st := ks.Pending(); st.Increments != 3 || st.Keys != 1 || st.Gathered != 3 || st.Bytes == 0 {
+		t.Errorf("%+v", st)
+	}
+	part := Part([]byte("a"))
+	if !ks.Gathers(part, []byte("a")) || ks.Gathers(part, []byte("b")) || ks.UnderWay(0, []byte("a")) {
+		t.Error("wrong about what is gathered")
+	}
+	d, _ := cut(ks, part, 1)
+	if ks.Gathers(part, []byte("a")) || !ks.UnderWay(0, []byte("a")) {
+		t.Error("wrong about what is under way")
+	}
+	if got, _ := addLocal(t, ks, 0, "a", 1, 10); got != 4 {
+		t.Errorf("behind a drain: %d", got)
+	}
+	if got := deliver(t, ks, d, 10); got != DrainSettled {
+		t.Errorf("own drain: %v", got)
+	}
+	if got := deliver(t, ks, d, 10); got != DrainStale {
+		t.Errorf("own drain again: %v", got)
+	}
+	if v, _ := getAt(ks, 0, "a", 10, false); v.Int != 3 {
+		t.Errorf("committed %d", v.Int)
+	}
+	if got, _ := addLocal(t, ks, 0, "a", -10, 10); got != -6 {
+		t.Errorf("behind a drain: %d", got)
+	}
+	d, _ = cut(ks, part, 2)
+	deliver(t, ks, d, 10)
+	if ks.HasPending() {
+		t.Error("something is left")
+	}
+	if v, _ := getAt(ks, 0, "a", 10, false); v.Int != -6 {
+		t.Errorf("committed %d", v.Int)
+	}
+}
+
+func TestPendingRefusals(t *testing.T) {
+	ks := newOrigin(t, "n", 7)
+	write(ks, 0, "text", 1, func(t Txn, k []byte) { t.Set(k, []byte("abc"), 0) })
+	write(ks, 0, "raw", 1, func(t Txn, k []byte) { t.SetBytes(k, []byte("41"), KindRaw, 0) })
+	write(ks, 0, "top", 1, func(t Txn, k []byte) { t.SetInt(k, math.MaxInt64-1, 0) })
+	if _, err := addLocal(t, ks, 0, "text", 1, 1); err != ErrNotInteger {
+		t.Error(err)
+	}
+	if n, err := addLocal(t, ks, 0, "raw", 1, 1); n != 42 || err != nil {
+		t.Error(n, err)
+	}
+	if v, _ := getAt(ks, 0, "raw", 1, true); v.Kind != KindInt || v.Int != 42 {
+		t.Errorf("%+v", v)
+	}
+	if n, err := addLocal(t, ks, 0, "top", 1, 1); n != math.MaxInt64 || err != nil {
+		t.Error(n, err)
+	}
+	if _, err := addLocal(t, ks, 0, "top", 1, 1); err != ErrOverflow {
+		t.Error(err)
+	}
+	for _, delta := range []int64{math.MinInt64, math.MaxInt64, pendingMax + 1, -pendingMax - 1} {
+		if n := ks.AddPending([]Increment{{Key: []byte("big"), Delta: delta}}, 0, 1); n != 0 {
+			t.Errorf("%d is taken", delta)
+		}
+	}
+	addLocal(t, ks, 0, "big", pendingMax, 1)
+	incs := []Increment{{Key: []byte("x"), Delta: 1}, {Key: []byte("big"), Delta: 1}, {Key: []byte("y"), Delta: 1}}
+	if n := ks.AddPending(incs, 0, 1); n != 1 || incs[0].Sum != 1 {
+		t.Errorf("done %d of a group with one too many", n)
+	}
+	for i := range flightsMax {
+		addLocal(t, ks, 0, "many", 1, 1)
+		cut(ks, Part([]byte("many")), uint64(i))
+	}
+	if n := ks.AddPending([]Increment{{Key: []byte("many"), Delta: 1}}, 0, 1); n != 0 {
+		t.Error("taken behind many flights")
+	}
+	long := bytes.Repeat([]byte("k"), MaxKey-3)
+	for i := 0; ; i++ {
+		key := append(binary.BigEndian.AppendUint16([]byte("{k}"), uint16(i))[:5], long[8:]...)
+		if ks.AddPending([]Increment{{Key: key, Delta: 1}}, 0, 1) == 0 {
+			break
+		}
+		if i > pendingPartMax/len(long)+1 {
+			t.Fatal("a part gathers without end")
+		}
+	}
+	ks.ClosePending()
+	if n := ks.AddPending([]Increment{{Key: []byte("x"), Delta: 1}}, 0, 1); n != 0 {
+		t.Error("taken after the end")
+	}
+}
+
+// TestPendingLives has a key expire between answer and drain, and live again.
+func TestPendingLives(t *testing.T) {
+	ks := newOrigin(t, "n", 7)
+	write(ks, 0, "k", 1, func(t Txn, k []byte) { t.SetInt(k, 100, 50) })
+	if n, _ := addLocal(t, ks, 0, "k", 1, 10); n != 101 {
+		t.Error(n)
+	}
+	// At 50 it is gone, and counts from 0.
+	if _, ok := getAt(ks, 0, "k", 50, true); ok {
+		t.Error("an expired key is seen through what was pending for it")
+	}
+	if n, _ := addLocal(t, ks, 0, "k", 5, 50); n != 5 {
+		t.Error(n)
+	}
+	if n, _ := addLocal(t, ks, 0, "k", 5, 50); n != 10 {
+		t.Error(n)
+	}
+	d, _ := cut(ks, Part([]byte("k")), 1)
+	if d.count != 2 {
+		t.Errorf("%d items", d.count)
+	}
+	deliver(t, ks, d, 60)
+	if v, _ := getAt(ks, 0, "k", 60, false); v.Int != 10 || v.Deadline != 0 {
+		t.Errorf("%+v", v)
+	}
+	if st := ks.Pending(); st.Expired != 1 || st.Dropped != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestPendingDropped(t *testing.T) {
+	ks := newOrigin(t, "n", 7)
+	var told []string
+	ks.OnDropped(func(db int, key []byte, delta int64, err error) {
+		told = append(told, fmt.Sprint(db, " ", string(key), " ", delta, " ", err))
+	})
+	addLocal(t, ks, 0, "a", 5, 1)
+	addLocal(t, ks, 0, "b", 6, 1)
+	addLocal(t, ks, 1, "c", 7, 1)
+	write(ks, 0, "a", 1, func(t Txn, k []byte) { t.Set(k, []byte("text"), 0) })
+	write(ks, 0, "b", 1, func(t Txn, k []byte) { t.SetInt(k, math.MaxInt64, 0) })
+	if v, _ := getAt(ks, 0, "a", 1, true); string(v.Bytes) != "text" {
+		t.Errorf("%+v", v)
+	}
+	if v, _ := getAt(ks, 0, "b", 1, true); v.Int != math.MaxInt64 {
+		t.Errorf("%+v", v)
+	}
+	for p := range Parts {
+		if d, ok := cut(ks, p, 1); ok {
+			deliver(t, ks, d, 1)
+		}
+	}
+	if st := ks.Pending(); st.Dropped != 2 || len(told) != 2 || st.Increments != 0 {
+		t.Errorf("%+v, told %q", st, told)
+	}
+	if v, _ := getAt(ks, 1, "c", 1, false); v.Int != 7 {
+		t.Errorf("%+v", v)
+	}
+}
+
+// TestOrigins goes through all that can become of a drain's position.
+func TestOrigins(t *testing.T) {
+	ks := newOrigin(t, "me", 7)
+	item := func(delta int64) []byte { return binary.AppendVarint([]byte{0, 1, 'k'}, delta) }
+	from := func(origin string, incarnation, at uint64, delta int64) drained {
+		return drained{Part([]byte("k")), DrainID{[]byte(origin), incarnation, at, at + 1}, 1, append(item(delta), 0)}
+	}
+	for _, c := range []struct {
+		d    drained
+		want DrainOutcome
+		sum  int64
+	}{
+		{from("a", 1, 1, 1), DrainGap, 0},
+		{from("a", 1, 0, 1), DrainApply, 1},
+		{from("a", 1, 0, 1), DrainStale, 1},
+		{from("a", 1, 2, 1), DrainGap, 1},
+		{from("a", 1, 1, 2), DrainApply, 3},
+		{from("b", 1, 0, 10), DrainApply, 13},
+		{from("a", 2, 2, 100), DrainGap, 13},
+		{from("a", 2, 0, 100), DrainApply, 113},
+		{from("a", 1, 2, 1000), DrainGap, 113},
+		{from("b", 1, 1, 1000), DrainApply, 1113},
+		{from("0", 9, 0, 1), DrainApply, 1114},
+	} {
+		if got := deliver(t, ks, c.d, 1); got != c.want {
+			t.Errorf("%+v: %v, want %v", c.d.id, got, c.want)
+		}
+		if v, _ := getAt(ks, 0, "k", 1, false); v.Int != c.sum {
+			t.Errorf("%+v: %d, want %d", c.d.id, v.Int, c.sum)
+		}
+	}
+	snapshot := saved(t, ks)
+	other := loaded(t, snapshot, 3)
+	if a, b := ks.Checksum(1), other.Checksum(1); a != b {
+		t.Errorf("checksum %x, loaded %x", a, b)
+	}
+	if got := deliver(t, other, from("b", 1, 1, 1000), 1); got != DrainStale {
+		t.Errorf("after loading: %v", got)
+	}
+	if got := deliver(t, other, from("b", 1, 2, 1000), 1); got != DrainApply {
+		t.Errorf("after loading: %v", got)
+	}
+	if ks.Checksum(1) == other.Checksum(1) {
+		t.Error("the checksum does not see counts")
+	}
+	if err := ks.SetOrigin(string(make([]byte, MaxOrigin+1)), 1); err == nil {
+		t.Error("a name that is too long")
+	}
+}
+
+// TestPositionsInChecksum compares states that differ in a position only.
+func TestPositionsInChecksum(t *testing.T) {
+	a, b := newOrigin(t, "me", 7), newOrigin(t, "me", 7)
+	d := drained{3, DrainID{[]byte("x"), 1, 0, 1}, 0, nil}
+	deliver(t, a, d, 1)
+	if a.Checksum(1) == b.Checksum(1) {
+		t.Error("the checksum does not see positions")
+	}
+	d.part = 4
+	deliver(t, b, d, 1)
+	if a.Checksum(1) == b.Checksum(1) {
+		t.Error("the checksum does not see whose positions they are")
+	}
+}
+
+// asVersion1 is the snapshot as the first version of the format wrote it.
+func asVersion1(b []byte) []byte {
+	b = bytes.Clone(b)
+	b[8] = 1
+	at := headerBytes + int(binary.LittleEndian.Uint32(b[24:]))*planEntryBytes + 4
+	n := sectionBytes + int(binary.LittleEndian.Uint64(b[at+8:]))
+	b = append(b[:at], b[at+n:]...)
+	reseal(b)
+	return b
+}
+
+func TestLoadVersion1(t *testing.T) {
+	ks := newOrigin(t, "me", 7)
+	fill(ks, 3000, 0)
+	sum := ks.Checksum(1)
+	deliver(t, ks, drained{3, DrainID{[]byte("x"), 1, 0, 1}, 0, nil}, 1)
+	old := loaded(t, asVersion1(saved(t, ks)), 3)
+	if got := old.Checksum(1); got != sum {
+		t.Errorf("checksum %x, want %x", got, sum)
+	}
+}
+
+func TestDamagedOrigins(t *testing.T) {
+	entry := func(part byte, name string, position byte) []byte {
+		b := append([]byte{part, byte(len(name))}, name...)
+		return append(append(b, make([]byte, 8)...), position, 0, 0, 0, 0, 0, 0, 0)
+	}
+	for _, c := range []struct {
+		name    string
+		body    []byte
+		entries uint32
+	}{
+		{"fewer than said", entry(1, "a", 1), 2},
+		{"more than said", append(entry(1, "a", 1), entry(2, "a", 1)...), 1},
+		{"cut off", entry(1, "a", 1)[:18], 1},
+		{"name too long", append([]byte{1, 200}, make([]byte, 60)...), 1},
+		{"parts out of order", append(entry(2, "a", 1), entry(1, "a", 1)...), 2},
+		{"origins out of order", append(entry(1, "b", 1), entry(1, "a", 1)...), 2},
+		{"twice", append(entry(1, "a", 1), entry(1, "a", 2)...), 2},
+		{"position 0", entry(1, "a", 0), 1},
+	} {
+		if _, err := decodeOrigins(c.body, c.entries); err == nil {
+			t.Errorf("%s: accepted", c.name)
+		}
+	}
+	if list, err := decodeOrigins(append(entry(1, "a", 1), entry(1, "b", 2)...), 2); err != nil || len(list) != 2 || list[1].position != 2 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+func TestDecodeDrainItem(t *testing.T) {
+	ks := newOrigin(t, "me", 7)
+	part := Part([]byte("k"))
+	good := []byte{1, 1, 'k', 5, 0}
+	if it, n, err := ks.DecodeDrainItem(append(good, 9), part); err != nil || n != 5 || it.DB != 1 || string(it.Key) != "k" || it.Delta != -3 {
+		t.Errorf("%+v, %d, %v", it, n, err)
+	}
+	for i := range good {
+		if _, _, err := ks.DecodeDrainItem(good[:i], part); err == nil {
+			t.Errorf("accepted after %d bytes", i)
+		}
+	}
+	for _, bad := range [][]byte{
+		{3, 1, 'k', 5, 0},                         // there is no such database
+		{1, 2, 'k', 5, 0},                         // key beyond the end
+		{1, 1, 'x', 5, 0},                         // another part
+		{1, 0xff, 0xff, 0xff, 0xff, 1, 'k', 5, 0}, // key too long
+	} {
+		if _, _, err := ks.DecodeDrainItem(bad, part); err == nil {
+			t.Errorf("%v accepted", bad)
+		}
+	}
+}
+
+// TestPendingModel drives one node that counts locally and through the log, and a
+// second one that only has the log, against a simple reference.
+func TestPendingModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &pendingModel{now: 100, node: New(Config{Databases: 2, Seed: 3}), other: New(Config{Databases: 2, Seed: 4}), state: map[modelKey]modelValue{}}
+		defer m.node.Close()
+		defer m.other.Close()
+		if err := m.node.SetOrigin("node", 77); err != nil {
+			t.Fatal(err)
+		}
+		for range rapid.IntRange(1, 80).Draw(t, "steps") {
+			m.step(t)
+		}
+		for p := range Parts {
+			m.cut(p)
+		}
+		for len(m.log) > 0 {
+			m.apply(t)
+		}
+		m.verify(t)
+		if m.node.HasPending() {
+			t.Fatal("something is left")
+		}
+		if a, b := m.node.Checksum(m.now), m.other.Checksum(m.now); a != b {
+			t.Fatalf("nodes differ: %x, %x", a, b)
+		}
+	})
+}
+
+type modelKey struct {
+	db  int
+	key string
+}
+
+type modelValue struct {
+	n, deadline int64
+	text        bool
+}
+
+// pendingModel: amounts that are pending are kept increment by increment.
+type pendingModel struct {
+	node, other *Keyspace
+	now         int64
+	state       map[modelKey]modelValue
+	gathered    []modelAmount
+	log         []drained
+	flights     [][]modelAmount
+	carrier     uint64
+}
+
+type modelAmount struct {
+	k               modelKey
+	delta, deadline int64
+}
+
+func (m *pendingModel) get(k modelKey) (modelValue, bool) {
+	v, ok := m.state[k]
+	if ok && v.deadline != 0 && v.deadline <= m.now {
+		return modelValue{}, false
+	}
+	return v, ok
+}
+
+func (m *pendingModel) pendingFor(k modelKey) (n int64, some bool) {
+	for _, list := range append(m.flights, m.gathered) {
+		for _, a := range list {
+			if a.k == k && (a.deadline == 0 || a.deadline > m.now) {
+				n += a.delta
+				some = true
+			}
+		}
+	}
+	return n, some
+}
+
+// cut drains a part.
+func (m *pendingModel) cut(part int) {
+	m.carrier++
+	d, ok := cut(m.node, part, m.carrier)
+	if !ok {
+		return
+	}
+	m.log = append(m.log, d)
+	var taken, rest []modelAmount
+	for _, a := range m.gathered {
+		if Part([]byte(a.k.key)) == part {
+			taken = append(taken, a)
+		} else {
+			rest = append(rest, a)
+		}
+	}
+	m.gathered, m.flights = rest, append(m.flights, taken)
+}
+
+// apply delivers the oldest drain to both nodes, some more than once or too early.
+func (m *pendingModel) apply(t *rapid.T) {
+	d := m.log[0]
+	for i := 1; i < len(m.log) && rapid.Bool().Draw(t, "early"); i++ {
+		if m.log[i].part == d.part {
+			if got := deliver(t, m.node, m.log[i], m.now); got != DrainGap {
+				t.Fatalf("a drain behind a missing one: %v", got)
+			}
+		}
+	}
+	for _, a := range m.flights[0] {
+		v, ok := m.get(a.k)
+		switch {
+		case a.deadline != 0 && a.deadline <= m.now, v.text:
+		case !ok:
+			m.state[a.k] = modelValue{n: a.delta}
+		default:
+			v.n += a.delta
+			m.state[a.k] = v
+		}
+	}
+	if got := deliver(t, m.node, d, m.now); got != DrainSettled {
+		t.Fatalf("own drain: %v", got)
+	}
+	if got := deliver(t, m.other, d, m.now); got != DrainApply {
+		t.Fatalf("drain of another node: %v", got)
+	}
+	if rapid.Bool().Draw(t, "again") {
+		if a, b := deliver(t, m.node, d, m.now), deliver(t, m.other, d, m.now); a != DrainStale || b != DrainStale {
+			t.Fatalf("a drain that came again: %v, %v", a, b)
+		}
+	}
+	m.log, m.flights = m.log[1:], m.flights[1:]
+}
+
+func (m *pendingModel) step(t *rapid.T) {
+	k := modelKey{rapid.IntRange(0, 1).Draw(t, "db"), rapid.SampledFrom([]string{"a", "b", "{a}1", "{a}2", "{a}3"}).Draw(t, "key")}
+	both := func(fn func(t Txn, k []byte)) {
+		write(m.node, k.db, k.key, m.now, fn)
+		write(m.other, k.db, k.key, m.now, fn)
+	}
+	v, ok := m.get(k)
+	switch rapid.SampledFrom([]string{"local", "local", "local", "local", "add", "set", "text", "del", "deadline", "cut", "cut", "apply", "time"}).Draw(t, "op") {
+	case "local":
+		if len(m.flights) >= flightsMax-1 {
+			return
+		}
+		delta := rapid.Int64Range(-3, 3).Draw(t, "delta")
+		pending, _ := m.pendingFor(k)
+		sum, err := addLocal(t, m.node, k.db, k.key, delta, m.now)
+		if v.text {
+			if err != ErrNotInteger {
+				t.Fatalf("%v: %v", k, err)
+			}
+			return
+		}
+		if want := v.n + pending + delta; sum != want || err != nil {
+			t.Fatalf("%v: %d, %v, want %d", k, sum, err, want)
+		}
+		m.gathered = append(m.gathered, modelAmount{k, delta, v.deadline})
+	case "add":
+		if v.text {
+			return
+		}
+		both(func(t Txn, k []byte) { _, _ = t.Add(k, 10) })
+		v.n += 10
+		m.state[k] = v
+	case "set":
+		both(func(t Txn, k []byte) { t.SetInt(k, 5, 0) })
+		m.state[k] = modelValue{n: 5}
+	case "text":
+		both(func(t Txn, k []byte) { t.Set(k, []byte("text"), 0) })
+		m.state[k] = modelValue{text: true}
+	case "del":
+		both(func(t Txn, k []byte) { t.Delete(k) })
+		delete(m.state, k)
+	case "deadline":
+		if ok {
+			v.deadline = m.now + rapid.Int64Range(1, 6).Draw(t, "in")
+			both(func(t Txn, k []byte) { t.SetDeadline(k, v.deadline) })
+			m.state[k] = v
+		}
+	case "cut":
+		m.cut(Part([]byte(k.key)))
+	case "apply":
+		if len(m.log) > 0 {
+			m.apply(t)
+		}
+	case "time":
+		m.now += rapid.Int64Range(0, 4).Draw(t, "ms")
+	}
+	m.verify(t)
+}
+
+// verify compares what local readers and others see, and the structure.
+func (m *pendingModel) verify(t *rapid.T) {
+	if err := m.node.Check(); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"a", "b", "{a}1", "{a}2", "{a}3"} {
+		for db := range 2 {
+			k := modelKey{db, key}
+			want, ok := m.get(k)
+			v, found := getAt(m.node, db, key, m.now, false)
+			if found != ok || ok && !want.text && v.Int != want.n {
+				t.Fatalf("%v: committed %+v, %v, want %+v, %v", k, v, found, want, ok)
+			}
+			pending, some := m.pendingFor(k)
+			v, found = getAt(m.node, db, key, m.now, true)
+			if found != (ok || some) || !want.text && v.Int != want.n+pending {
+				t.Fatalf("%v: local %+v, %v, want %d+%d, %v", k, v, found, want.n, pending, ok || some)
+			}
+		}
+	}
+}
+
+// TestPendingConcurrently counts from several goroutines, drains from one and has
+// another rewrite the arenas: each reply comes once, and no count is lost.
+func TestPendingConcurrently(t *testing.T) {
+	ks := newOrigin(t, "n", 7)
+	const workers, rounds, keys = 3, 4000, 40
+	seen := make([][]int64, workers)
+	var wg, background sync.WaitGroup
+	stop := make(chan struct{})
+	background.Go(func() {
+		for carrier := uint64(1); ; carrier++ {
+			for p := range Parts {
+				if d, ok := cut(ks, p, carrier); ok {
+					deliver(t, ks, d, 1)
+				}
+			}
+			select {
+			case <-stop:
+				if !ks.HasPending() {
+					return
+				}
+			default:
+			}
+		}
+	})
+	background.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				key := fmt.Sprint("other", i%3000)
+				write(ks, 0, key, 1, func(t Txn, k []byte) {
+					if i%2 == 0 {
+						t.SetBytes(k, make([]byte, i%200), KindString, 0)
+					} else {
+						t.Delete(k)
+					}
+				})
+			}
+		}
+	})
+	for w := range workers {
+		wg.Go(func() {
+			for i := range rounds {
+				incs := []Increment{{Key: []byte("hot"), Delta: 1}, {Key: fmt.Append(nil, "k", i%keys), Delta: 2}}
+				for done := 0; done < len(incs); {
+					done += ks.AddPending(incs[done:], 0, 1)
+				}
+				seen[w] = append(seen[w], incs[0].Sum)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	background.Wait()
+	once := map[int64]bool{}
+	for _, list := range seen {
+		last := int64(0)
+		for _, n := range list {
+			if once[n] || n <= last {
+				t.Fatalf("reply %d came twice, or after %d", n, last)
+			}
+			once[n], last = true, n
+		}
+	}
+	if v, _ := getAt(ks, 0, "hot", 1, false); v.Int != workers*rounds {
+		t.Errorf("hot is %d, want %d", v.Int, workers*rounds)
+	}
+	for i := range keys {
+		if v, _ := getAt(ks, 0, fmt.Sprint("k", i), 1, false); v.Int != 2*workers*rounds/keys {
+			t.Errorf("k%d is %d", i, v.Int)
+		}
+	}
+}
