@@ -30,6 +30,9 @@ type Batch struct {
 	txns  []txn
 
 	txnAt    int // offset of the open transaction's operation in entry; -1 when none is open
+	drains   int // operations of this node's pending increments
+	resends  int // of them at the start of the entry, without items
+	resend   bool
 	usual    int // bytes of a recent entry, for the size of the next buffer
 	recent   [recentRuns]recentRun
 	recentOf uint32 // entries of recent with another generation are void
@@ -60,11 +63,15 @@ const (
 	itemRead                    // a: offset of its arguments in local, b: their number
 	itemLiteral                 // a: offset of its reply in local, b: its length
 	itemTxn                     // a: index into txns; b: number of items that follow and belong to it
+	itemDrain                   // next operation of the entry; nobody waits for it
 )
 
 const (
-	itemRESP3  = 1 << iota // the reply is for a client that speaks RESP3
-	itemSilent             // the client wants no reply
+	itemRESP3   = 1 << iota // the reply is for a client that speaks RESP3
+	itemSilent              // the client wants no reply
+	itemBarrier             // a literal that stands for what was done before: it fails with the batch
+	itemLocal               // a read that sees this node's pending increments
+	itemByKey               // the same, of the keys at level local
 )
 
 type item struct {
@@ -81,6 +88,7 @@ type run struct {
 	countAt int // offset of the count in entry
 	count   uint32
 	delta   int64
+	local   bool // the replies count what is pending on this node
 
 	before  int64 // set when applied
 	applied uint32
@@ -123,12 +131,13 @@ func (b *Batch) Reset() {
 	clear(b.subs) // they hold on to their clients
 	b.local, b.items, b.subs = b.local[:0], b.items[:0], b.subs[:0]
 	b.runs, b.txns, b.txnAt = b.runs[:0], b.txns[:0], -1
+	b.drains, b.resends, b.resend = 0, 0, false
 	b.out.B = b.out.B[:0]
 	b.endRuns()
 }
 
 // Empty reports whether nothing has been gathered.
-func (b *Batch) Empty() bool { return len(b.items) == 0 }
+func (b *Batch) Empty() bool { return len(b.items) == 0 && !b.resend }
 
 // Size is the memory gathered so far in bytes, entry and local parts.
 func (b *Batch) Size() int { return len(b.entry) - b.reserved + len(b.local) + len(b.items)*itemBytes }
@@ -160,6 +169,7 @@ type Origin struct {
 	DB     int
 	RESP   int  // 2 or 3
 	Silent bool // no reply wanted
+	Level  Level
 }
 
 func (o Origin) item(kind itemKind) item {
@@ -170,6 +180,12 @@ func (o Origin) item(kind itemKind) item {
 	if o.Silent {
 		it.flags |= itemSilent
 	}
+	switch o.Level {
+	case LevelLocal:
+		it.flags |= itemLocal
+	case LevelByKey:
+		it.flags |= itemByKey
+	}
 	return it
 }
 
@@ -178,7 +194,7 @@ func (b *Batch) Write(cmd *Command, args [][]byte, o Origin) {
 	if b.txnAt < 0 {
 		if cmd.Delta != nil {
 			if delta, ok := cmd.Delta(args); ok {
-				b.increment(args[1], delta, o)
+				b.Increment(args[1], delta, o)
 				return
 			}
 		}
@@ -237,11 +253,13 @@ func (b *Batch) EndTxn() {
 	b.txnAt = -1
 }
 
-// increment starts a run of the key, or joins the one that is open.
-func (b *Batch) increment(key []byte, delta int64, o Origin) {
+// Increment adds an increment outside of a transaction, as one of INCR, DECR, INCRBY and DECRBY does: it starts a run of
+// the key, or joins the one that is open.
+func (b *Batch) Increment(key []byte, delta int64, o Origin) {
 	slot := &b.recent[maphash.Bytes(runSeed, key)%recentRuns]
 	if slot.generation == b.recentOf && slot.db == uint16(o.DB) &&
-		string(b.entry[slot.keyAt:slot.keyAt+slot.keyLen]) == string(key) && b.runs[slot.run].delta == delta {
+		string(b.entry[slot.keyAt:slot.keyAt+slot.keyLen]) == string(key) && b.runs[slot.run].delta == delta &&
+		b.runs[slot.run].local == (o.Level == LevelLocal) {
 		r := &b.runs[slot.run]
 		it := o.item(itemJoin)
 		it.a, it.b = slot.run, r.count
@@ -254,7 +272,7 @@ func (b *Batch) increment(key []byte, delta int64, o Origin) {
 	b.entry, countAt, keyAt = appendRun(b.entry, o.DB, delta, key)
 	it := o.item(itemRun)
 	it.a = uint32(len(b.runs))
-	b.runs = append(b.runs, run{countAt: countAt, count: 1, delta: delta})
+	b.runs = append(b.runs, run{countAt: countAt, count: 1, delta: delta, local: o.Level == LevelLocal})
 	b.items = append(b.items, it)
 	*slot = recentRun{b.recentOf, uint16(o.DB), it.a, uint32(keyAt), uint32(len(key))}
 }

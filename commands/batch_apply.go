@@ -22,9 +22,13 @@ func (r *Runner) Replay(payload []byte, stamp int64) error {
 		w.B = w.B[:0]
 		switch o.code {
 		case opRun:
-			_, _, _ = r.addRun(o.key, o.db, stamp, o.delta, o.count)
+			_, _, _ = r.addRun(o.key, o.db, stamp, o.delta, o.count, false)
 		case opCommand:
 			r.write(o.cmd, o.args, o.db, stamp, w)
+		case opDrain:
+			if err := r.drain(&o, stamp); err != nil {
+				return err
+			}
 		case opTxn:
 			if err := r.replayTxn(&d, &o, stamp, w); err != nil {
 				return err
@@ -60,10 +64,15 @@ func expired(deadline, stamp int64) bool { return deadline != 0 && deadline <= s
 // Apply executes the batch's own entry at its stamp together with the reads gathered beside it, and collects the
 // replies. payload is the entry without the reserved bytes.
 func (b *Batch) Apply(r *Runner, payload []byte, stamp int64) error {
-	d := decoder{table: b.table, databases: r.ks.Databases(), rest: payload, args: r.args}
+	d := decoder{table: b.table, databases: r.ks.Databases(), trusted: true, rest: payload, args: r.args}
 	a := applier{b: b, r: r, stamp: stamp, d: d, ahead: &r.ahead}
 	a.ahead.begin(&d, payload, r.ks)
 	b.out.B = b.out.B[:0]
+	for range b.resends {
+		if err := a.drain(); err != nil {
+			return err
+		}
+	}
 	for i := range b.subs {
 		s := &b.subs[i]
 		s.begin = len(b.out.B)
@@ -114,13 +123,15 @@ func (a *applier) item(i int) (n int, err error) {
 	case itemRead:
 		if !a.unheard(it) {
 			cmd, args := a.readArgs(it)
-			a.r.Read(cmd, args, int(it.db), a.stamp, w)
+			a.r.ReadAt(cmd, args, int(it.db), a.stamp, it.level(), w)
 		}
 	case itemLiteral:
 		w.B = append(w.B, b.local[it.a:it.a+it.b]...)
 	case itemTxn:
 		n = 1 + int(it.b)
 		err = a.txn(i)
+	case itemDrain:
+		err = a.drain()
 	}
 	a.settle(it, start)
 	return n, err
@@ -163,7 +174,7 @@ func (a *applier) run(it *item) error {
 		return err
 	}
 	run := &a.b.runs[it.a]
-	run.before, run.applied, run.err = a.r.addRun(a.op.key, a.op.db, a.stamp, a.op.delta, a.op.count)
+	run.before, run.applied, run.err = a.r.addRun(a.op.key, a.op.db, a.stamp, a.op.delta, a.op.count, run.local)
 	a.b.replyRun(it.a, 0)
 	return nil
 }
@@ -275,7 +286,12 @@ func (b *Batch) Fail(write, read string) {
 			case itemRead:
 				w.Error(read)
 			case itemLiteral:
-				w.B = append(w.B, b.local[it.a:it.a+it.b]...)
+				if it.flags&itemBarrier != 0 {
+					w.Error(write)
+				} else {
+					w.B = append(w.B, b.local[it.a:it.a+it.b]...)
+				}
+			case itemDrain:
 			case itemTxn:
 				if b.txns[it.a].writes {
 					w.Error(write)

@@ -14,14 +14,21 @@ import (
 //	run         0x01 | db uvarint | delta varint | count u32 | key bytes
 //	command     0x02 | db uvarint | LogID uvarint | n uvarint | n × bytes
 //	transaction 0x03 | deadline i64 | length u32 | command operations, length bytes in all
+//	drain       0x04 | part u8 | origin bytes | incarnation u64 | from u64 | to u64 | n u32 | length u32 | n items, length bytes in all
+//	item             db uvarint | key bytes | delta varint | deadline uvarint
 //
 // bytes is a uvarint length and as many bytes; u32 and i64 are little-endian. The arguments of a command do not
 // include its name. A run is count increments of delta, each of which is applied unless it overflows. A transaction is
 // skipped when deadline is not 0 and at or before the entry's stamp: the earliest expiry of the keys its client watched.
+//
+// A drain is what a node has counted in memory (engine/pending.go): increments of keys of one part, from one position of
+// their origin to a later one. It is applied whole or, if the origin is not at from, not at all (engine/origins.go). An item
+// whose deadline is not 0 and at or before the stamp was for a key that has expired since, and is dropped.
 const (
 	opRun     = 0x01
 	opCommand = 0x02
 	opTxn     = 0x03
+	opDrain   = 0x04
 )
 
 const (
@@ -37,12 +44,14 @@ type op struct {
 	code     byte
 	db       int
 	delta    int64  // run
-	count    uint32 // run
+	count    uint32 // run, drain
 	key      []byte // run
 	cmd      *Command
 	args     [][]byte // command; args[0] is the name
 	deadline int64    // transaction
-	body     []byte   // transaction: its operations
+	body     []byte   // transaction: its operations; drain: its items
+	part     int      // drain
+	drain    engine.DrainID
 }
 
 // decoder reads the operations of a payload one after the other. It trusts nothing: whatever the bytes, it returns an
@@ -51,6 +60,7 @@ type decoder struct {
 	table     *Table
 	databases int  // there are; an operation may name no other
 	nested    bool // in a transaction's body: only commands
+	trusted   bool // the items of drains need no check: this process wrote them, or somebody else checks
 	rest      []byte
 	args      [][]byte // scratch for op.args
 }
@@ -71,6 +81,8 @@ func (d *decoder) next(o *op) (bool, error) {
 		return true, d.run(o)
 	case code == opTxn && !d.nested:
 		return true, d.transaction(o)
+	case code == opDrain && !d.nested:
+		return true, d.drain(o)
 	}
 	return false, fmt.Errorf("%w: unknown operation %#x", errPayload, code)
 }
@@ -234,7 +246,8 @@ func (c *Command) addPartsOrAll(args [][]byte, parts *engine.PartSet) {
 	}
 }
 
-// touches reports whether an operation may change a key for which match says true.
+// touches reports whether an operation may change a key for which match says true. Drains are left out: of what this
+// node has pending, Keyspace.UnderWay knows better.
 func (d *decoder) touches(match func(db int, key []byte) bool) (found bool, err error) {
 	var o op
 	see := func(key []byte, flags KeyFlag) { found = found || flags&KeyRO == 0 && match(o.db, key) }

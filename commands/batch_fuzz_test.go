@@ -3,6 +3,8 @@ package commands
 import (
 	"errors"
 	"testing"
+
+	"quipu/engine"
 )
 
 // FuzzReplay gives any bytes to Replay: it applies them or says that they are malformed, and the keyspace stays sound.
@@ -20,6 +22,17 @@ func FuzzReplay(f *testing.F) {
 		f.Add(append([]byte(nil), b.Entry()...))
 		b.Reset()
 	}
+	origin := newRig(f, table)
+	if err := origin.ks.SetOrigin("node", 7); err != nil {
+		f.Fatal(err)
+	}
+	origin.ks.AddPending([]engine.Increment{{Key: []byte("k"), Delta: 5}, {Key: []byte("{k}2"), Delta: -1 << 40}, {Key: []byte("j"), Delta: 1}}, 0, 1)
+	for part := range engine.Parts {
+		b.Drain(origin.ks, part, 1)
+	}
+	drains := append([]byte(nil), b.Entry()...)
+	f.Add(drains)
+	f.Add(append(drains, drains...))
 	f.Add([]byte("\x01\x00\xff\xff\xff\xff\xc9f\xff\xff\xff\xff\x01k")) // 2^32-1 increments that overflow
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		if len(payload) > 1<<12 {

@@ -112,7 +112,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 func TestMalformedPayloads(t *testing.T) {
 	table := NewTable()
 	for _, c := range []struct{ name, payload string }{
-		{"unknown operation", "04"}, {"operation 0", "00"}, {"operation 255", "ff"},
+		{"unknown operation", "05"}, {"operation 0", "00"}, {"operation 255", "ff"},
 		{"run of nothing", "01 00 02 00000000 01 6b"},
 		{"run in a database there is not", "01 03 02 01000000 01 6b"},
 		{"database beyond 64 bits", "01 ffffffffffffffffffff01 02 01000000 01 6b"},
@@ -254,7 +254,7 @@ func TestLongestPrefix(t *testing.T) {
 	} {
 		key := []byte("k")
 		g.ks.Txn(0, 1, false).SetInt(key, c.start, 0)
-		before, applied, err := g.r.addRun(key, 0, 1, c.delta, c.count)
+		before, applied, err := g.r.addRun(key, 0, 1, c.delta, c.count, false)
 		v, _ := g.ks.View(0, 1, false).Get(key)
 		if applied != c.applied || err != nil || applied > 0 && before != c.start || v.Int != c.start+int64(applied)*c.delta {
 			t.Errorf("%d + %d×%d: applied %d to %d, %v, gave %d", c.start, c.count, c.delta, applied, before, err, v.Int)
@@ -280,7 +280,7 @@ func TestRunsAfterReset(t *testing.T) {
 	}
 	// A slot written just before the wrap must not look current when the generations come by again.
 	b.recentOf = 2
-	b.increment([]byte("old"), 1, plain)
+	b.Increment([]byte("old"), 1, plain)
 	b.recentOf = math.MaxUint32
 	b.endRuns()
 	for i := range b.recent {

@@ -66,11 +66,7 @@ func deltaDecrBy(args [][]byte) (int64, bool) {
 func runIncr(c *Call, t engine.Txn) {
 	delta, ok := c.Cmd.Delta(c.Args)
 	if !ok {
-		if _, number := protocol.ParseInt(c.Args[2]); number {
-			c.W.Error(protocol.ErrDecrOverflow)
-			return
-		}
-		c.W.Error(protocol.ErrNotInteger)
+		c.W.Error(WrongDelta(c.Args))
 		return
 	}
 	n, err := t.Add(c.Args[1], delta)
@@ -79,6 +75,14 @@ func runIncr(c *Call, t engine.Txn) {
 		return
 	}
 	c.W.Int(n)
+}
+
+// WrongDelta is the text for arguments that Delta refuses.
+func WrongDelta(args [][]byte) string {
+	if _, number := protocol.ParseInt(args[2]); number {
+		return protocol.ErrDecrOverflow
+	}
+	return protocol.ErrNotInteger
 }
 
 func runIncrByFloat(c *Call, t engine.Txn) {

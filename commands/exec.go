@@ -21,6 +21,8 @@ type Runner struct {
 	parts  engine.PartSet
 	args   [][]byte // scratch for the arguments of operations
 	ahead  warmer
+	burst  burst
+	items  [engine.WarmMax]engine.DrainItem
 	unread protocol.Writer // takes the replies that nobody waits for
 }
 
@@ -37,15 +39,20 @@ func (r *Runner) CountReads(stats *ReadStats) { r.call.Stats = stats }
 
 // Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
 func (r *Runner) Read(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+	r.ReadAt(cmd, args, db, now, LevelQuorum, w)
+}
+
+// ReadAt is Read at a level.
+func (r *Runner) ReadAt(cmd *Command, args [][]byte, db int, now int64, level Level, w *protocol.Writer) {
 	switch {
 	case cmd.oneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
-		r.runRead(cmd, args, r.ks.View(db, now, false).In(part), w)
+		r.runRead(cmd, args, level.view(r.ks.View(db, now, false).In(part)), w)
 		r.ks.UnlockPart(part)
 	case cmd.HasKeys():
 		r.lockKeys(cmd, args)
-		r.runRead(cmd, args, r.ks.View(db, now, r.parts.IsAll()), w)
+		r.runRead(cmd, args, level.view(r.ks.View(db, now, r.parts.IsAll())), w)
 		r.ks.Unlock(&r.parts)
 	default:
 		r.runRead(cmd, args, r.ks.View(db, now, false), w)
@@ -92,12 +99,21 @@ func (r *Runner) runWrite(cmd *Command, args [][]byte, t engine.Txn, w *protocol
 }
 
 // addRun applies a run of count increments of delta, all or, where they overflow, the longest prefix that does not.
-// It returns the value before and how many were applied; the rest of the run overflowed.
-func (r *Runner) addRun(key []byte, db int, now int64, delta int64, count uint32) (before int64, applied uint32, err error) {
+// It returns the value before and how many were applied; the rest of the run overflowed. local adds what is pending to the
+// value before, so that the replies fall in with those given from memory.
+func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, local bool) (before int64, applied uint32, err error) {
 	part := engine.Part(key)
 	r.ks.LockPart(part)
 	defer r.ks.UnlockPart(part)
 	t := r.ks.Txn(db, now, false).In(part)
+	if local {
+		defer func() {
+			pending := t.Pending(key)
+			if sum := before + pending; (sum < before) == (pending < 0) { // else it will be dropped
+				before = sum
+			}
+		}()
+	}
 	before, ok, err := t.AddRun(key, delta, int(count))
 	switch {
 	case err != nil:

@@ -38,6 +38,7 @@ type originPosition struct {
 // self is this node as an origin.
 type self struct {
 	origin      string
+	name        []byte // the same, never changed
 	incarnation uint64
 }
 
@@ -46,7 +47,7 @@ func (ks *Keyspace) SetOrigin(origin string, incarnation uint64) error {
 	if len(origin) > MaxOrigin {
 		return fmt.Errorf("engine: the name of an origin has %d bytes, at most %d are possible", len(origin), MaxOrigin)
 	}
-	ks.self.Store(&self{origin, incarnation})
+	ks.self.Store(&self{origin, []byte(origin), incarnation})
 	return nil
 }
 
@@ -72,7 +73,7 @@ func (ks *Keyspace) Cut(part int, carrier uint64) *Flight {
 // ID is how the flight is named in the log.
 func (f *Flight) ID(ks *Keyspace) DrainID {
 	me := ks.self.Load()
-	return DrainID{[]byte(me.origin), me.incarnation, f.from, f.from + 1}
+	return DrainID{me.name, me.incarnation, f.from, f.from + 1}
 }
 
 // Len is the number of items that AppendItems appends.
@@ -98,6 +99,9 @@ func (f *Flight) AppendItems(dst []byte) []byte {
 
 var errDrainItem = errors.New("an item of a drain is malformed")
 
+// DrainItemMin is the size of the shortest item, in bytes.
+const DrainItemMin = 4
+
 // DrainItem is one decoded item; Key aliases the entry.
 type DrainItem struct {
 	DB       int
@@ -107,10 +111,10 @@ type DrainItem struct {
 }
 
 // DecodeDrainItem reads the item at the start of b, which is to be of the given
-// part, and returns its size.
-func (ks *Keyspace) DecodeDrainItem(b []byte, part int) (it DrainItem, size int, err error) {
+// part and of one of so many databases, and returns its size.
+func DecodeDrainItem(b []byte, part, databases int) (it DrainItem, size int, err error) {
 	db, n := binary.Uvarint(b)
-	if n <= 0 || db >= uint64(ks.databases) {
+	if n <= 0 || db >= uint64(databases) {
 		return it, 0, errDrainItem
 	}
 	length, m := binary.Uvarint(b[n:])
@@ -356,7 +360,7 @@ func (ks *Keyspace) reconcile(part int) {
 	if me == nil || len(p.flights) == 0 {
 		return
 	}
-	o := ks.originOf(part, &DrainID{Origin: []byte(me.origin), Incarnation: me.incarnation})
+	o := ks.originOf(part, &DrainID{Origin: me.name, Incarnation: me.incarnation})
 	for o != nil && len(p.flights) > 0 && p.flights[0].from < o.position {
 		ks.landed(p)
 	}
@@ -378,7 +382,7 @@ func (ks *Keyspace) checkPending() error {
 		}
 		first := uint64(0)
 		if me != nil {
-			if o := ks.originOf(part, &DrainID{Origin: []byte(me.origin), Incarnation: me.incarnation}); o != nil {
+			if o := ks.originOf(part, &DrainID{Origin: me.name, Incarnation: me.incarnation}); o != nil {
 				first = o.position
 			}
 		}

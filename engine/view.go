@@ -86,6 +86,15 @@ func (v View) Get(key []byte) (Value, bool) {
 	return sh.at(ref).value(), true
 }
 
+// Pending returns what is pending for the key on this node.
+func (v View) Pending(key []byte) int64 {
+	if !v.ks.HasPending() {
+		return 0
+	}
+	n, _ := v.ks.pendingOf(v.part(key), int(v.db), v.ks.hash(key), key, v.now)
+	return n
+}
+
 // getLocal is Get with what is pending for the key: the value that will be there once
 // it is applied, if nothing else is. What cannot be applied does not count.
 func (v View) getLocal(key []byte) (val Value, ok bool) {
