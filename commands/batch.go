@@ -309,7 +309,7 @@ func (b *Batch) Touches(match func(db int, key []byte) bool) bool {
 	if b.txnAt >= 0 {
 		end = b.txnAt
 	}
-	d := decoder{table: b.table, databases: engine.MaxDatabases, rest: b.entry[b.reserved:end]}
+	d := decoder{table: b.table, databases: engine.MaxDatabases, trusted: true, rest: b.entry[b.reserved:end]}
 	found, err := d.touches(match)
 	if err != nil {
 		panic("BUG: a batch cannot read its own entry: " + err.Error())

@@ -30,15 +30,18 @@ func (b *Batch) WantResend() { b.resend = true }
 
 // Resend puts those drains at the start of the entry that were in earlier batches, whose fate is decided, and have not
 // been applied. Nothing may be added afterwards. limit bounds the entry's payload in bytes where nobody waits for the
-// batch; one that clients wait for needs everything that came before it, and may become too large.
-func (b *Batch) Resend(ks *engine.Keyspace, carrier uint64, limit int) {
+// batch; one that clients wait for needs everything that came before it, and may become too large. It reports whether
+// nothing was left over.
+func (b *Batch) Resend(ks *engine.Keyspace, carrier uint64, limit int) (all bool) {
 	var prefix []byte
 	room := limit - b.Size()
+	all = true
 	ks.Lost(carrier, func(part int, f *engine.Flight) bool {
 		from := len(prefix)
 		prefix = appendDrain(prefix, ks, part, f)
 		if len(prefix) > room && !b.awaited() {
 			prefix = prefix[:from]
+			all = false
 			return false
 		}
 		b.resends++
@@ -46,11 +49,12 @@ func (b *Batch) Resend(ks *engine.Keyspace, carrier uint64, limit int) {
 		return true
 	})
 	if len(prefix) == 0 {
-		return
+		return all
 	}
 	entry := make([]byte, b.reserved, len(b.entry)+len(prefix))
 	entry = append(entry, prefix...)
 	b.entry = append(entry, b.entry[b.reserved:]...)
+	return all
 }
 
 // awaited reports whether a client waits for anything in the batch.

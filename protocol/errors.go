@@ -63,6 +63,7 @@ const (
 	ErrClientID       = "ERR Invalid client ID"                      // CLIENT LIST ID
 	ErrClientIDZero   = "ERR client-id should be greater than 0"     // CLIENT KILL ID
 	ErrPauseMode      = "ERR CLIENT PAUSE mode must be WRITE or ALL" // CLIENT PAUSE
+	ErrAckLevel       = "ERR CLIENT ACK level must be QUORUM, LOCAL or DEFAULT"
 	ErrUnblockReason  = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 	ErrUnblocked      = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 	ErrNotTracking    = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"

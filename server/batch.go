@@ -16,11 +16,12 @@ const batchSoftLimit = 512 << 10
 // batch is a commands.Batch on its way through the log, together with the owners of the sessions that wait for it.
 type batch struct {
 	*commands.Batch
-	srv    *Server
-	serial uint64       // distinguishes the lives of a recycled batch
-	owners []owner      // each once
-	refs   atomic.Int32 // owners that have not yet taken their replies
-	failed error        // why applying it failed
+	srv     *Server
+	serial  uint64       // distinguishes the lives of a recycled batch
+	owners  []owner      // each once
+	refs    atomic.Int32 // owners that have not yet taken their replies
+	failed  error        // why applying it failed
+	carrier bool         // it has drains of pending increments, or is to send lost ones
 }
 
 var _ replication.Batch = (*batch)(nil)
@@ -50,7 +51,10 @@ func (b *batch) join(o owner) {
 }
 
 // Seal implements replication.Batch.
-func (b *batch) Seal(int64) []byte { return b.Entry() }
+func (b *batch) Seal(int64) []byte {
+	b.resendLost()
+	return b.Entry()
+}
 
 // Complete implements replication.Batch: it hands the replies to those who wait.
 func (b *batch) Complete(err error) {
@@ -66,6 +70,10 @@ func (b *batch) Complete(err error) {
 		b.srv.stats.failedBatches.Add(1)
 	}
 	b.srv.live.remove(b)
+	if b.carrier {
+		b.carrier = false
+		b.srv.local.live.Add(-1)
+	}
 	owners := b.owners
 	if len(owners) == 0 {
 		b.recycle()

@@ -42,6 +42,8 @@ func clientHandlers() handler {
 		{entry: entry("caching", 3, flagsControl, "6.0.0", "O(1)", "<mode=YES|NO>", "Choose which keys to track (there is no tracking)"), run: clientCaching},
 		{entry: entry("getredir", 2, flagsControl, "6.0.0", "O(1)", "", "Client that gets this connection's tracking messages"), run: clientGetRedir},
 		{entry: entry("trackinginfo", 2, flagsControl, "6.2.0", "O(1)", "", "What is tracked for this connection"), run: clientTrackingInfo},
+		{entry: entry("ack", 3, flagsControl, "7.4.0", "O(N) for N keys with pending increments", "<QUORUM|LOCAL|DEFAULT>",
+			"Choose when this connection's increments are answered"), flow: clientAck},
 		{entry: entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "List the subcommands")},
 	}
 	subs[len(subs)-1].entry.Read = commands.Help

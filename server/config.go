@@ -50,6 +50,14 @@ type Config struct {
 	AuthTimeout       time.Duration
 	AuthFailures      int // per second and address
 	configFile        string
+
+	AckLocal      bool      // level of increments that no rule says anything about
+	AckRules      []ackRule // never changed in place
+	LocalInterval time.Duration
+	LocalMaxAge   time.Duration
+	LocalMaxBytes int64
+	source        int // counts the places that settings come from
+	rulesFrom     int // the one that AckRules are from
 }
 
 // DefaultConfig is the configuration of a node that is told nothing.
@@ -88,6 +96,7 @@ func (c *Config) loadFile(path string) error {
 		return fmt.Errorf("configuration file: %w", err)
 	}
 	c.configFile = path
+	c.source++
 	for i, line := range strings.Split(string(text), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
@@ -113,6 +122,7 @@ func unquote(v string) string {
 }
 
 func (c *Config) loadEnviron(environ []string) error {
+	c.source++
 	for _, kv := range environ {
 		key, value, _ := strings.Cut(kv, "=")
 		name, ok := strings.CutPrefix(key, "QUIPU_")
@@ -131,6 +141,7 @@ func (c *Config) loadEnviron(environ []string) error {
 }
 
 func (c *Config) loadFlags(args []string) error {
+	c.source++
 	for i := 0; i < len(args); {
 		name, ok := strings.CutPrefix(args[i], "--")
 		if !ok {

@@ -74,6 +74,7 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 		return
 	}
 	changed := *srv.config()
+	changed.source++
 	for i, row := range rows {
 		if err := row.set(&changed, string(args[3+2*i])); err != nil {
 			reason := err.Error()

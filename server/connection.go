@@ -69,7 +69,7 @@ func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.discard()
-	s.db = 0
+	s.db, s.ack = 0, ackDefault
 	if s.silent != replySkip { // which also takes the reply of RESET away
 		s.silent = replyOn
 	}

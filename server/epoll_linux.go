@@ -346,8 +346,8 @@ func (l *eventLoop) takeCompleted() bool {
 		held := l.spareHeld[:0]
 		for i := range b.Submissions() {
 			sub := &b.Submissions()[i]
-			s := sub.Client.(*Session)
-			if s.owner != owner(l) {
+			s, ok := sub.Client.(*Session)
+			if !ok || s.owner != owner(l) { // nobody waits for drains
 				continue
 			}
 			s.finish(b, sub)

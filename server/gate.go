@@ -11,11 +11,16 @@ import (
 // then read again later.
 func (s *Session) dispatch(args [][]byte) bool {
 	cmd, refusal := s.srv.table.Resolve(args)
+	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
+	if !local {
+		s.answer()
+	}
 	if refusal == "" {
-		refusal = s.gate(cmd, args)
+		refusal = s.gate(cmd, args, local)
 		s.last = cmd
 	}
 	if refusal != "" {
+		s.answer()
 		s.last = s.srv.table.Find(args)
 		if s.last != nil {
 			s.srv.rejected[s.last.ID()].Add(1)
@@ -33,7 +38,9 @@ func (s *Session) dispatch(args [][]byte) bool {
 		s.waiting = waitPause
 		return false
 	}
-	if !s.run(cmd, args) {
+	if local {
+		s.increment(cmd, args)
+	} else if !s.run(cmd, args) {
 		return false
 	}
 	s.afterCommand(cmd)
@@ -44,21 +51,32 @@ func (s *Session) dispatch(args [][]byte) bool {
 func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	switch {
 	case cmd.Write != nil:
+		s.drainFor(cmd, args)
 		s.submission(s.size).Write(cmd, args, s.origin())
 	case cmd.Read == nil:
 		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
 	case cmd.Flags&commands.FlagSlow != 0:
-		return !s.awaitPending() && s.runSlow(cmd, args)
-	case s.pending():
+		return !s.settleAll() && s.runSlow(cmd, args)
+	case s.pending() || s.seesAll(cmd):
 		if !s.bulkFits(cmd, args) {
 			return !s.awaitPending()
 		}
-		s.submission(s.size).Read(cmd, args, s.origin())
+		if s.seesAll(cmd) {
+			s.drainAll()
+		}
+		o := s.origin()
+		o.Level = s.readLevel()
+		s.submission(s.size).Read(cmd, args, o)
 	default:
-		s.runner.Read(cmd, args, s.db, s.srv.clock.Now(), s.beginReply())
+		s.runner.ReadAt(cmd, args, s.db, s.srv.clock.Now(), s.readLevel(), s.beginReply())
 		s.endReply()
 	}
 	return true
+}
+
+// seesAll reports whether a read looks at the keyspace as a whole, where something is pending: that must be there.
+func (s *Session) seesAll(cmd *commands.Command) bool {
+	return !cmd.HasKeys() && cmd.Flags&commands.FlagReadonly != 0 && s.srv.keyspace.HasPending()
 }
 
 // runHandler executes a command that belongs to the connection or the node.
@@ -119,6 +137,7 @@ func (s *Session) stepReplyMode() {
 // refuse replies with an error text and spoils the transaction being queued; a refused EXEC ends it, as in Redis.
 func (s *Session) refuse(name []byte, text string) {
 	s.srv.stats.refused.Add(1)
+	s.settled = false
 	switch {
 	case bytes.EqualFold(name, []byte("exec")):
 		s.discard()
@@ -135,8 +154,8 @@ func (s *Session) refuse(name []byte, text string) {
 }
 
 // gate is the one place where a command with a known name and a right number of arguments can be refused before it
-// runs, in Redis's order. It returns the error text, or "" to let the command pass.
-func (s *Session) gate(cmd *commands.Command, args [][]byte) string {
+// runs, in Redis's order. local says that it is an increment at level local. It returns the error text, or "" to let the command pass.
+func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string {
 	switch {
 	case !s.authed && cmd.Flags&commands.FlagNoAuth == 0:
 		return protocol.ErrNoAuth
@@ -148,7 +167,13 @@ func (s *Session) gate(cmd *commands.Command, args [][]byte) string {
 		return protocol.ErrLoading
 	}
 	if cmd.Write != nil {
-		if text := s.srv.refuseWrites(); text != "" {
+		text := ""
+		if local && !s.pending() {
+			text = s.srv.refuseLocal()
+		} else {
+			text = s.srv.refuseWrites()
+		}
+		if text != "" {
 			return text
 		}
 	}

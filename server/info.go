@@ -173,6 +173,7 @@ func infoReplication(srv *Server, p *infoPrinter) {
 	p.line("second_repl_offset", -1)
 	p.line("repl_backlog_active", 0)
 	p.line("repl_backlog_size", 0)
+	infoLocalAck(srv, p)
 }
 
 func infoCPU(_ *Server, p *infoPrinter) {

@@ -122,7 +122,10 @@ func execCommand(s *Session, _ [][]byte) bool {
 		s.replyError(protocol.ErrExecAbortBecause(protocol.ErrOOM))
 		return true
 	}
-	if writes || s.pending() {
+	if pending := s.srv.keyspace.HasPending(); writes || pending || s.pending() {
+		if pending {
+			s.drainAll()
+		}
 		b := s.submission(t.size())
 		if s.watcher != nil && s.touched() {
 			b.Literal(nullArray(s.out.V), s.origin())

@@ -47,6 +47,7 @@ type Server struct {
 	workers    workerPool
 	pause      pauseState
 	stats      statistics
+	local      localState
 
 	listeners    []net.Listener
 	accepting    chan struct{} // closed when clients are accepted
@@ -99,7 +100,8 @@ func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error)
 	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
 	srv.keyspace.SetHook(srv.watches.mutated)
 	srv.stats.startMemory = srv.usedMemory()
-	srv.machine = &stateMachine{keyspace: srv.keyspace, runner: srv.newRunner(), fatal: srv.fail}
+	srv.machine = &stateMachine{keyspace: srv.keyspace, runner: srv.newRunner(), fatal: srv.fail, drained: srv.local.drained.Store}
+	srv.local.wake = make(chan struct{}, 1)
 	group, err := open(replication.Config{
 		Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 		SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
@@ -109,6 +111,9 @@ func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error)
 		return nil, err
 	}
 	srv.group, srv.clock = group, group.Clock()
+	if err := srv.startLocal(rand.Uint64()); err != nil {
+		return nil, errors.Join(err, group.Shutdown(context.Background()))
+	}
 	srv.batcher = replication.NewBatcher(group, srv.clock, srv.newBatch, replication.BatcherOptions{
 		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit,
 	})
@@ -144,6 +149,7 @@ func (srv *Server) Run(ctx context.Context) error {
 	house, stopHouse := context.WithCancel(context.Background())
 	defer stopHouse()
 	srv.serving.Go(func() { srv.housekeeping(house) })
+	srv.serving.Go(func() { srv.runDrainer(house) })
 	close(srv.accepting)
 	select {
 	case <-ctx.Done():
@@ -195,7 +201,7 @@ func (srv *Server) shutdown(graceful bool) error {
 	srv.draining.Store(true)
 	if graceful {
 		ctx, cancel := context.WithTimeout(context.Background(), srv.drainTimeout)
-		err := srv.batcher.Drain(ctx)
+		err := errors.Join(srv.batcher.Drain(ctx), srv.finishLocal(ctx))
 		cancel()
 		graceful = err == nil // a log that takes no entries would not let a snapshot end either
 		errs = append(errs, err)

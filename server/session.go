@@ -38,6 +38,8 @@ type Session struct {
 	authed  bool
 	strange time.Time // since when it is not authenticated
 	silent  replyMode
+	ack     ackChoice
+	settled bool // the command to be read again has had everything pending applied
 	multi   *transaction
 	watcher *watcher
 
@@ -156,6 +158,7 @@ func (s *Session) process(input []byte) int {
 		}
 		used += n
 	}
+	s.answer()
 	s.endSubmission()
 	s.dropScratch()
 	s.publish(used)

@@ -19,7 +19,8 @@ type stateMachine struct {
 	stamp    atomic.Int64 // of the last entry applied, log time in ms
 	entries  atomic.Int64
 	fatal    func(error)
-	broken   atomic.Bool // an entry was applied in part: nothing more is
+	drained  func(serial uint64) // told of each batch of this process that had drains
+	broken   atomic.Bool         // an entry was applied in part: nothing more is
 
 	// undecided says that a batch was given up whose entry may still come. No other is proposed before its fate is known,
 	// so the next entry applied is either it or proof that it never will be.
@@ -36,7 +37,10 @@ func (m *stateMachine) Apply(e replication.Entry, local replication.Batch) {
 	switch {
 	case m.broken.Load():
 	case local != nil:
-		err = local.(*batch).Apply(m.runner, e.Payload, e.Stamp)
+		b := local.(*batch)
+		if err = b.Apply(m.runner, e.Payload, e.Stamp); err == nil && b.HasDrains() {
+			m.drained(b.serial)
+		}
 	default:
 		err = m.runner.Replay(e.Payload, e.Stamp)
 	}

@@ -106,7 +106,7 @@ func watchCommand(s *Session, args [][]byte) bool {
 		s.replyError(protocol.ErrWatchInMulti)
 		return true
 	}
-	if s.awaitPending() {
+	if s.settleAll() {
 		return false
 	}
 	if s.watcher == nil {
@@ -175,6 +175,10 @@ func (s *Session) touched() bool {
 			return ok
 		})
 	})
+	for k := range s.watcher.keys {
+		// What was gathered has been cut before, so it is under way; what is gathered since comes behind EXEC.
+		found = found || s.srv.keyspace.UnderWay(k.db, []byte(k.key))
+	}
 	return found || s.watcher.touched.Load()
 }
 

@@ -1,0 +1,300 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"quipu/commands"
+	"quipu/engine"
+	"quipu/protocol"
+	"quipu/replication"
+)
+
+// Increments at level local are answered from memory: the session adds them to what the keyspace has pending, and the
+// drainer takes that into the log every local-ack-interval. While nothing is pending it sleeps, and everything else
+// here costs one load.
+//
+//	INCR ─► Session.increment ─► Runner.Gather … Answer ─► Keyspace.AddPending ─► reply
+//	drainer ─► batch.drainPart (Keyspace.Cut) ─► log ─► Apply ─► Keyspace.settle
+//
+// What looks at the keyspace through the log must find what was answered before: a write drains the parts of its keys
+// where those have something pending, EXEC, WATCH, CLIENT ACK and commands without keys drain all parts. A drain has its
+// place in the entry, or in an earlier one, ahead of the command.
+//
+// The increments of a client that waits for the log already go through the log as well, in their place in its pipeline,
+// because what stands behind them there must find them. Their replies count what is pending, so that all replies at
+// level local come from one ascending sequence.
+//
+// A batch whose fate is known and bad, or was never sealed, has lost its drains, and Seal puts them at the start of the
+// next entry. Only Seal can tell: it is called when all earlier batches are decided, but not all of them may have been
+// completed.
+type localState struct {
+	refused atomic.Bool // the log has not taken anything for too long
+	idle    atomic.Bool // the drainer sleeps
+	wake    chan struct{}
+	live    atomic.Int32  // batches with drains that are not complete
+	drained atomic.Uint64 // serial of the last batch with drains that was applied
+
+	// Guarded by the batcher's lock.
+	carriers []uint64 // serials of batches that got drains, ascending, from the last one sealed on
+	lost     bool     // some lost drains did not fit the last entry
+
+	// The drainer's own.
+	progress time.Time // when the log last took something, or the first thing was there to take
+	drains   int64     // as of then
+
+	dropLogged atomic.Int64 // unix ns of the last message about an increment that could not be applied
+}
+
+const (
+	resendLimit  = 4 << 20 // bytes of an entry that only sends drains again
+	dropLogEvery = time.Second
+)
+
+// startLocal makes the node an origin. The group is open, and nobody is served yet.
+func (srv *Server) startLocal(incarnation uint64) error {
+	srv.keyspace.SetLocalKeys(func(key []byte) bool { return srv.config().keyIsLocal(key) })
+	srv.keyspace.OnDropped(srv.incrementDropped)
+	return srv.keyspace.SetOrigin(srv.group.Status().NodeID, incarnation)
+}
+
+// incrementDropped tells the operator, at most once a second: INFO has the number. A part is locked.
+func (srv *Server) incrementDropped(db int, key []byte, delta int64, err error) {
+	now := time.Now().UnixNano()
+	last := srv.local.dropLogged.Load()
+	if now-last < int64(dropLogEvery) || !srv.local.dropLogged.CompareAndSwap(last, now) {
+		return
+	}
+	srv.log.Warn("an increment answered at level local cannot be applied", "db", db, "key", fmt.Sprintf("%.100q", key), "by", delta, "error", err)
+}
+
+// increment carries out INCR, DECR, INCRBY or DECRBY at level local.
+func (s *Session) increment(cmd *commands.Command, args [][]byte) {
+	delta, ok := cmd.Delta(args)
+	switch {
+	case !ok:
+		s.answer()
+		s.replyError(commands.WrongDelta(args))
+	case s.pending():
+		o := s.origin()
+		o.Level = commands.LevelLocal
+		s.submission(s.size).Increment(args[1], delta, o)
+	case s.runner.Gather(args[1], delta, s.isSilent()) == commands.BurstMax:
+		s.answer()
+	}
+}
+
+// answer carries out the increments that were gathered, before anything else of the session happens.
+func (s *Session) answer() {
+	if s.runner.Gathered() == 0 {
+		return
+	}
+	s.runner.Answer(s.db, s.srv.clock.Now(), &s.out, s.throughLog)
+	s.srv.wakeDrainer()
+}
+
+// throughLog takes an increment at level local that memory cannot take.
+func (s *Session) throughLog(key []byte, delta int64, silent bool) {
+	const overhead = 32 // bytes in an entry, with room to spare
+	o := s.origin()
+	o.Level, o.Silent = commands.LevelLocal, silent
+	s.submission(len(key)+overhead).Increment(key, delta, o)
+}
+
+// refuseLocal is refuseWrites for increments at level local: these do without a leader for a while.
+func (srv *Server) refuseLocal() string {
+	if err := srv.group.Writable(); err != nil && !errors.Is(err, replication.ErrNotLeader) {
+		return notAppliedText(err)
+	}
+	if srv.local.refused.Load() {
+		return protocol.ErrClusterDown
+	}
+	return ""
+}
+
+// drainFor drains what is pending for the keys of a write that is about to be added, or everything if it has none.
+func (s *Session) drainFor(cmd *commands.Command, args [][]byte) {
+	ks := s.srv.keyspace
+	if !ks.HasPending() {
+		return
+	}
+	if !cmd.HasKeys() {
+		s.drainAll()
+		return
+	}
+	cmd.EachKey(args, func(key []byte) {
+		if part := engine.Part(key); ks.Gathers(part, key) {
+			s.submission(ks.GatherBytes(part))
+			s.batch.drainPart(part)
+		}
+	})
+}
+
+// drainAll drains everything, and returns the batch to go on with: what is added to it runs when all that was pending
+// is applied.
+func (s *Session) drainAll() *commands.Batch {
+	for part := range engine.Parts {
+		if n := s.srv.keyspace.GatherBytes(part); n > 0 {
+			s.submission(n)
+			s.batch.drainPart(part)
+		}
+	}
+	return s.submission(0)
+}
+
+// settleAll has everything that is pending applied before the command being read goes on. It reports whether the
+// session has to wait; the command is then read again, and does not wait for what came later.
+func (s *Session) settleAll() bool {
+	if s.settled {
+		s.settled = false
+	} else if s.srv.keyspace.HasPending() {
+		s.drainAll()
+		s.settled = true
+	}
+	return s.awaitPending()
+}
+
+// drainPart adds a drain of one part, if it gathers anything. The batcher's lock is held.
+func (b *batch) drainPart(part int) {
+	if b.Drain(b.srv.keyspace, part, b.serial) {
+		b.carries()
+	}
+}
+
+// carries counts the batch among those that have drains.
+func (b *batch) carries() {
+	if b.carrier {
+		return
+	}
+	b.carrier = true
+	l := &b.srv.local
+	l.live.Add(1)
+	l.carriers = append(l.carriers, b.serial)
+}
+
+// resendLost completes the entry about to be sealed with what earlier batches have lost. The batcher's lock is held.
+func (b *batch) resendLost() {
+	l := &b.srv.local
+	applied, n := l.drained.Load(), 0
+	for n < len(l.carriers) && l.carriers[n] < b.serial {
+		l.lost = l.lost || l.carriers[n] > applied
+		n++
+	}
+	l.carriers = append(l.carriers[:0], l.carriers[n:]...)
+	if !l.lost {
+		return
+	}
+	l.lost = !b.Resend(b.srv.keyspace, b.serial, resendLimit)
+	if b.HasDrains() && (len(l.carriers) == 0 || l.carriers[0] != b.serial) {
+		l.carriers = append([]uint64{b.serial}, l.carriers...)
+	}
+}
+
+// wakeDrainer is called after something may have become pending.
+func (srv *Server) wakeDrainer() {
+	if l := &srv.local; l.idle.Load() && l.idle.CompareAndSwap(true, false) {
+		l.wake <- struct{}{} // buffered, and only who has changed idle sends
+	}
+}
+
+// runDrainer takes what is pending into the log, again and again until ctx ends.
+func (srv *Server) runDrainer(ctx context.Context) {
+	l := &srv.local
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if !srv.keyspace.HasPending() {
+			l.refused.Store(false)
+			l.progress = time.Time{}
+			l.idle.Store(true)
+			// Who adds looks at idle afterwards: either we see what was added, or we are woken.
+			if !srv.keyspace.HasPending() || !l.idle.CompareAndSwap(true, false) {
+				select {
+				case <-l.wake:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		timer.Reset(srv.config().LocalInterval)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		srv.drainRound(time.Now())
+	}
+}
+
+// drainRound drains once, unless the last drain is still under way, and judges how the log keeps up.
+func (srv *Server) drainRound(now time.Time) {
+	l := &srv.local
+	st := srv.keyspace.Pending()
+	if st.Drains != l.drains || st.Increments == 0 || l.progress.IsZero() {
+		l.drains, l.progress = st.Drains, now
+	}
+	cfg := srv.config()
+	l.refused.Store(now.Sub(l.progress) > cfg.LocalMaxAge || st.Bytes > cfg.LocalMaxBytes)
+	if st.Increments > 0 && l.live.Load() == 0 && srv.group.Writable() == nil {
+		srv.drainEverything(st.Gathered > 0)
+	}
+}
+
+// drainEverything puts all that is gathered into the log's queue; what was lost goes with it.
+func (srv *Server) drainEverything(gathered bool) {
+	for part := 0; part < engine.Parts; {
+		b := srv.batcher.Lock(0).(*batch)
+		if !gathered {
+			b.WantResend()
+			b.carries()
+			part = engine.Parts
+		}
+		b.Begin(nil)
+		for ; part < engine.Parts && b.Size() < batchSoftLimit; part++ {
+			b.drainPart(part)
+		}
+		b.End()
+		srv.batcher.Unlock()
+	}
+	srv.batcher.Flush()
+}
+
+// finishLocal ends answers from memory and takes all of them into the log. The error says how many could not be.
+func (srv *Server) finishLocal(ctx context.Context) error {
+	srv.keyspace.ClosePending()
+	for srv.keyspace.HasPending() {
+		if srv.group.Writable() == nil {
+			srv.drainEverything(srv.keyspace.Pending().Gathered > 0)
+		}
+		err := srv.batcher.Drain(ctx)
+		if err == nil && srv.keyspace.HasPending() { // not writable, or a batch has failed
+			select {
+			case <-time.After(srv.config().LocalInterval):
+			case <-srv.group.Done():
+				err = errors.New("the log has ended")
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		if n := srv.keyspace.Pending().Increments; err != nil && n > 0 {
+			return fmt.Errorf("%d increments answered at level local are not in the log: %w", n, err)
+		}
+	}
+	return nil
+}
+
+func infoLocalAck(srv *Server, p *infoPrinter) {
+	st := srv.keyspace.Pending()
+	p.line("local_ack_pending_increments", st.Increments)
+	p.line("local_ack_pending_keys", st.Keys)
+	p.line("local_ack_pending_bytes", st.Bytes)
+	p.line("local_ack_refused", boolInt(srv.local.refused.Load()))
+	p.line("local_ack_drains", st.Drains)
+	p.line("local_ack_stale_drains", st.Stale)
+	p.line("local_ack_gaps", st.Gaps)
+	p.line("local_ack_expired", st.Expired)
+	p.line("local_ack_dropped", st.Dropped)
+}
