@@ -151,7 +151,7 @@ func (s *Session) settleAll() bool {
 	if s.settled {
 		s.settled = false
 	} else if s.srv.keyspace.HasPending() {
-		s.drainAll()
+		s.drainAll().Literal(nil, s.origin()) // to wait for, where everything is under way already
 		s.settled = true
 	}
 	return s.awaitPending()

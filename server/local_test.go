@@ -1,0 +1,441 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"quipu/protocol"
+	"quipu/replication"
+)
+
+// localNode is a node on a group whose commits the test decides, at level local, that does not drain by itself.
+func localNode(t *testing.T, change func(*Config)) (*testNode, *testGroup) {
+	t.Helper()
+	g := &testGroup{}
+	return startGroupNode(t, g, func(c *Config) {
+		c.AckLocal = true
+		c.LocalInterval = time.Hour
+		if change != nil {
+			change(c)
+		}
+	}), g
+}
+
+func (n *testNode) pending() int64 { return n.srv.keyspace.Pending().Increments }
+
+func (n *testNode) check() {
+	n.t.Helper()
+	if err := n.srv.keyspace.Check(); err != nil {
+		n.t.Error(err)
+	}
+}
+
+// TestLocalIncrement counts while the log takes nothing.
+func TestLocalIncrement(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		n, g := localNode(t, transport)
+		c, quorum := n.dial(), n.dial()
+		expect(t, quorum, "CLIENT ACK QUORUM", "+OK\r\n", "SET text abc", "+OK\r\n", "SET b 10", "+OK\r\n")
+		g.hold()
+		expect(t, c, "INCR a", ":1\r\n", "INCRBY a 10", ":11\r\n", "DECR b", ":9\r\n", "DECRBY b 4", ":5\r\n",
+			"INCR text", "-"+protocol.ErrNotInteger+"\r\n", "INCRBY a x", "-"+protocol.ErrNotInteger+"\r\n",
+			"DECRBY a -9223372036854775808", "-"+protocol.ErrDecrOverflow+"\r\n", "INCR a b", "-ERR wrong number of arguments for 'incr' command\r\n",
+			"GET a", bulk("11"), "GET b", bulk("5"), "MGET a b", "*2\r\n"+bulk("11")+bulk("5"), "EXISTS a", ":1\r\n", "TYPE a", "+string\r\n")
+		expect(t, quorum, "GET a", "$-1\r\n", "GET b", bulk("10"), "EXISTS a", ":0\r\n")
+		if n.pending() != 4 || g.heldCount() != 0 {
+			t.Errorf("%d increments are pending, %d entries proposed", n.pending(), g.heldCount())
+		}
+		if info := call(t, c, "INFO local_ack"); !strings.Contains(info, "local_ack_pending_increments:4\r\n") {
+			t.Errorf("%q", info)
+		}
+		g.release()
+		expect(t, quorum, "CLIENT ACK DEFAULT", "+OK\r\n")
+		expect(t, quorum, "CLIENT ACK QUORUM", "+OK\r\n", "GET a", bulk("11"), "GET b", bulk("5"))
+		if n.srv.keyspace.HasPending() {
+			t.Error("CLIENT ACK left something pending")
+		}
+		n.check()
+	})
+}
+
+// TestLocalPipeline has more in one packet than a burst holds, with other commands in between.
+func TestLocalPipeline(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		n, _ := localNode(t, transport)
+		c := n.dial()
+		var commands, want []string
+		for i := 1; i <= 50; i++ {
+			commands, want = append(commands, "INCR a"), append(want, fmt.Sprintf(":%d\r\n", i))
+		}
+		say := func(command, reply string) { commands, want = append(commands, command), append(want, reply) }
+		say("PING", "+PONG\r\n")
+		say("INCR a", ":51\r\n")
+		say("GET a", bulk("51"))
+		say("SELECT 1", "+OK\r\n")
+		say("INCR a", ":1\r\n")
+		say("SELECT 0", "+OK\r\n")
+		say("INCR a", ":52\r\n")
+		say("NONSENSE", "-ERR unknown command")
+		say("INCR a", ":53\r\n")
+		say("SET b 7", "+OK\r\n") // from here on through the log
+		say("INCR a", ":54\r\n")
+		say("INCR b", ":8\r\n")
+		say("GET a", bulk("54"))
+		say("DEL b", ":1\r\n")
+		say("INCR b", ":1\r\n")
+		say("GET b", bulk("1"))
+		send(t, c, commands...)
+		for i := range commands {
+			checkReply(t, commands[i], readRaw(t, c), want[i])
+		}
+		send(t, c, "CLIENT REPLY SKIP", "INCR a", "INCR a", "CLIENT REPLY OFF", "INCR a", "INCR a", "CLIENT REPLY ON", "INCR a")
+		for _, reply := range []string{":56\r\n", "+OK\r\n", ":59\r\n"} {
+			checkReply(t, "CLIENT REPLY", readRaw(t, c), reply)
+		}
+		n.check()
+	})
+}
+
+// TestWritesDrainFirst runs each kind of command that must find what was answered before it.
+func TestWritesDrainFirst(t *testing.T) {
+	for _, c := range []struct {
+		command string
+		want    []string // commands of a client at level quorum afterwards, and their replies
+		reply   string
+		all     bool // drains the whole keyspace
+	}{
+		{"INCR a", []string{"GET a", bulk("4")}, ":4\r\n", false},
+		{"INCRBYFLOAT a 0.5", []string{"GET a", bulk("3.5")}, bulk("3.5"), false},
+		{"SET a 100", []string{"GET a", bulk("100")}, "+OK\r\n", false},
+		{"GETSET a 100", []string{"GET a", bulk("100")}, bulk("3"), false},
+		{"GETDEL a", []string{"GET a", "$-1\r\n"}, bulk("3"), false},
+		{"APPEND a 7", []string{"GET a", bulk("37")}, ":2\r\n", false},
+		{"DEL a", []string{"GET a", "$-1\r\n"}, ":1\r\n", false},
+		{"EXPIRE a 100", []string{"GET a", bulk("3"), "TTL a", ":100\r\n"}, ":1\r\n", false},
+		{"RENAME a b", []string{"GET a", "$-1\r\n", "GET b", bulk("3")}, "+OK\r\n", false},
+		{"COPY a b", []string{"GET a", bulk("3"), "GET b", bulk("3")}, ":1\r\n", false},
+		{"COPY a a DB 1", []string{"GET a", bulk("3"), "SELECT 1", "+OK\r\n", "GET a", bulk("3")}, ":1\r\n", false},
+		{"MSET b 1 a 2", []string{"GET a", bulk("2")}, "+OK\r\n", false},
+		{"FLUSHALL", []string{"GET a", "$-1\r\n", "GET other", "$-1\r\n"}, "+OK\r\n", true},
+		{"FLUSHDB", []string{"GET a", "$-1\r\n"}, "+OK\r\n", true},
+		{"DBSIZE", []string{"GET a", bulk("3")}, ":2\r\n", true},
+		{"KEYS *", []string{"GET a", bulk("3")}, "*2\r\n$", true},
+		{"SCAN 0", []string{"GET a", bulk("3")}, "*2\r\n$1\r\n0\r\n*2\r\n$", true},
+		{"RANDOMKEY", []string{"GET a", bulk("3")}, "$", true},
+		{"WATCH z", []string{"GET a", bulk("3")}, "+OK\r\n", true},
+		{"CLIENT ACK LOCAL", []string{"GET a", bulk("3")}, "+OK\r\n", true},
+	} {
+		t.Run(c.command, func(t *testing.T) {
+			n, _ := localNode(t, nil)
+			local, quorum, third := n.dial(), n.dial(), n.dial()
+			expect(t, quorum, "CLIENT ACK quorum", "+OK\r\n")
+			expect(t, third, "CLIENT ACK quorum", "+OK\r\n")
+			expect(t, local, "INCRBY a 3", ":3\r\n", "INCR other", ":1\r\n", "SELECT 1", "+OK\r\n", "INCR x", ":1\r\n")
+			checkReply(t, c.command, call(t, quorum, c.command), c.reply)
+			expect(t, third, c.want...)
+			if left := n.pending(); c.all != (left == 0) {
+				t.Errorf("%d increments are pending", left)
+			}
+			expect(t, quorum, "CLIENT ACK default", "+OK\r\n")
+			if n.pending() != 0 {
+				t.Error("still pending")
+			}
+			n.check()
+		})
+	}
+}
+
+func TestLocalTransactions(t *testing.T) {
+	n, _ := localNode(t, nil)
+	c, other := n.dial(), n.dial()
+	expect(t, other, "INCR a", ":1\r\n")
+	expect(t, c, "MULTI", "+OK\r\n", "INCR a", "+QUEUED\r\n", "GET a", "+QUEUED\r\n", "EXEC", "*2\r\n:2\r\n$1\r\n2\r\n")
+	// A transaction of reads sees what was answered before it.
+	expect(t, other, "INCR a", ":3\r\n")
+	expect(t, c, "MULTI", "+OK\r\n", "GET a", "+QUEUED\r\n", "DBSIZE", "+QUEUED\r\n", "EXEC", "*2\r\n$1\r\n3\r\n:1\r\n")
+	// What was answered before WATCH does not abort EXEC, what was answered behind it does.
+	expect(t, other, "INCR a", ":4\r\n")
+	expect(t, c, "WATCH a", "+OK\r\n", "GET a", bulk("4"), "MULTI", "+OK\r\n", "SET a 9", "+QUEUED\r\n", "EXEC", "*1\r\n+OK\r\n")
+	expect(t, c, "WATCH a", "+OK\r\n", "GET a", bulk("9"))
+	expect(t, other, "INCR a", ":10\r\n")
+	expect(t, c, "GET a", bulk("9"), "MULTI", "+OK\r\n", "SET a 1", "+QUEUED\r\n", "EXEC", "*-1\r\n", "GET a", bulk("10"))
+	expect(t, c, "WATCH a", "+OK\r\n", "MULTI", "+OK\r\n", "GET a", "+QUEUED\r\n")
+	expect(t, other, "INCR a", ":11\r\n")
+	expect(t, c, "EXEC", "*-1\r\n")
+	// Others' increments of other keys do not.
+	expect(t, c, "WATCH a", "+OK\r\n", "MULTI", "+OK\r\n", "SET a 1", "+QUEUED\r\n")
+	expect(t, other, "INCR b", ":1\r\n")
+	expect(t, c, "EXEC", "*1\r\n+OK\r\n")
+	// The client's own count as well.
+	expect(t, c, "WATCH a", "+OK\r\n", "INCR a", ":2\r\n", "MULTI", "+OK\r\n", "SET a 1", "+QUEUED\r\n", "EXEC", "*-1\r\n")
+	n.check()
+}
+
+// TestIncrementBehindExec has an increment answered while a transaction on the key waits for the log: it counts behind it.
+func TestIncrementBehindExec(t *testing.T) {
+	n, g := localNode(t, nil)
+	c, other := n.dial(), n.dial()
+	expect(t, c, "SET a 5", "+OK\r\n", "WATCH a", "+OK\r\n", "MULTI", "+OK\r\n", "SET a 100", "+QUEUED\r\n")
+	g.hold()
+	send(t, c, "EXEC")
+	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+	expect(t, other, "INCR a", ":6\r\n")
+	g.release()
+	checkReply(t, "EXEC", readRaw(t, c), "*1\r\n+OK\r\n")
+	expect(t, other, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("101"))
+}
+
+// TestLocalExpiry has a key expire between an answer and its drain.
+func TestLocalExpiry(t *testing.T) {
+	tt, clock := newTestTime()
+	g := &testGroup{clock: clock}
+	n := startGroupNode(t, g, func(c *Config) { c.AckLocal, c.LocalInterval = true, time.Hour })
+	c := n.dial()
+	expect(t, c, "SET a 10 PX 1000", "+OK\r\n", "INCR a", ":11\r\n", "INCR b", ":1\r\n")
+	tt.advance(2 * time.Second)
+	expect(t, c, "GET a", "$-1\r\n", "CLIENT ACK quorum", "+OK\r\n", "GET a", "$-1\r\n", "GET b", bulk("1"))
+	if st := n.srv.keyspace.Pending(); st.Expired != 1 || st.Dropped != 0 {
+		t.Errorf("%+v", st)
+	}
+	expect(t, c, "CLIENT ACK local", "+OK\r\n", "INCR a", ":1\r\n", "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("1"), "TTL a", ":-1\r\n")
+	n.check()
+}
+
+// TestLocalDropped has increments that can no longer be applied, because the log changed the key in the meantime.
+func TestLocalDropped(t *testing.T) {
+	n, g := localNode(t, nil)
+	c, other := n.dial(), n.dial()
+	expect(t, other, "CLIENT ACK quorum", "+OK\r\n")
+	g.hold()
+	send(t, other, "SET a text", "SET b 9223372036854775807")
+	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+	expect(t, c, "INCR a", ":1\r\n", "INCR b", ":1\r\n", "INCR c", ":1\r\n")
+	g.release()
+	readRaw(t, other)
+	readRaw(t, other)
+	expect(t, c, "INCR a", "-"+protocol.ErrNotInteger+"\r\n")
+	expect(t, other, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("text"), "GET b", bulk("9223372036854775807"), "GET c", bulk("1"))
+	if info := call(t, c, "INFO local_ack"); !strings.Contains(info, "local_ack_dropped:2\r\n") {
+		t.Errorf("%q", info)
+	}
+}
+
+// TestLocalWithoutLeader counts on without a leader for a while, and is refused afterwards.
+func TestLocalWithoutLeader(t *testing.T) {
+	n, g := localNode(t, func(c *Config) {
+		c.LocalInterval, c.LocalMaxAge = time.Millisecond, 50*time.Millisecond
+	})
+	c := n.dial()
+	expect(t, c, "INCR a", ":1\r\n")
+	g.refuse(replication.ErrNotLeader)
+	refused := "-" + protocol.ErrClusterDown + "\r\n"
+	expect(t, c, "SET b 1", refused)
+	counted := 1
+	eventually(t, "increments to be refused", func() bool {
+		reply := call(t, c, "INCR a")
+		if reply == refused {
+			return true
+		}
+		counted++
+		checkReply(t, "INCR without a leader", reply, fmt.Sprintf(":%d\r\n", counted))
+		return false
+	})
+	if counted == 1 {
+		t.Error("nothing was counted without a leader")
+	}
+	expect(t, c, "GET a", bulk(fmt.Sprint(counted)))
+	g.refuse(nil)
+	eventually(t, "increments to be taken", func() bool { return call(t, c, "INCR a") == fmt.Sprintf(":%d\r\n", counted+1) })
+	g.refuse(&replication.DiskFullError{Dir: "d", What: "free bytes"})
+	expect(t, c, "INCR a", "-"+protocol.ErrMisconf+"\r\n")
+	g.refuse(nil)
+	expect(t, c, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk(fmt.Sprint(counted+1)))
+	n.check()
+}
+
+func TestLocalMemoryLimit(t *testing.T) {
+	n, g := localNode(t, func(c *Config) {
+		c.LocalInterval, c.LocalMaxAge, c.LocalMaxBytes = time.Millisecond, time.Hour, 64<<10
+	})
+	c := n.dial()
+	g.refuse(replication.ErrNotLeader)
+	i := 0
+	eventually(t, "increments to be refused", func() bool {
+		for range 100 {
+			i++
+			if reply := call(t, c, fmt.Sprint("INCR key", i)); reply != ":1\r\n" {
+				checkReply(t, "INCR", reply, "-"+protocol.ErrClusterDown+"\r\n")
+				return true
+			}
+		}
+		return false
+	})
+	g.refuse(nil)
+	eventually(t, "all to be in the log", func() bool { return !n.srv.keyspace.HasPending() })
+	expect(t, c, "DBSIZE", fmt.Sprintf(":%d\r\n", i-1))
+}
+
+// TestUnknownDrain gives a drain up whose fate is open; whether it is applied in the end or not, it counts once.
+func TestUnknownDrain(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint("lost=", lost), func(t *testing.T) {
+			n, g := localNode(t, func(c *Config) { c.WriteTimeout = 100 * time.Millisecond })
+			c, other := n.dial(), n.dial()
+			expect(t, c, "INCR a", ":1\r\n")
+			g.hold()
+			send(t, other, "CLIENT ACK local")
+			eventually(t, "a drain", func() bool { return g.heldCount() == 1 })
+			expect(t, c, "INCR a", ":2\r\n")
+			checkReply(t, "CLIENT ACK", readRaw(t, other), "-UNKNOWN")
+			expect(t, c, "INCR a", ":3\r\n", "GET a", bulk("3"))
+			if lost {
+				g.abandon()
+			}
+			g.release()
+			eventually(t, "the log to take writes", func() bool { return call(t, other, "SET b 1") == "+OK\r\n" })
+			expect(t, c, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("3"))
+			if n.pending() != 0 {
+				t.Error("something is left")
+			}
+			n.check()
+		})
+	}
+}
+
+// TestRefusedDrain has drains in batches that are certainly not applied, and behind them a write that must find them.
+func TestRefusedDrain(t *testing.T) {
+	n, g := localNode(t, func(c *Config) { c.WriteTimeout = 200 * time.Millisecond })
+	c, other, third := n.dial(), n.dial(), n.dial()
+	expect(t, third, "SET b 1", "+OK\r\n")
+	g.hold()
+	send(t, third, "INCR z") // in flight; what follows gathers behind it, and is given up
+	send(t, third, "SET b 2")
+	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+	expect(t, c, "INCR a", ":1\r\n")
+	send(t, other, "CLIENT ACK quorum")
+	checkReply(t, "CLIENT ACK", readRaw(t, other), "-")
+	expect(t, c, "INCR a", ":2\r\n")
+	g.release()
+	eventually(t, "the log to take writes", func() bool { return call(t, other, "SET b 1") == "+OK\r\n" })
+	expect(t, other, "GETDEL a", bulk("2"), "GET a", "$-1\r\n")
+	if n.pending() != 0 {
+		t.Error("something is left")
+	}
+	n.check()
+}
+
+func TestStopDrains(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		dir := t.TempDir()
+		at := func(c *Config) { transport(c); c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Hour }
+		n := startNode(t, at)
+		c := n.dial()
+		for i := 1; i <= 100; i++ {
+			expect(t, c, "INCR a", fmt.Sprintf(":%d\r\n", i), fmt.Sprintf("INCR b%d", i), ":1\r\n")
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		again := startNode(t, at)
+		expect(t, again.dial(), "GET a", bulk("100"), "DBSIZE", ":101\r\n", "INCR a", ":101\r\n", "CLIENT ACK default", "+OK\r\n")
+		again.check()
+	})
+}
+
+func TestStopThatCannotDrain(t *testing.T) {
+	n, g := localNode(t, nil)
+	n.srv.drainTimeout = 100 * time.Millisecond
+	c := n.dial()
+	expect(t, c, "INCR a", ":1\r\n", "INCR a", ":2\r\n", "INCR b", ":1\r\n")
+	g.hold()
+	if err := n.stop(); err == nil || !strings.Contains(err.Error(), "3 increments answered at level local are not in the log") {
+		t.Errorf("the node stopped with %v", err)
+	}
+}
+
+// TestRestartOverDrains opens a log with drains in it, without and behind a snapshot.
+func TestRestartOverDrains(t *testing.T) {
+	dir := t.TempDir()
+	at := func(c *Config) { c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Millisecond }
+	want := 0
+	for round := range 4 {
+		n := startNode(t, at)
+		c := n.dial()
+		for range 200 {
+			want++
+			expect(t, c, "INCR a", fmt.Sprintf(":%d\r\n", want))
+		}
+		expect(t, c, "CLIENT ACK local", "+OK\r\n")
+		if round%2 == 0 {
+			expect(t, c, "SAVE", "+OK\r\n")
+		}
+		want++
+		expect(t, c, "INCR a", fmt.Sprintf(":%d\r\n", want), "CLIENT ACK local", "+OK\r\n")
+		n.check()
+		// As kill -9 does: no drain, no snapshot.
+		n.srv.fail(fmt.Errorf("the test ends this node"))
+		if err := n.wait(); err == nil {
+			t.Error("the node ended well")
+		}
+	}
+}
+
+func TestAckRules(t *testing.T) {
+	n, g := localNode(t, func(c *Config) {
+		c.AckLocal = false
+		if err := c.Set("ack-rule", "views:secret quorum views:* local"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	c, quorum := n.dial(), n.dial()
+	expect(t, quorum, "CLIENT ACK quorum", "+OK\r\n")
+	expect(t, c, "SET likes 1", "+OK\r\n")
+	g.hold()
+	expect(t, c, "INCR views:1", ":1\r\n", "INCR views:1", ":2\r\n", "MGET views:1 likes", "*2\r\n"+bulk("2")+bulk("1"), "GET views:1", bulk("2"))
+	expect(t, quorum, "MGET views:1 likes", "*2\r\n$-1\r\n"+bulk("1"))
+	send(t, c, "INCR views:secret", "INCR views:1", "MGET views:1 views:secret")
+	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+	g.release()
+	for _, want := range []string{":1\r\n", ":3\r\n", "*2\r\n" + bulk("3") + bulk("1")} {
+		checkReply(t, "behind a write", readRaw(t, c), want)
+	}
+	expect(t, c, "CONFIG GET ack-rule", "*2\r\n$8\r\nack-rule\r\n$33\r\nviews:secret quorum views:* local\r\n",
+		"CONFIG SET ack-rule nonsense", "-ERR CONFIG SET failed", "CONFIG GET ack", "*2\r\n$3\r\nack\r\n$6\r\nquorum\r\n",
+		"CONFIG SET ack local", "+OK\r\n", "CLIENT ACK nonsense", "-"+protocol.ErrAckLevel+"\r\n")
+	if got := callArgs(t, c, "CONFIG", "SET", "ack-rule", "a* quorum"); got != "+OK\r\n" {
+		t.Error(got)
+	}
+	expect(t, c, "CONFIG GET ack-rule", "*2\r\n$8\r\nack-rule\r\n$9\r\na* quorum\r\n", "RESET", "+RESET\r\n")
+	g.hold()
+	expect(t, c, "INCR views:secret", ":2\r\n")
+	g.release()
+}
+
+func TestAckSettings(t *testing.T) {
+	var c Config
+	c = DefaultConfig()
+	if err := c.loadFlags([]string{"--ack-rule", "a* local", "--ack-rule", "b* quorum", "c* local"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := lookupSetting("ack-rule").get(&c); got != "a* local b* quorum c* local" {
+		t.Error(got)
+	}
+	if err := c.loadEnviron([]string{"QUIPU_ACK_RULE=d* local"}); err != nil || lookupSetting("ack-rule").get(&c) != "d* local" {
+		t.Error(err, lookupSetting("ack-rule").get(&c))
+	}
+	for name, values := range map[string][]string{
+		"ack": {"", "both"}, "ack-rule": {"a*", "a* both"},
+		"local-ack-max-pending": {"", "1s", "64mb 1s", "1ms 64mb", "1s 1kb", "2h 64mb", "1s x"}, "local-ack-interval": {"0s", "1us", "11s"},
+	} {
+		for _, v := range values {
+			if err := c.Set(name, v); err == nil {
+				t.Errorf("%s %q is accepted", name, v)
+			}
+		}
+	}
+	if err := c.Set("local-ack-max-pending", "2s 1mb"); err != nil || lookupSetting("local-ack-max-pending").get(&c) != "2s 1048576" {
+		t.Error(err, lookupSetting("local-ack-max-pending").get(&c))
+	}
+}
