@@ -101,7 +101,7 @@ func (ks *Keyspace) fetchSlots(part int, f *Flight, from int) {
 		}
 		db, _, _ := f.key(s)
 		if sh := ks.shard(part, db); sh != nil {
-			sum += sh.at(s.ref).header()
+			sum += sh.peekAt(s.ref)
 			last = sh
 		}
 	}
@@ -110,7 +110,7 @@ func (ks *Keyspace) fetchSlots(part int, f *Flight, from int) {
 	}
 }
 
-// peek reads a byte of the first record in the line whose tag fits.
+// peek reads the beginning of the first record in the line whose tag fits.
 func (sh *shard) peek(line unsafe.Pointer, h uint64) byte {
 	pattern := uint64(tagOf(h)) * lowBits
 	slot := 0
@@ -121,5 +121,17 @@ func (sh *shard) peek(line unsafe.Pointer, h uint64) byte {
 	} else {
 		return 0
 	}
-	return sh.at(refAt(line, slot)).header()
+	return sh.peekAt(refAt(line, slot))
+}
+
+// peekAt reads the first byte of a record and one further on: every second record of a counter reaches into another
+// cache line.
+func (sh *shard) peekAt(ref uint32) byte {
+	const further = 28
+	r := sh.at(ref)
+	b := r.header()
+	if ref&chunkRefMask < (chunkBytes-further)>>refUnitLog { // else it may be behind the chunk
+		b += *(*byte)(unsafe.Add(r.p, further))
+	}
+	return b
 }
