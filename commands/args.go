@@ -105,9 +105,9 @@ func (c *Call) lookup(v engine.View, key []byte) (engine.Value, bool) {
 	value, found := v.Get(key)
 	if c.Stats != nil {
 		if found {
-			c.Stats.Hits.Add(1)
+			c.Stats.Hits.Add(c.Stripe, 1)
 		} else {
-			c.Stats.Misses.Add(1)
+			c.Stats.Misses.Add(c.Stripe, 1)
 		}
 	}
 	return value, found

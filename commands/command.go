@@ -7,8 +7,6 @@
 package commands
 
 import (
-	"sync/atomic"
-
 	"quipu/engine"
 	"quipu/protocol"
 )
@@ -158,8 +156,8 @@ type Command struct {
 	id     int
 }
 
-// ReadStats counts what reads have found. Several goroutines may share one.
-type ReadStats struct{ Hits, Misses atomic.Int64 }
+// ReadStats counts what reads have found. All runners share one.
+type ReadStats struct{ Hits, Misses *engine.Striped }
 
 // Call is one execution of a command. A handler writes exactly one reply to W and retains nothing of Args.
 // What a write depends on must be the same on every node: MaxBulk and Databases are therefore settings of the
@@ -174,6 +172,7 @@ type Call struct {
 	Databases int    // number of databases, for commands that name one
 	Random    uint64 // a fresh random number; reads only
 	Stats     *ReadStats
+	Stripe    uint32 // of Stats
 }
 
 // FullName is the name as COMMAND INFO, ACL rules and metrics show it: "set", or "object|encoding" for a subcommand.

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"quipu/engine"
 )
@@ -21,6 +22,9 @@ func (b *Batch) Drain(ks *engine.Keyspace, part int, carrier uint64) bool {
 	b.drains++
 	return true
 }
+
+// Grow makes room for n more bytes of drains, so that the entry's buffer does not grow step by step.
+func (b *Batch) Grow(n int) { b.entry = slices.Grow(b.entry, n) }
 
 // HasDrains reports whether the batch carries any pending increments.
 func (b *Batch) HasDrains() bool { return b.drains > 0 }

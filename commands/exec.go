@@ -34,8 +34,10 @@ func NewRunner(ks *engine.Keyspace, table *Table) *Runner {
 	}
 }
 
-// CountReads makes the runner count the hits and misses of reads in stats.
-func (r *Runner) CountReads(stats *ReadStats) { r.call.Stats = stats }
+// CountReads makes the runner count the hits and misses of reads in a stripe of stats.
+func (r *Runner) CountReads(stats *ReadStats, stripe uint32) {
+	r.call.Stats, r.call.Stripe = stats, stripe
+}
 
 // Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
 func (r *Runner) Read(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {

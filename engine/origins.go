@@ -307,6 +307,7 @@ type PendingStats struct {
 	Gathered   int64 // those of them that are in no drain yet
 	Keys       int64 // slots they take
 	Bytes      int64 // memory they take
+	EntryBytes int   // about what those that are gathered will take in an entry
 
 	Drains  int64 // of this node that were applied
 	Stale   int64 // of any that arrived a second time
@@ -329,6 +330,7 @@ func (ks *Keyspace) Pending() PendingStats {
 		p := &ks.parts[part]
 		if p.gather != nil {
 			s.Gathered += p.gather.count
+			s.EntryBytes += len(p.gather.keys) + 4*len(p.gather.slots) + 64
 			s.add(p.gather)
 		}
 		for _, f := range p.flights {

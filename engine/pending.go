@@ -112,11 +112,13 @@ func (ks *Keyspace) AddPending(incs []Increment, db int, now int64) int {
 	for i := range incs {
 		k := &keys[i]
 		k.part, k.hash = Part(incs[i].Key), ks.hash(incs[i].Key)
-		k.sh = ks.shard(k.part, db)
 		parts.Add(k.part)
 	}
 	ks.Lock(&parts)
 	defer ks.Unlock(&parts)
+	for i := range incs { // not before: a drain that is applied may have made the shard
+		keys[i].sh = ks.shard(keys[i].part, db)
+	}
 	if len(incs) > 1 && ks.WorthWarming() {
 		fetchAll(keys[:len(incs)])
 	}

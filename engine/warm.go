@@ -35,11 +35,13 @@ func (ks *Keyspace) Warm(hints []Hint) {
 		k := &keys[i]
 		k.part, k.hash = Part(hints[i].Key), ks.hash(hints[i].Key)
 		parts.Add(k.part)
-		if hints[i].DB < ks.databases {
-			k.sh = ks.shard(k.part, hints[i].DB)
-		}
 	}
 	ks.Lock(&parts)
+	for i := range hints { // not before: a shard may be taken away
+		if hints[i].DB < ks.databases {
+			keys[i].sh = ks.shard(keys[i].part, hints[i].DB)
+		}
+	}
 	fetchAll(keys[:len(hints)])
 	ks.Unlock(&parts)
 }

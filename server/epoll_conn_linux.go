@@ -36,7 +36,7 @@ func (l *eventLoop) read(c *conn) {
 	c.lastRead = l.now
 	s := c.session
 	s.seen.bytesIn.Store(s.seen.bytesIn.Load() + int64(n))
-	l.srv.stats.bytesIn.Add(int64(n))
+	l.srv.stats.bytesIn.Add(l.stripe, int64(n))
 	if len(c.in) > 0 {
 		c.in = c.in[:len(c.in)+n]
 		l.advance(c)
@@ -185,7 +185,7 @@ func (l *eventLoop) write(c *conn, b []byte) (int, bool) {
 	if sent > 0 {
 		c.lastWrite = l.now
 		c.session.seen.bytesOut.Store(c.session.seen.bytesOut.Load() + int64(sent))
-		l.srv.stats.bytesOut.Add(int64(sent))
+		l.srv.stats.bytesOut.Add(l.stripe, int64(sent))
 	}
 	return sent, true
 }

@@ -45,6 +45,7 @@ type eventLoop struct {
 	runner *commands.Runner
 	counts []atomic.Int64
 	serial uint64 // batch joined last
+	stripe uint32 // of the server's statistics
 	buf    []byte // read buffer, shared by the connections
 	events []unix.EpollEvent
 
@@ -98,7 +99,7 @@ func newEventLoop(srv *Server) (*eventLoop, error) {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
 	l := &eventLoop{
-		srv: srv, epfd: epfd, wakefd: wakefd, conns: map[int]*conn{}, runner: srv.newRunner(),
+		srv: srv, epfd: epfd, wakefd: wakefd, conns: map[int]*conn{}, runner: srv.newRunner(), stripe: srv.nextStripe.Add(1),
 		counts: make([]atomic.Int64, len(srv.table.All())), buf: make([]byte, readChunk), events: make([]unix.EpollEvent, maxEvents),
 		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
 	}

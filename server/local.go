@@ -239,20 +239,21 @@ func (srv *Server) drainRound(now time.Time) {
 	cfg := srv.config()
 	l.refused.Store(now.Sub(l.progress) > cfg.LocalMaxAge || st.Bytes > cfg.LocalMaxBytes)
 	if st.Increments > 0 && l.live.Load() == 0 && srv.group.Writable() == nil {
-		srv.drainEverything(st.Gathered > 0)
+		srv.drainEverything(&st)
 	}
 }
 
 // drainEverything puts all that is gathered into the log's queue; what was lost goes with it.
-func (srv *Server) drainEverything(gathered bool) {
+func (srv *Server) drainEverything(st *engine.PendingStats) {
 	for part := 0; part < engine.Parts; {
 		b := srv.batcher.Lock(0).(*batch)
-		if !gathered {
+		if st.Gathered == 0 {
 			b.WantResend()
 			b.carries()
 			part = engine.Parts
 		}
 		b.Begin(nil)
+		b.Grow(min(st.EntryBytes, batchSoftLimit+batchSoftLimit/8))
 		for ; part < engine.Parts && b.Size() < batchSoftLimit; part++ {
 			b.drainPart(part)
 		}
@@ -267,7 +268,8 @@ func (srv *Server) finishLocal(ctx context.Context) error {
 	srv.keyspace.ClosePending()
 	for srv.keyspace.HasPending() {
 		if srv.group.Writable() == nil {
-			srv.drainEverything(srv.keyspace.Pending().Gathered > 0)
+			st := srv.keyspace.Pending()
+			srv.drainEverything(&st)
 		}
 		err := srv.batcher.Drain(ctx)
 		if err == nil && srv.keyspace.HasPending() { // not writable, or a batch has failed

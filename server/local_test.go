@@ -47,7 +47,7 @@ func TestLocalIncrement(t *testing.T) {
 		if n.pending() != 4 || g.heldCount() != 0 {
 			t.Errorf("%d increments are pending, %d entries proposed", n.pending(), g.heldCount())
 		}
-		if info := call(t, c, "INFO local_ack"); !strings.Contains(info, "local_ack_pending_increments:4\r\n") {
+		if info := call(t, c, "INFO replication"); !strings.Contains(info, "local_ack_pending_increments:4\r\n") {
 			t.Errorf("%q", info)
 		}
 		g.release()
@@ -217,7 +217,7 @@ func TestLocalDropped(t *testing.T) {
 	readRaw(t, other)
 	expect(t, c, "INCR a", "-"+protocol.ErrNotInteger+"\r\n")
 	expect(t, other, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("text"), "GET b", bulk("9223372036854775807"), "GET c", bulk("1"))
-	if info := call(t, c, "INFO local_ack"); !strings.Contains(info, "local_ack_dropped:2\r\n") {
+	if info := call(t, c, "INFO replication"); !strings.Contains(info, "local_ack_dropped:2\r\n") {
 		t.Errorf("%q", info)
 	}
 }

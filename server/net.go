@@ -18,6 +18,7 @@ type netConn struct {
 	sock    net.Conn
 	serial  uint64
 	flush   bool
+	stripe  uint32
 
 	input chan []byte // one chunk at a time; closed at the end of the stream
 	taken chan struct{}
@@ -33,7 +34,7 @@ type netConn struct {
 
 func serveNet(srv *Server, sock net.Conn, trusts bool) {
 	c := &netConn{
-		srv: srv, runner: srv.newRunner(), sock: sock, input: make(chan []byte), taken: make(chan struct{}),
+		srv: srv, runner: srv.newRunner(), stripe: srv.nextStripe.Add(1), sock: sock, input: make(chan []byte), taken: make(chan struct{}),
 		signal: make(chan struct{}, 1), lastRead: time.Now(),
 	}
 	c.session = newSession(srv, c, sock.RemoteAddr().String(), sock.LocalAddr().String(), trusts)
@@ -146,7 +147,7 @@ func (c *netConn) run() {
 			c.in = append(c.in, chunk...)
 			c.taken <- struct{}{}
 			s.seen.bytesIn.Store(s.seen.bytesIn.Load() + int64(len(chunk)))
-			c.srv.stats.bytesIn.Add(int64(len(chunk)))
+			c.srv.stats.bytesIn.Add(c.stripe, int64(len(chunk)))
 			c.advance()
 		case <-c.signal:
 			c.takeMessages()
@@ -205,7 +206,7 @@ func (c *netConn) deliver() bool {
 	_ = c.sock.SetWriteDeadline(time.Now().Add(c.srv.config().OutputTimeout)) // a closed socket fails the write below
 	n, err := c.sock.Write(s.out.B)
 	s.seen.bytesOut.Store(s.seen.bytesOut.Load() + int64(n))
-	c.srv.stats.bytesOut.Add(int64(n))
+	c.srv.stats.bytesOut.Add(c.stripe, int64(n))
 	s.out.B = s.out.B[:0]
 	if cap(s.out.B) > maxIdleBuffer {
 		s.out.B = nil

@@ -47,6 +47,7 @@ type Server struct {
 	workers    workerPool
 	pause      pauseState
 	stats      statistics
+	nextStripe atomic.Uint32
 	local      localState
 
 	listeners    []net.Listener
@@ -93,6 +94,8 @@ func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error)
 		keyspace:     engine.New(engine.Config{Databases: cfg.Databases, Seed: rand.Uint64()}),
 		drainTimeout: drainTimeout,
 	}
+	srv.stats.bytesIn, srv.stats.bytesOut = engine.NewStriped(), engine.NewStriped()
+	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
 	srv.cfg.Store(&cfg)
 	srv.clients.sessions = map[int64]*Session{}
 	srv.table, srv.handlers = buildTable()
@@ -125,7 +128,7 @@ func (srv *Server) config() *Config { return srv.cfg.Load() }
 
 func (srv *Server) newRunner() *commands.Runner {
 	r := commands.NewRunner(srv.keyspace, srv.table)
-	r.CountReads(&srv.stats.reads)
+	r.CountReads(&srv.stats.reads, srv.nextStripe.Add(1))
 	return r
 }
 

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"quipu/commands"
+	"quipu/engine"
 )
 
 // statistics are the node's counters since its start or the last CONFIG RESETSTAT. Bytes and commands are also counted
-// per session and per owner.
+// per session and per owner. What many cores count all the time is striped: by event loop, or by connection of the net
+// transport.
 type statistics struct {
 	connections    atomic.Int64
 	rejected       atomic.Int64 // connections
@@ -29,8 +31,8 @@ type statistics struct {
 	blocked        atomic.Int64 // clients in WAIT and WAITAOF
 	reads          commands.ReadStats
 	errors         errorCounts
-	bytesIn        atomic.Int64
-	bytesOut       atomic.Int64
+	bytesIn        *engine.Striped
+	bytesOut       *engine.Striped
 
 	loadTime   atomic.Int64 // ns from start to ready
 	peakMemory atomic.Int64
@@ -49,10 +51,12 @@ type statistics struct {
 func (st *statistics) reset() {
 	for _, c := range []*atomic.Int64{
 		&st.connections, &st.rejected, &st.acceptErrors, &st.refused, &st.protocolErrors, &st.authFailures,
-		&st.outputClosed, &st.timeoutClosed, &st.failedBatches, &st.expiredKeys, &st.bytesIn, &st.bytesOut,
-		&st.reads.Hits, &st.reads.Misses, &st.lastIn, &st.lastOut, &st.lastCalls,
+		&st.outputClosed, &st.timeoutClosed, &st.failedBatches, &st.expiredKeys, &st.lastIn, &st.lastOut, &st.lastCalls,
 	} {
 		c.Store(0)
+	}
+	for _, c := range []*engine.Striped{st.bytesIn, st.bytesOut, st.reads.Hits, st.reads.Misses} {
+		c.Take()
 	}
 	st.errors.reset()
 }
@@ -109,7 +113,7 @@ func (st *statistics) sample(srv *Server) {
 		return
 	}
 	st.sampled.Store(now)
-	calls, in, out := srv.totalCalls(), st.bytesIn.Load(), st.bytesOut.Load()
+	calls, in, out := srv.totalCalls(), st.bytesIn.Sum(), st.bytesOut.Sum()
 	seconds := float64(now-last) / 1e9
 	st.opsPerSec.Store(rate(calls-st.lastCalls.Swap(calls), seconds))
 	st.inPerSec.Store(rate(in-st.lastIn.Swap(in), seconds))

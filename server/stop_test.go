@@ -124,7 +124,7 @@ func TestReplyThatIsSlowlyTaken(t *testing.T) {
 			all = append(all, "GET big")
 		}
 		send(t, c, all...)
-		eventually(t, "replies that wait", func() bool { return n.srv.stats.bytesOut.Load() > 1<<20 })
+		eventually(t, "replies that wait", func() bool { return n.srv.stats.bytesOut.Sum() > 1<<20 })
 		time.AfterFunc(50*time.Millisecond, n.cancel)
 		time.Sleep(100 * time.Millisecond)
 		var whole int

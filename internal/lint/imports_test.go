@@ -63,6 +63,7 @@ var owners = map[string][]string{
 	"github.com/redis/go-redis/...": {"bench", "examples", "internal"},
 	"github.com/redis/rueidis":      {"internal"},
 	"pgregory.net/...":              {"internal"},
+	"github.com/puzpuzpuz/...":      {"internal"},
 	"go.uber.org/goleak":            {"internal"},
 }
 
