@@ -15,10 +15,13 @@
 //	  └ arena  arena.go      chunks of 32 KiB that hold records side by side
 //	           record.go     the bytes of one record
 //	           compact.go    moving records out of nearly empty chunks
+//	├ pending  pending.go    increments answered from memory, not yet in the log
+//	└ origins  origins.go    how far each origin of drains has come
 //	pages.go, slab.go        where chunks and tables get their memory
 //
 //	View, Txn  view.go scan.go txn.go   what a command may do
 //	Reclaim    expiry.go
+//	Striped    striped.go    a counter for many cores
 //	Snapshot   snapshot.go (copy on write) write.go format.go load.go
 //	Check      check.go      every invariant of the above
 //

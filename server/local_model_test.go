@@ -110,7 +110,9 @@ func (m *localModel) step() {
 	case "ack":
 		m.ask(m.quorum, "CLIENT ACK quorum", "+OK\r\n")
 	case "drain":
-		m.n.srv.drainRound(time.Now())
+		if st := m.n.srv.keyspace.Pending(); st.Increments > 0 && m.n.srv.local.live.Load() == 0 {
+			m.n.srv.drainEverything(&st)
+		}
 	}
 }
 
