@@ -36,6 +36,15 @@ func (m *localModel) ask(c *redistest.Conn, command, want string) {
 	}
 }
 
+// exec runs a transaction of one command.
+func (m *localModel) exec(command, want string) {
+	send(m.tb, m.quorum, "MULTI", command, "EXEC")
+	want = "+OK\r\n+QUEUED\r\n" + want
+	if got := readRaw(m.tb, m.quorum) + readRaw(m.tb, m.quorum) + readRaw(m.tb, m.quorum); got != want {
+		m.t.Fatalf("%s in a transaction: %q, want %q", command, got, want)
+	}
+}
+
 func (m *localModel) value(key string) string {
 	if v, ok := m.all[key]; ok {
 		return bulk(fmt.Sprint(v))
@@ -80,11 +89,7 @@ func (m *localModel) step() {
 		}
 	case "exec":
 		m.all[key]++
-		send(m.tb, m.quorum, "MULTI", "INCR "+key, "EXEC")
-		want := fmt.Sprintf("+OK\r\n+QUEUED\r\n*1\r\n:%d\r\n", m.all[key])
-		if got := readRaw(m.tb, m.quorum) + readRaw(m.tb, m.quorum) + readRaw(m.tb, m.quorum); got != want {
-			m.t.Fatalf("EXEC: %q, want %q", got, want)
-		}
+		m.exec("INCR "+key, fmt.Sprintf("*1\r\n:%d\r\n", m.all[key]))
 	case "watch":
 		m.ask(m.quorum, "WATCH "+key, "+OK\r\n")
 		changed := rapid.Bool().Draw(m.t, "changed")
@@ -92,15 +97,11 @@ func (m *localModel) step() {
 			m.all[key]++
 			m.ask(m.local, "INCR "+key, fmt.Sprintf(":%d\r\n", m.all[key]))
 		}
-		send(m.tb, m.quorum, "MULTI", "SET "+key+" 7", "EXEC")
-		want := "+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n"
 		if changed {
-			want = "+OK\r\n+QUEUED\r\n*-1\r\n"
+			m.exec("SET "+key+" 7", "*-1\r\n")
 		} else {
 			m.all[key] = 7
-		}
-		if got := readRaw(m.tb, m.quorum) + readRaw(m.tb, m.quorum) + readRaw(m.tb, m.quorum); got != want {
-			m.t.Fatalf("EXEC behind WATCH, changed %v: %q", changed, got)
+			m.exec("SET "+key+" 7", "*1\r\n+OK\r\n")
 		}
 	case "flush":
 		clear(m.all)
