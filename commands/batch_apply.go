@@ -12,9 +12,15 @@ func (r *Runner) Replay(payload []byte, stamp int64) error {
 	w := &r.unread
 	var o op
 	r.ahead.begin(&d, payload, r.ks)
+	g := &r.group
+	g.clear()
 	for {
-		r.ahead.step(r.ks)
+		r.ahead.step(r.ks, d.rest)
 		more, err := d.next(&o)
+		if g.n > 0 && (!more || err != nil || o.code != opRun || g.full()) {
+			r.execute(g, stamp)
+			g.clear()
+		}
 		if err != nil || !more {
 			r.args = d.args
 			return err
@@ -22,7 +28,7 @@ func (r *Runner) Replay(payload []byte, stamp int64) error {
 		w.B = w.B[:0]
 		switch o.code {
 		case opRun:
-			_, _, _ = r.addRun(o.key, o.db, stamp, o.delta, o.count, false)
+			g.add(&o)
 		case opCommand:
 			r.write(o.cmd, o.args, o.db, stamp, w)
 		case opDrain:
@@ -67,6 +73,7 @@ func (b *Batch) Apply(r *Runner, payload []byte, stamp int64) error {
 	d := decoder{table: b.table, databases: r.ks.Databases(), trusted: true, rest: payload, args: r.args}
 	a := applier{b: b, r: r, stamp: stamp, d: d, ahead: &r.ahead}
 	a.ahead.begin(&d, payload, r.ks)
+	r.group.clear()
 	b.out.B = b.out.B[:0]
 	for range b.resends {
 		if err := a.drain(); err != nil {
@@ -113,7 +120,7 @@ func (a *applier) item(i int) (n int, err error) {
 	n = 1
 	switch it.kind {
 	case itemRun:
-		err = a.run(it)
+		err = a.run(i)
 	case itemJoin:
 		b.replyRun(it.a, it.b)
 	case itemWrite:
@@ -153,8 +160,13 @@ func (a *applier) settle(it *item, start int) {
 
 func (a *applier) nextOp(code byte) error {
 	if !a.d.nested { // inside a transaction parts are locked, which looking ahead would lock again
-		a.ahead.step(a.r.ks)
+		a.ahead.step(a.r.ks, a.d.rest)
 	}
+	return a.decode(code)
+}
+
+// decode reads the next operation, which must have the code.
+func (a *applier) decode(code byte) error {
 	more, err := a.d.next(&a.op)
 	if err == nil && (!more || a.op.code != code) {
 		err = errPayload
@@ -166,16 +178,6 @@ func (a *applier) endOfPayload() error {
 	if len(a.d.rest) != 0 {
 		return errPayload
 	}
-	return nil
-}
-
-func (a *applier) run(it *item) error {
-	if err := a.nextOp(opRun); err != nil {
-		return err
-	}
-	run := &a.b.runs[it.a]
-	run.before, run.applied, run.err = a.r.addRun(a.op.key, a.op.db, a.stamp, a.op.delta, a.op.count, run.local)
-	a.b.replyRun(it.a, 0)
 	return nil
 }
 

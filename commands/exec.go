@@ -21,6 +21,7 @@ type Runner struct {
 	parts  engine.PartSet
 	args   [][]byte // scratch for the arguments of operations
 	ahead  warmer
+	group  runGroup
 	burst  burst
 	items  [engine.WarmMax]engine.DrainItem
 	unread protocol.Writer // takes the replies that nobody waits for

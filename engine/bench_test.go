@@ -113,6 +113,25 @@ func BenchmarkAddWarm(b *testing.B) {
 	})
 }
 
+func BenchmarkAddRuns(b *testing.B) {
+	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
+		r := uint64(0)
+		runs := make([]Run, WarmMax)
+		for i := range runs {
+			runs[i] = Run{Key: []byte("likes:post:00000000"), Delta: 1, Count: 1}
+		}
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for i := 0; i < b.N; i += WarmMax {
+			for j := range runs {
+				r = mix(r)
+				randomKey(runs[j].Key, r, n)
+			}
+			ks.AddRuns(runs, 1)
+		}
+	})
+}
+
 func BenchmarkGetHit(b *testing.B) {
 	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
 		buf := []byte("likes:post:00000000")

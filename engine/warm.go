@@ -65,6 +65,7 @@ type target struct {
 	hash uint64
 	sh   *shard // nil if there is none
 	line unsafe.Pointer
+	ref  uint32 // the record that the index leads to first: may be the key's, or another's; 0 if none
 }
 
 // fetchAll reads the index lines of the keys, then the records they lead to. Their parts are locked.
@@ -83,7 +84,9 @@ func fetchAll(keys []target) {
 	}
 	for i := range keys {
 		if k := &keys[i]; k.line != nil {
-			sum += k.sh.peek(k.line, k.hash)
+			if k.ref = candidate(k.line, k.hash); k.ref != 0 {
+				sum += k.sh.peekAt(k.ref)
+			}
 		}
 	}
 	if last != nil {
@@ -112,18 +115,16 @@ func (ks *Keyspace) fetchSlots(part int, f *Flight, from int) {
 	}
 }
 
-// peek reads the beginning of the first record in the line whose tag fits.
-func (sh *shard) peek(line unsafe.Pointer, h uint64) byte {
+// candidate is the reference of the first record in the line whose tag fits, 0 if none does.
+func candidate(line unsafe.Pointer, h uint64) uint32 {
 	pattern := uint64(tagOf(h)) * lowBits
-	slot := 0
 	if m := zeroBytes(load64(line) ^ pattern); m != 0 {
-		slot = bits.TrailingZeros64(m) >> 3
-	} else if m := zeroBytes(load64(unsafe.Add(line, 8))^pattern) & 0x80808080; m != 0 {
-		slot = 8 + bits.TrailingZeros64(m)>>3
-	} else {
-		return 0
+		return refAt(line, bits.TrailingZeros64(m)>>3)
 	}
-	return sh.peekAt(refAt(line, slot))
+	if m := zeroBytes(load64(unsafe.Add(line, 8))^pattern) & 0x80808080; m != 0 {
+		return refAt(line, 8+bits.TrailingZeros64(m)>>3)
+	}
+	return 0
 }
 
 // peekAt reads the first byte of a record and one further on: every second record of a counter reaches into another

@@ -1,0 +1,75 @@
+package engine
+
+// Run is one increment of Keyspace.AddRuns, or several equal ones of one key, and what came of it.
+type Run struct {
+	DB    int
+	Key   []byte
+	Delta int64
+	Count int
+
+	Before int64 // the counter before it
+	Err    error // of Txn.Add: nothing changed
+}
+
+// AddRuns does what Txn.AddRun does for each of up to WarmMax runs, in their order, at log time now. It stops at one
+// that would overflow, and returns how many it has done. Keys may repeat. The caller holds no parts.
+//
+// It is written for speed: all parts are locked at once, the cache misses of all index lines overlap, then those of all
+// records, and a counter that is found where its tag points is increased at once: 190 ns with 1,000,000 random counters, 90 ns
+// with 10,000, where one by one takes 460 and 100 (BenchmarkAddRuns, BenchmarkAdd).
+func (ks *Keyspace) AddRuns(runs []Run, now int64) int {
+	runs = runs[:min(len(runs), WarmMax)]
+	var keys [WarmMax]target
+	var parts PartSet
+	for i := range runs {
+		k := &keys[i]
+		k.part, k.hash = Part(runs[i].Key), ks.hash(runs[i].Key)
+		parts.Add(k.part)
+	}
+	ks.Lock(&parts)
+	defer ks.Unlock(&parts)
+	ks.tick(now)
+	for i := range runs {
+		keys[i].sh = ks.makeShard(keys[i].part, runs[i].DB)
+	}
+	fetchAll(keys[:len(runs)])
+	moved := false // a record may have moved: the references found no longer hold
+	for i := range runs {
+		r, k := &runs[i], &keys[i]
+		if !moved && k.ref != 0 && k.sh.addTo(k.ref, r, now) {
+			continue
+		}
+		moved = true
+		var ok bool
+		r.Before, ok, r.Err = ks.Txn(r.DB, now, false).In(k.part).AddRun(r.Key, r.Delta, r.Count)
+		if !ok && r.Err == nil {
+			return i
+		}
+	}
+	return len(runs)
+}
+
+// addTo adds a run to the record at ref if that is the key's counter and nothing is special about it.
+func (sh *shard) addTo(ref uint32, r *Run, now int64) bool {
+	rec := sh.at(ref)
+	if !rec.hasKey(r.Key) || rec.kind() != KindInt || rec.expired(now) {
+		return false
+	}
+	total := r.Delta
+	if r.Count != 1 {
+		var fits bool
+		if total, fits = times(r.Delta, r.Count); !fits {
+			return false
+		}
+	}
+	before := rec.int()
+	sum := before + total
+	if (sum < before) != (total < 0) {
+		return false
+	}
+	sh.touch(ref, 2, 8)
+	rec.setInt(sum)
+	sh.ks.tell(sh.db, r.Key, OpAdd, total)
+	r.Before, r.Err = before, nil
+	return true
+}
