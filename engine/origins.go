@@ -421,7 +421,7 @@ func (f *Flight) check(ks *Keyspace, part int) error {
 	newest := map[uint32]bool{}
 	for _, e := range f.index {
 		if e != 0 {
-			newest[uint32(e)] = true
+			newest[e&0xffff] = true
 		}
 	}
 	at, chained := 0, 0

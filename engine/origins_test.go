@@ -222,3 +222,32 @@ func rewriteArenas(ks *Keyspace, stop <-chan struct{}) {
 		}
 	}
 }
+
+// TestPartGathersMany fills one part's table up to its limit: the index is fullest there.
+func TestPartGathersMany(t *testing.T) {
+	ks := newOrigin(t, "n", 7)
+	slots := 0
+	for i := 0; ; i++ {
+		incs := []Increment{{Key: fmt.Appendf(nil, "{k}%d", i), Delta: 1}}
+		if ks.AddPending(incs, 0, 1) == 0 {
+			break
+		}
+		slots++
+	}
+	if slots < 20_000 || slots >= indexMax {
+		t.Errorf("%d slots", slots)
+	}
+	if n, err := addLocal(t, ks, 0, "{k}7", 1, 1); n != 2 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if err := ks.Check(); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := cut(ks, Part([]byte("k")), 1)
+	if len(d.items) > pendingPartMax+1<<10 || d.count != slots {
+		t.Errorf("%d bytes, %d items", len(d.items), d.count)
+	}
+	if got := deliver(t, ks, d, 1); got != DrainSettled || ks.View(0, 1, false).Len() != int64(slots) {
+		t.Errorf("%v, %d keys", got, ks.View(0, 1, false).Len())
+	}
+}

@@ -30,15 +30,16 @@ import (
 // nobody, and applying it drops it.
 //
 // A flight is compact because between two drains a node gathers tens of thousands
-// of keys: 32 bytes a slot, 8 to 16 of index, and the key.
+// of keys: 32 bytes a slot, 8 to 16 of index (4 an entry), and the key.
 type Flight struct {
 	slots []pendingSlot
-	index []uint64 // power of two, at most half full: 32 bits of the hash, then 1 + slot
+	index []uint32 // power of two, at most half full below indexMax: 16 bits of the hash, then 16 of 1 + slot
 	keys  []byte   // for each slot the database, the key's length (uvarints), the key
 	count int64    // increments in it
 
 	from    uint64 // position; it reaches from+1
 	carrier uint64 // the batch it was last put into
+	fetched uint32 // keeps the reads of fetchPending from being optimized away
 }
 
 type pendingSlot struct {
@@ -53,6 +54,7 @@ type pendingSlot struct {
 const (
 	pendingSlotBytes  = int(unsafe.Sizeof(pendingSlot{}))
 	pendingIndexFirst = 16
+	indexMax          = 1 << 16 // entries; a part gathers at most pendingPartMax/20 slots
 
 	// pendingMax bounds what is pending for a key, in each flight. It is far below
 	// 2^62, so that sums over several flights cannot overflow.
@@ -121,6 +123,7 @@ func (ks *Keyspace) AddPending(incs []Increment, db int, now int64) int {
 	}
 	if len(incs) > 1 && ks.WorthWarming() {
 		fetchAll(keys[:len(incs)])
+		ks.fetchPending(keys[:len(incs)])
 	}
 	if ks.pendingClosed.Load() {
 		return 0
@@ -131,6 +134,27 @@ func (ks *Keyspace) AddPending(incs []Increment, db int, now int64) int {
 		}
 	}
 	return len(incs)
+}
+
+// fetchPending reads where the keys' slots are found, or will be written: the tables have been on another core since
+// they were last used, and find would wait for one after the other. The parts are locked.
+func (ks *Keyspace) fetchPending(keys []target) {
+	var sum uint32
+	var last *Flight
+	for i := range keys {
+		p, h := &ks.parts[keys[i].part], uint32(keys[i].hash)
+		if g := p.gather; g != nil {
+			sum += g.index[h&uint32(len(g.index)-1)] + g.slots[len(g.slots)-1].ref + uint32(g.keys[len(g.keys)-1])
+			last = g
+		}
+		for _, f := range p.flights {
+			sum += f.index[h&uint32(len(f.index)-1)]
+			last = f
+		}
+	}
+	if last != nil {
+		last.fetched = sum
+	}
 }
 
 // addPending carries out one increment; false if it has to go through the log. The
@@ -194,7 +218,7 @@ func (ks *Keyspace) newSlot(p *part, h uint64, db int, key []byte, older uint32,
 	g := p.gather
 	if g == nil {
 		if g = p.spare; g == nil {
-			g = &Flight{index: make([]uint64, pendingIndexFirst)}
+			g = &Flight{index: make([]uint32, pendingIndexFirst)}
 		}
 		p.gather, p.spare = g, nil
 		if len(p.flights) == 0 {
@@ -269,8 +293,8 @@ func (f *Flight) find(h uint64, db int, key []byte) uint32 {
 		if e == 0 {
 			return 0
 		}
-		if e>>32 == h&(1<<32-1) && f.isKey(&f.slots[uint32(e)-1], db, key) {
-			return uint32(e)
+		if e>>16 == uint32(h)&0xffff && f.isKey(&f.slots[e&0xffff-1], db, key) {
+			return e & 0xffff
 		}
 	}
 }
@@ -301,14 +325,14 @@ func (f *Flight) key(s *pendingSlot) (db int, key []byte, end int) {
 
 // enter puts a slot into the index, in the place of the key's older one if there is one.
 func (f *Flight) enter(h uint64, older, slot uint32) {
-	entry := h<<32 | uint64(slot)
+	entry := uint32(h)<<16 | slot
 	mask := uint32(len(f.index) - 1)
-	if older == 0 && len(f.slots)*2 > len(f.index) {
+	if older == 0 && len(f.slots)*2 > len(f.index) && len(f.index) < indexMax {
 		f.growIndex()
 		mask = uint32(len(f.index) - 1)
 	}
 	i := uint32(h) & mask
-	for f.index[i] != 0 && (older == 0 || uint32(f.index[i]) != older) {
+	for f.index[i] != 0 && (older == 0 || f.index[i]&0xffff != older) {
 		i = (i + 1) & mask
 	}
 	f.index[i] = entry
@@ -316,13 +340,13 @@ func (f *Flight) enter(h uint64, older, slot uint32) {
 
 func (f *Flight) growIndex() {
 	was := f.index
-	f.index = make([]uint64, 2*len(was))
+	f.index = make([]uint32, 2*len(was))
 	mask := uint32(len(f.index) - 1)
 	for _, e := range was {
 		if e == 0 {
 			continue
 		}
-		i := uint32(e>>32) & mask
+		i := e >> 16 & mask
 		for f.index[i] != 0 {
 			i = (i + 1) & mask
 		}
@@ -365,17 +389,17 @@ func (f *Flight) bytes() int { return len(f.keys) + len(f.slots)*2*binary.MaxVar
 
 // memory is what the flight takes of the heap for what it holds.
 func (f *Flight) memory() int64 {
-	return int64(len(f.slots)*pendingSlotBytes + len(f.index)*8 + len(f.keys))
+	return int64(len(f.slots)*pendingSlotBytes + len(f.index)*4 + len(f.keys))
 }
 
 // reset empties a flight for reuse, unless it has become large.
 func (f *Flight) reset() *Flight {
 	const keep = 64 << 10
-	if len(f.index)*8 > keep || cap(f.keys) > keep || cap(f.slots)*pendingSlotBytes > 2*keep {
+	if len(f.index)*4 > keep || cap(f.keys) > keep || cap(f.slots)*pendingSlotBytes > 2*keep {
 		return nil
 	}
 	if used := bits.Len(uint(2 * len(f.slots))); len(f.index) > pendingIndexFirst && 1<<(used+2) < len(f.index) {
-		f.index = make([]uint64, max(pendingIndexFirst, 1<<used))
+		f.index = make([]uint32, max(pendingIndexFirst, 1<<used))
 	} else {
 		clear(f.index)
 	}

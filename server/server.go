@@ -115,7 +115,9 @@ func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error)
 	}
 	srv.group, srv.clock = group, group.Clock()
 	if err := srv.startLocal(rand.Uint64()); err != nil {
-		return nil, errors.Join(err, group.Shutdown(context.Background()))
+		err = errors.Join(err, group.Shutdown(context.Background()))
+		srv.keyspace.Close()
+		return nil, err
 	}
 	srv.batcher = replication.NewBatcher(group, srv.clock, srv.newBatch, replication.BatcherOptions{
 		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit,
