@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"encoding/hex"
+	"math"
 	"strings"
 	"testing"
 
@@ -299,6 +300,59 @@ func TestBarrier(t *testing.T) {
 	b.Fail("UNKNOWN w", "TRYAGAIN r")
 	if got := string(b.Replies(&b.Submissions()[0])); got != "+PONG\r\n-UNKNOWN w\r\n" {
 		t.Error(got)
+	}
+}
+
+// TestRowsOfIncrements has equal increments in a row, which are carried out as one, up to where they overflow.
+func TestRowsOfIncrements(t *testing.T) {
+	g := newOriginRig(t, NewTable())
+	defer g.close()
+	const top = math.MaxInt64
+	for _, c := range []struct {
+		start, delta int64
+		count, want  int
+	}{
+		{0, 1, 5, 5}, {10, -3, 200, 200}, {top - 3, 1, 5, 3}, {top - 3, 2, 5, 1}, {top, 1, 3, 0}, {-top, -1, 3, 1},
+		{-top - 1, -1, 2, 0}, {top - 100, 1, 150, 100}, {5, 0, 3, 3}, {-top - 1, 1, 70, 70},
+	} {
+		g.ks.Txn(0, 1, false).SetInt([]byte("k"), c.start, 0)
+		w := &protocol.Writer{}
+		want := &protocol.Writer{}
+		gathered := 0
+		for i := range c.count {
+			gathered = g.r.Gather([]byte("k"), c.delta, false)
+			if i < c.want {
+				want.Int(c.start + c.delta*int64(i+1))
+			} else {
+				want.Error(protocol.ErrOverflow)
+			}
+		}
+		g.r.Answer(0, 1, w, func([]byte, int64, bool) { t.Error("refused") })
+		if !bytes.Equal(w.B, want.B) || gathered != (c.count+engine.IncrementMax-1)/engine.IncrementMax {
+			t.Errorf("%+v: %d in %d rows, got %.300q", c, c.count, gathered, w.B)
+		}
+		if st := g.ks.Pending(); st.Increments != int64(c.want) {
+			t.Errorf("%+v: %d pending", c, st.Increments)
+		}
+		b := NewBatch(g.table, 0)
+		b.Begin(nil)
+		g.drainAll(b, 1)
+		b.End()
+		if err := b.Apply(g.r, b.Entry(), startOfLogTime); err != nil || g.ks.HasPending() {
+			t.Fatal(err)
+		}
+		v, _ := g.ks.View(0, 1, false).Get([]byte("k"))
+		if v.Int != c.start+c.delta*int64(c.want) {
+			t.Errorf("%+v: %d", c, v.Int)
+		}
+	}
+	g.r.Gather([]byte("k"), 1<<55, false)
+	g.r.Gather([]byte("k"), 1<<55, false)
+	g.r.Gather([]byte("k"), 1<<55, false)
+	left := 0
+	g.r.Answer(0, 1, &protocol.Writer{}, func([]byte, int64, bool) { left++ })
+	if left != 3 {
+		t.Errorf("%d of a row that is too much were left to the log", left)
 	}
 }
 

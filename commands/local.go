@@ -40,7 +40,7 @@ func (b *Batch) Barrier(reply []byte, o Origin) {
 }
 
 // burst gathers increments that are answered from memory. Carried out together they cost half: their parts are locked
-// once, and what they need of the keyspace is fetched at once (BenchmarkAddPending).
+// once, and what they need of the keyspace is fetched at once (BenchmarkAddPending). Equal ones in a row are one.
 type burst struct {
 	n      int
 	incs   [engine.WarmMax]engine.Increment
@@ -51,7 +51,14 @@ type burst struct {
 // Answer. key must not change until then.
 func (r *Runner) Gather(key []byte, delta int64, silent bool) int {
 	b := &r.burst
-	b.incs[b.n] = engine.Increment{Key: key, Delta: delta}
+	if b.n > 0 {
+		if last := &b.incs[b.n-1]; last.Delta == delta && last.Count < engine.IncrementMax && b.silent[b.n-1] == silent &&
+			string(last.Key) == string(key) {
+			last.Count++
+			return b.n
+		}
+	}
+	b.incs[b.n] = engine.Increment{Key: key, Delta: delta, Count: 1}
 	b.silent[b.n] = silent
 	b.n++
 	return b.n
@@ -69,19 +76,28 @@ func (r *Runner) Answer(db int, now int64, w *protocol.Writer, rest func(key []b
 	b := &r.burst
 	done := r.ks.AddPending(b.incs[:b.n], db, now)
 	for i := range done {
-		switch inc := &b.incs[i]; {
-		case b.silent[i]:
-		case inc.Err != nil:
-			w.Error(errorText(inc.Err))
-		default:
-			w.Int(inc.Sum)
+		if !b.silent[i] {
+			replyIncrements(w, &b.incs[i])
 		}
 	}
 	for i := done; i < b.n; i++ {
-		rest(b.incs[i].Key, b.incs[i].Delta, b.silent[i])
+		for range b.incs[i].Count {
+			rest(b.incs[i].Key, b.incs[i].Delta, b.silent[i])
+		}
 	}
 	for i := range b.n {
 		b.incs[i].Key = nil
 	}
 	b.n = 0
+}
+
+// replyIncrements gives each increment of a row its reply.
+func replyIncrements(w *protocol.Writer, inc *engine.Increment) {
+	for i := range inc.Count {
+		if i < inc.Done {
+			w.Int(inc.Sum - inc.Delta*int64(inc.Done-1-i))
+		} else {
+			w.Error(errorText(inc.Err))
+		}
+	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"unsafe"
 )
@@ -79,13 +80,19 @@ type partPending struct {
 	spare   *Flight // empty, to be used again
 }
 
-// Increment is one to be answered from memory.
+// Increment is one to be answered from memory, or several equal ones in a row.
 type Increment struct {
 	Key   []byte
 	Delta int64
-	Sum   int64 // the reply, unless Err is set
-	Err   error // of Txn.Add
+	Count int // how many; 0 means 1, at most IncrementMax
+
+	Done int   // how many of them were carried out
+	Sum  int64 // the value after the last of these
+	Err  error // of Txn.Add, for those that were not
 }
+
+// IncrementMax is the largest Count of an Increment: sums of it cannot overflow.
+const IncrementMax = 64
 
 // HasPending reports whether anything is pending. It costs one load.
 func (ks *Keyspace) HasPending() bool { return ks.pendingParts.Load() != 0 }
@@ -171,26 +178,40 @@ func (ks *Keyspace) addPending(k *target, db int, inc *Increment, now int64) boo
 		b = lookupBase(k.sh, k.hash, inc.Key, now)
 	}
 	if b.err != nil {
-		inc.Err = b.err
+		inc.Done, inc.Err = 0, b.err
 		return true
+	}
+	if tooMuch(inc.Delta) {
+		return false
+	}
+	n := int64(max(inc.Count, 1))
+	if tooMuch(inc.Delta * n) {
+		return false
 	}
 	pending := int64(0)
 	if slot != 0 {
 		pending, _ = g.sumAt(slot, now)
 	}
-	gathered := pending + inc.Delta
+	gathered := pending + inc.Delta*n
 	for _, f := range p.flights {
-		n, _ := f.sum(k.hash, db, inc.Key, now)
-		pending += n
+		m, _ := f.sum(k.hash, db, inc.Key, now)
+		pending += m
 	}
 	view := b.n + pending
-	if (view < b.n) != (pending < 0) || tooMuch(inc.Delta) || tooMuch(gathered) || len(p.flights) >= flightsMax {
+	if (view < b.n) != (pending < 0) || tooMuch(gathered) || len(p.flights) >= flightsMax {
 		return false
 	}
-	sum := view + inc.Delta
-	if (sum < view) != (inc.Delta < 0) {
+	inc.Err = nil
+	if sum := view + inc.Delta*n; (sum < view) != (inc.Delta < 0) {
+		limit := int64(math.MaxInt64)
+		if inc.Delta < 0 {
+			limit = math.MinInt64
+		}
 		inc.Err = ErrOverflow
-		return true
+		if n = (limit - view) / inc.Delta; n == 0 {
+			inc.Done = 0
+			return true
+		}
 	}
 	if slot == 0 || g.slots[slot-1].deadline != b.deadline {
 		if g != nil && g.bytes() > pendingPartMax {
@@ -200,13 +221,13 @@ func (ks *Keyspace) addPending(k *target, db int, inc *Increment, now int64) boo
 		slot = uint32(len(g.slots))
 	}
 	s := &g.slots[slot-1]
-	if tooMuch(s.delta + inc.Delta) {
+	if tooMuch(s.delta + inc.Delta*n) {
 		return false
 	}
-	s.delta += inc.Delta
+	s.delta += inc.Delta * n
 	s.ref, s.moved = b.ref, p.moved
-	g.count++
-	inc.Sum, inc.Err = sum, nil
+	g.count += n
+	inc.Done, inc.Sum = int(n), view+inc.Delta*n
 	return true
 }
 
