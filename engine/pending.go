@@ -453,10 +453,13 @@ func (ks *Keyspace) Gathers(part int, key []byte) bool {
 	if g == nil {
 		return false
 	}
-	h := ks.hash(key)
-	for db := range ks.databases {
-		if g.find(h, db, key) != 0 {
-			return true
+	h := uint32(ks.hash(key))
+	mask := uint32(len(g.index) - 1)
+	for i := h & mask; g.index[i] != 0; i = (i + 1) & mask {
+		if e := g.index[i]; e>>16 == h&0xffff {
+			if _, k, _ := g.key(&g.slots[e&0xffff-1]); string(k) == string(key) {
+				return true
+			}
 		}
 	}
 	return false

@@ -112,7 +112,8 @@ func TestPendingBasics(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	part := Part([]byte("a"))
-	if !ks.Gathers(part, []byte("a")) || ks.Gathers(part, []byte("b")) || ks.UnderWay(0, []byte("a")) {
+	addLocal(t, ks, 2, "{a}2", 1, 10)
+	if !ks.Gathers(part, []byte("{a}2")) || !ks.Gathers(part, []byte("a")) || ks.Gathers(part, []byte("b")) || ks.UnderWay(0, []byte("a")) {
 		t.Error("wrong about what is gathered")
 	}
 	d, _ := cut(ks, part, 1)
