@@ -110,12 +110,7 @@ func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, loca
 	defer r.ks.UnlockPart(part)
 	t := r.ks.Txn(db, now, false).In(part)
 	if local {
-		defer func() {
-			pending := t.Pending(key)
-			if sum := before + pending; (sum < before) == (pending < 0) { // else it will be dropped
-				before = sum
-			}
-		}()
+		defer func() { before = countPending(before, delta*int64(applied), t.Pending(key)) }()
 	}
 	before, ok, err := t.AddRun(key, delta, int(count))
 	switch {
@@ -145,6 +140,16 @@ func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, loca
 		}
 	}
 	return before, applied, nil
+}
+
+// countPending adds what is pending for a counter to its value before a run that brought added, unless the sum before or
+// after the run overflows: what is pending will then be dropped when it is applied.
+func countPending(before, added, pending int64) int64 {
+	overflows := func(n int64) bool { return (n+pending < n) != (pending < 0) }
+	if overflows(before) || overflows(before+added) {
+		return before
+	}
+	return before + pending
 }
 
 // oneKey reports whether exactly one argument is a key, at a fixed place: the common case, locked without a set.

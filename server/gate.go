@@ -74,9 +74,10 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	return true
 }
 
-// seesAll reports whether a read looks at the keyspace as a whole, where something is pending: that must be there.
+// seesAll reports whether a read needs everything that is pending in the records first: it looks at the keyspace as a
+// whole, or the client watches keys and must read what EXEC will find.
 func (s *Session) seesAll(cmd *commands.Command) bool {
-	return !cmd.HasKeys() && cmd.Flags&commands.FlagReadonly != 0 && s.srv.keyspace.HasPending()
+	return (s.watcher != nil || !cmd.HasKeys()) && cmd.Flags&commands.FlagReadonly != 0 && s.srv.keyspace.HasPending()
 }
 
 // runHandler executes a command that belongs to the connection or the node.

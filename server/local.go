@@ -96,9 +96,11 @@ func (s *Session) answer() {
 	s.srv.wakeDrainer()
 }
 
-// throughLog takes an increment at level local that memory cannot take.
+// throughLog takes an increment at level local that memory cannot take. What is pending for its key goes first: whether
+// the increment overflows depends on it.
 func (s *Session) throughLog(key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
+	s.drainKey(key)
 	o := s.origin()
 	o.Level, o.Silent = commands.LevelLocal, silent
 	s.submission(len(key)+overhead).Increment(key, delta, o)
@@ -125,12 +127,16 @@ func (s *Session) drainFor(cmd *commands.Command, args [][]byte) {
 		s.drainAll()
 		return
 	}
-	cmd.EachKey(args, func(key []byte) {
-		if part := engine.Part(key); ks.Gathers(part, key) {
-			s.submission(ks.GatherBytes(part))
-			s.batch.drainPart(part)
-		}
-	})
+	cmd.EachKey(args, s.drainKey)
+}
+
+// drainKey drains the part of a key that has increments not yet in any batch.
+func (s *Session) drainKey(key []byte) {
+	ks := s.srv.keyspace
+	if part := engine.Part(key); ks.Gathers(part, key) {
+		s.submission(ks.GatherBytes(part))
+		s.batch.drainPart(part)
+	}
 }
 
 // drainAll drains everything, and returns the batch to go on with: what is added to it runs when all that was pending

@@ -160,7 +160,7 @@ func TestLocalTransactions(t *testing.T) {
 	expect(t, c, "WATCH a", "+OK\r\n", "GET a", bulk("4"), "MULTI", "+OK\r\n", "SET a 9", "+QUEUED\r\n", "EXEC", "*1\r\n+OK\r\n")
 	expect(t, c, "WATCH a", "+OK\r\n", "GET a", bulk("9"))
 	expect(t, other, "INCR a", ":10\r\n")
-	expect(t, c, "GET a", bulk("9"), "MULTI", "+OK\r\n", "SET a 1", "+QUEUED\r\n", "EXEC", "*-1\r\n", "GET a", bulk("10"))
+	expect(t, c, "GET a", bulk("10"), "MULTI", "+OK\r\n", "SET a 1", "+QUEUED\r\n", "EXEC", "*-1\r\n", "GET a", bulk("10"))
 	expect(t, c, "WATCH a", "+OK\r\n", "MULTI", "+OK\r\n", "GET a", "+QUEUED\r\n")
 	expect(t, other, "INCR a", ":11\r\n")
 	expect(t, c, "EXEC", "*-1\r\n")
@@ -438,4 +438,15 @@ func TestAckSettings(t *testing.T) {
 	if err := c.Set("local-ack-max-pending", "2s 1mb"); err != nil || lookupSetting("local-ack-max-pending").get(&c) != "2s 1048576" {
 		t.Error(err, lookupSetting("local-ack-max-pending").get(&c))
 	}
+}
+
+// TestLocalOverflow: an increment too large to be kept in memory overflows where the sum of all that was answered does,
+// and a client that watches keys reads its own increments.
+func TestLocalOverflow(t *testing.T) {
+	n := startNode(t, func(c *Config) { c.AckLocal = true })
+	c := n.dial()
+	expect(t, c, "INCRBY a 23", ":23\r\n", "INCRBY a 9223372036854775807", "-ERR increment or decrement would overflow\r\n",
+		"INCRBY a 9223372036854775784", ":9223372036854775807\r\n", "INCR a", "-ERR increment or decrement would overflow\r\n",
+		"GET a", bulk("9223372036854775807"))
+	expect(t, c, "WATCH b", "+OK\r\n", "INCR b", ":1\r\n", "GET b", bulk("1"), "MULTI", "+OK\r\n", "EXEC", "*-1\r\n")
 }

@@ -131,10 +131,10 @@ func (g *generator) add(seq sequence, conn int, items ...item) sequence {
 // loud ends the silence that items may have begun, within the same step: a silent server cannot be waited for.
 func (g *generator) loud(conn int, items []item) []item {
 	m := &g.models[conn]
-	if m.silent == loud {
+	if m.closed || m.silent == loud && !m.unheard {
 		return items
 	}
-	if m.multi {
+	if m.multi && m.silent != loud {
 		items = append(items, item{args: []string{"EXEC"}})
 		m.after([]string{"EXEC"}, "")
 	}

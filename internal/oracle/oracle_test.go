@@ -39,6 +39,8 @@ func setupOf(number uint64) setup {
 		s.transport = "net"
 	case n < 18:
 		s.disk = true
+	case n < 30:
+		s.local = true
 	}
 	return s
 }

@@ -116,6 +116,7 @@ func newRules() *rules {
 		{name: "RANDOMKEY", topic: "`SCAN` cursors, `RANDOMKEY`, `KEYS` order, memory figures", commands: []string{"randomkey"}, same: sameRandomKey},
 		{name: "memory figures", topic: "`SCAN` cursors, `RANDOMKEY`, `KEYS` order, memory figures",
 			commands: []string{"memory|usage", "memory|doctor", "memory|malloc-stats"}, same: sameMemory},
+		{name: "memory statistics", topic: "`SCAN` cursors, `RANDOMKEY`, `KEYS` order, memory figures", commands: []string{"memory|stats"}, same: sameType},
 		{name: "dead keys are counted until they are removed", topic: "`SET`, `GETEX`, `INCREX` with a deadline in the past", commands: []string{"dbsize"}, same: sameDBSize},
 		{name: "INFO", topic: "`INFO`, `CLIENT LIST` within `MULTI`", commands: []string{"info"}, same: sameInfo},
 		{name: "HELLO", topic: "`redis_version`", commands: []string{"hello"}, same: sameHello},
@@ -246,11 +247,12 @@ func sameDBSize(c *compared) bool {
 
 // outOfReach are the rows of the table that no sequence can run into, with the reason.
 var outOfReach = map[string]string{
-	"A write's reply":          "is about the disk",
-	"`maxmemory-policy`":       "the oracle does not fill the memory",
-	"One argument":             "larger than what sequences send",
-	"A key":                    "larger than what sequences send",
-	"A command or transaction": "larger than what sequences send",
+	"A write's reply":                  "is about the disk",
+	"A write's reply at level `local`": "no sequence kills the node",
+	"`maxmemory-policy`":               "the oracle does not fill the memory",
+	"One argument":                     "larger than what sequences send",
+	"A key":                            "larger than what sequences send",
+	"A command or transaction":         "larger than what sequences send",
 	"Arguments of a command (`MSET`, `DEL` of many keys)": "more than sequences send",
 	"A reply longer than 32 MiB (`MGET`, `KEYS`)":         "larger than what sequences make",
 	"`KEYS`":                "more keys than sequences make",

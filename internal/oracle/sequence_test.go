@@ -85,6 +85,8 @@ type model struct {
 	queue  [][]string
 	kills  bool // a CLIENT KILL has been queued
 	closed bool
+	// unheard: the last command got no reply, so nobody can tell when the server has finished it.
+	unheard bool
 }
 
 // replies reports whether the next command gets one.
@@ -102,6 +104,8 @@ func (m *model) replies(args []string) bool {
 
 // after takes a command into account. reply is what Redis has said, "" when that is not known.
 func (m *model) after(args []string, reply string) {
+	heard := m.replies(args)
+	defer func() { m.unheard = !heard }()
 	if m.silent == silentSkip {
 		m.silent = loud
 	}
@@ -174,7 +178,7 @@ func (seq sequence) legal() bool {
 			}
 			m.after(it.args, "")
 		}
-		if m.silent != loud { // nobody could tell when the server has finished the step
+		if !m.closed && (m.silent != loud || m.unheard) {
 			return false
 		}
 	}

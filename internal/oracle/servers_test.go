@@ -24,6 +24,7 @@ const password = "secret"
 type setup struct {
 	password  bool
 	disk      bool // Quipu on a Raft group on disk instead of one in memory
+	local     bool // Quipu answers increments from memory: no difference to be seen while it lives
 	transport string
 }
 
@@ -123,6 +124,7 @@ func (p *pair) startQuipu() string {
 	if p.setup.password {
 		cfg.RequirePass = password
 	}
+	cfg.AckLocal = p.setup.local
 	srv, err := server.NewWithGroup(cfg, nil, func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		if !p.setup.disk {
 			return replication.NewMemoryGroup(sm, p.clock.logTime()), nil

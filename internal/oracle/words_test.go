@@ -45,7 +45,7 @@ var foreign = [][]string{
 	{"smembers", "b"}, {"scard", "a"}, {"zscore", "a", "m"}, {"zcard", "b"}, {"bitcount", "a"}, {"getbit", "a", "1"}, {"pfcount", "no such key"},
 	{"xlen", "a"}, {"geopos", "a"}, {"dump", "a"}, {"sort", "no such key"}, {"lcs", "no such key", "a"}, {"acl", "whoami"}, {"slowlog", "len"},
 	{"latency", "latest"}, {"pubsub", "channels"}, {"eval", "return 1", "0"}, {"script", "exists", "x"}, {"publish", "c", "m"},
-	{"memory", "stats"}, {"function", "dump"}, {"module", "list"}, {"lolwut", "version", "1", "1"},
+	{"function", "dump"}, {"module", "list"}, {"lolwut", "version", "1", "1"},
 }
 
 var (
@@ -54,7 +54,7 @@ var (
 		"geopos", "dump", "sort", "lcs", "acl", "slowlog", "latency", "pubsub", "eval", "script", "publish",
 		"module", "sync", "lolwut",
 	}
-	foreignSubcommands = []string{"memory|stats", "function|dump"}
+	foreignSubcommands = []string{"function|dump"}
 )
 
 // shapes are the arguments that commands are called with: k key, v value, i integer, f float, s seconds, m milliseconds,
@@ -123,6 +123,7 @@ var commandShapes = []shapes{
 	{"memory|doctor", 1, []string{""}},
 	{"memory|malloc-stats", 1, []string{""}},
 	{"memory|purge", 1, []string{""}},
+	{"memory|stats", 1, []string{""}},
 	{"memory|help", 1, []string{""}},
 	{"multi", 25, []string{""}},
 	{"exec", 40, []string{""}},
@@ -205,6 +206,7 @@ var rareShapes = []shapes{
 var excluded = map[string]string{
 	"shutdown":        "ends the server",
 	"debug":           "is each server's own",
+	"client|ack":      "Redis does not have it",
 	"increx":          "Redis 7.0 does not have it",
 	"waitaof":         "Redis 7.0 does not have it",
 	"client|setinfo":  "Redis 7.0 does not have it",
