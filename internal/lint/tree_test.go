@@ -54,7 +54,7 @@ var loadTree = sync.OnceValues(func() (*tree, error) {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
+		if !d.Type().IsRegular() || rel == ".git" { // a file where git worktrees are used
 			return nil
 		}
 		return t.load(name, rel)
