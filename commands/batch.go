@@ -33,7 +33,8 @@ type Batch struct {
 	drains   int // operations of this node's pending increments
 	resends  int // of them at the start of the entry, without items
 	resend   bool
-	usual    int // bytes of a recent entry, for the size of the next buffer
+	usual    int  // bytes of a recent entry, for the size of the next buffer
+	returned bool // the entry's buffer is ours again
 	recent   [recentRuns]recentRun
 	recentOf uint32 // entries of recent with another generation are void
 
@@ -124,10 +125,14 @@ func NewBatch(table *Table, reserved int) *Batch {
 // goroutine, one at a time.
 func (b *Batch) CountErrors(fn func(text string)) { b.out.Failed = fn }
 
-// Reset empties the batch for reuse. The entry's buffer is left to whoever got it from Entry: the log may still hold it.
+// Reset empties the batch for reuse. The entry's buffer is left to whoever got it from Entry, unless it was returned.
 func (b *Batch) Reset() {
 	b.usual = min(max(len(b.entry), b.usual-b.usual/8), 64<<10)
-	b.entry = make([]byte, b.reserved, b.reserved+max(b.usual, 512))
+	if b.returned {
+		b.entry, b.returned = b.entry[:b.reserved], false
+	} else {
+		b.entry = make([]byte, b.reserved, b.reserved+max(b.usual, 512))
+	}
 	clear(b.subs) // they hold on to their clients
 	b.local, b.items, b.subs = b.local[:0], b.items[:0], b.subs[:0]
 	b.runs, b.txns, b.txnAt = b.runs[:0], b.txns[:0], -1
@@ -144,6 +149,9 @@ func (b *Batch) Size() int { return len(b.entry) - b.reserved + len(b.local) + l
 
 // Entry is the entry's buffer: reserved bytes, then the payload.
 func (b *Batch) Entry() []byte { return b.entry }
+
+// ReturnEntry says that nobody else has the entry's buffer any more.
+func (b *Batch) ReturnEntry() { b.returned = true }
 
 // Submissions are what the batch holds, in order. Valid until Reset.
 func (b *Batch) Submissions() []Submission { return b.subs }
@@ -319,5 +327,5 @@ func (b *Batch) Touches(match func(db int, key []byte) bool) bool {
 
 // Footprint is the memory in bytes the batch keeps for its next life.
 func (b *Batch) Footprint() int {
-	return cap(b.local) + cap(b.items)*itemBytes + cap(b.out.B) + cap(b.runs)*64
+	return cap(b.entry) + cap(b.local) + cap(b.items)*itemBytes + cap(b.out.B) + cap(b.runs)*64
 }

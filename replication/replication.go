@@ -92,7 +92,8 @@ type Proposer interface {
 type Group interface {
 	// Bind sets who proposes here. Call it once, before the first Propose.
 	Bind(p Proposer)
-	// Propose appends an entry (a sealed buffer) to the log. It does not block. A failure the caller can be sure of is
+	// Propose appends an entry (a sealed buffer) to the log. It does not block. data is the Group's until the entry has been
+	// applied; by then it is in the log's files, from which followers are served as well. A failure the caller can be sure of is
 	// returned by the future as *NotAppliedError; every other one means unknown.
 	Propose(data []byte) Future
 	// Writable is nil when a proposal may be tried; else the *NotAppliedError that it would meet: not leader (yet), disk

@@ -69,6 +69,9 @@ func (b *batch) Complete(err error) {
 		b.Fail(write, read)
 		b.srv.stats.failedBatches.Add(1)
 	}
+	if err == nil {
+		b.ReturnEntry() // it is applied, and so in the log's files
+	}
 	b.srv.live.remove(b)
 	if b.carrier {
 		b.carrier = false

@@ -145,7 +145,7 @@ func TestRedisCLIInteractive(t *testing.T) {
 		{prompt + "[3]> ", "hello 3\r", []string{`1# "server" => "redis"`, `3# "proto" => (integer) 3`}},
 		{prompt + "[3]> ", "config get maxmemory\r", []string{`1# "maxmemory" => "0"`}},
 		{prompt + "[3]> ", "client kill type normal skipme no\r", []string{"(integer) 1"}},
-		{prompt + "[3]> ", "get likes\r", []string{"Error: Server closed the connection"}},
+		{prompt + "[3]> ", "get likes\r", []string{"Error: "}}, // closed, or reset if it had sent this before it saw that
 		{"not connected> ", "get likes\r", []string{`"1"`}}, // redis-cli connects again, and forgets to select the database
 		{prompt + "[3]> ", "reset\r", []string{"RESET"}},
 		{prompt + "> ", "get likes\r", []string{`"1"`}},
