@@ -146,7 +146,7 @@ func TestRedisCLIInteractive(t *testing.T) {
 		{prompt + "[3]> ", "config get maxmemory\r", []string{`1# "maxmemory" => "0"`}},
 		{prompt + "[3]> ", "client kill type normal skipme no\r", []string{"(integer) 1"}},
 		{prompt + "[3]> ", "get likes\r", []string{"Error: "}}, // closed, or reset if it had sent this before it saw that
-		{"not connected> ", "get likes\r", []string{`"1"`}}, // redis-cli connects again, and forgets to select the database
+		{"not connected> ", "get likes\r", []string{`"1"`}},    // redis-cli connects again, and forgets to select the database
 		{prompt + "[3]> ", "reset\r", []string{"RESET"}},
 		{prompt + "> ", "get likes\r", []string{`"1"`}},
 		{prompt + "> ", "sync\r", []string{"Entering replica output mode", "SYNC with master failed: -ERR unknown command 'sync'"}},
