@@ -60,8 +60,14 @@ func eachTarget(t *testing.T, fn func(t *testing.T, to *target)) {
 	})
 }
 
-// restart kills the open server with SIGKILL and starts it again on its data.
+// restart kills the open server with SIGKILL and starts it again on its data. Redis may keep answered writes back while
+// its file is being synced, unless it syncs before it answers.
 func (to *target) restart(t *testing.T) {
+	if to.name == "redis" {
+		if r, err := to.open.Dial(t).Do("CONFIG", "SET", "appendfsync", "always"); err != nil || r.IsError() {
+			t.Fatal(r, err)
+		}
+	}
 	if err := to.open.Restart(time.Minute); err != nil {
 		t.Fatal(err)
 	}
