@@ -79,9 +79,7 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 		s.answer()
 		s.replyError(commands.WrongDelta(args))
 	case s.pending():
-		o := s.origin()
-		o.Level = commands.LevelLocal
-		s.submission(s.size).Increment(args[1], delta, o)
+		s.throughLog(args[1], delta, s.isSilent())
 	case s.runner.Gather(args[1], delta, s.isSilent()) == commands.BurstMax:
 		s.answer()
 	}
@@ -96,8 +94,8 @@ func (s *Session) answer() {
 	s.srv.wakeDrainer()
 }
 
-// throughLog takes an increment at level local that memory cannot take. What is pending for its key goes first: whether
-// the increment overflows depends on it.
+// throughLog takes an increment at level local that memory cannot take, or that stands behind others of the client that
+// went through the log. What is pending for its key goes first: whether the increment overflows depends on it.
 func (s *Session) throughLog(key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
 	s.drainKey(key)

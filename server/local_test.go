@@ -448,5 +448,9 @@ func TestLocalOverflow(t *testing.T) {
 	expect(t, c, "INCRBY a 23", ":23\r\n", "INCRBY a 9223372036854775807", "-ERR increment or decrement would overflow\r\n",
 		"INCRBY a 9223372036854775784", ":9223372036854775807\r\n", "INCR a", "-ERR increment or decrement would overflow\r\n",
 		"GET a", bulk("9223372036854775807"))
+	expect(t, c, "DECRBY d 41", ":-41\r\n")
+	send(t, c, "SET e 1", "INCRBY d -9223372036854775808")
+	checkReply(t, "SET", readRaw(t, c), "+OK\r\n")
+	checkReply(t, "INCRBY", readRaw(t, c), "-ERR increment or decrement would overflow\r\n")
 	expect(t, c, "WATCH b", "+OK\r\n", "INCR b", ":1\r\n", "GET b", bulk("1"), "MULTI", "+OK\r\n", "EXEC", "*-1\r\n")
 }
