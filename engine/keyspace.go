@@ -39,6 +39,8 @@ type Keyspace struct {
 	origins       [Parts][]originPosition
 	pendingParts  atomic.Int64 // parts with anything pending
 	pendingClosed atomic.Bool
+	fences        [Parts * partFences]uint32 // standing fences, guarded by the lock of the part
+	fencedAll     atomic.Int32
 	dropped       func(db int, key []byte, delta int64, err error)
 	localKey      func(key []byte) bool
 	drains        struct{ own, stale, gaps, expired, dropped atomic.Int64 }

@@ -101,10 +101,7 @@ func (ks *Keyspace) HasPending() bool { return ks.pendingParts.Load() != 0 }
 // memory after it has returned.
 func (ks *Keyspace) ClosePending() {
 	ks.pendingClosed.Store(true)
-	for p := range Parts { // whoever has not seen it holds a part
-		ks.LockPart(p)
-		ks.UnlockPart(p)
-	}
+	ks.passParts()
 }
 
 // AddPending carries out increments of one database in memory, in order, at log
@@ -168,6 +165,9 @@ func (ks *Keyspace) fetchPending(keys []target) {
 // part is locked.
 func (ks *Keyspace) addPending(k *target, db int, inc *Increment, now int64) bool {
 	p := &ks.parts[k.part]
+	if ks.fenced(k.part, k.hash) {
+		return false
+	}
 	g := p.gather
 	slot := uint32(0)
 	if g != nil {

@@ -176,7 +176,9 @@ func clientAck(s *Session, args [][]byte) bool {
 		s.replyError(protocol.ErrAckLevel)
 		return true
 	}
-	if s.srv.keyspace.HasPending() {
+	// The first client at level local waits for the writes before it, which have no fences.
+	first := s.ack == ackLocal && s.srv.local.used.CompareAndSwap(false, true)
+	if first || s.srv.keyspace.HasPending() {
 		s.drainAll().Barrier([]byte("+OK\r\n"), s.origin())
 		return true
 	}
@@ -184,3 +186,6 @@ func clientAck(s *Session, args [][]byte) bool {
 	s.endReply()
 	return true
 }
+
+// usesLocal reports whether any key can be at level local without a client's asking for it.
+func (c *Config) usesLocal() bool { return c.AckLocal || len(c.AckRules) > 0 }

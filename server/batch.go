@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"quipu/commands"
+	"quipu/engine"
 	"quipu/protocol"
 	"quipu/replication"
 )
@@ -22,6 +23,7 @@ type batch struct {
 	refs    atomic.Int32 // owners that have not yet taken their replies
 	failed  error        // why applying it failed
 	carrier bool         // it has drains of pending increments, or is to send lost ones
+	fences  []engine.Fence
 }
 
 var _ replication.Batch = (*batch)(nil)
@@ -66,6 +68,9 @@ func (b *batch) Complete(err error) {
 			b.srv.machine.undecided.Store(true) // before it leaves the live ones, see Session.touched
 		}
 		write, read := outcomeTexts(err)
+		if errors.Is(err, replication.ErrEntryTooLarge) && b.HasDrains() {
+			write = protocol.ErrTryAgain // what had to go first made it too large, and goes by itself soon
+		}
 		b.Fail(write, read)
 		b.srv.stats.failedBatches.Add(1)
 	}
@@ -77,6 +82,7 @@ func (b *batch) Complete(err error) {
 		b.carrier = false
 		b.srv.local.live.Add(-1)
 	}
+	b.srv.batchDecided(b, err)
 	owners := b.owners
 	if len(owners) == 0 {
 		b.recycle()

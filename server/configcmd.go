@@ -89,7 +89,14 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 		w.Error("ERR CONFIG SET failed - " + err.Error())
 		return
 	}
+	if changed.usesLocal() {
+		srv.local.used.Store(true) // only writes from now on have fences
+	}
 	srv.cfg.Store(&changed)
+	select {
+	case srv.local.changed <- struct{}{}:
+	default:
+	}
 	srv.setLogLevel(changed.LogLevel)
 	w.OK()
 }

@@ -51,8 +51,10 @@ func (s *Session) dispatch(args [][]byte) bool {
 func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	switch {
 	case cmd.Write != nil:
+		s.fenceFor(cmd, args)
 		s.drainFor(cmd, args)
 		s.submission(s.size).Write(cmd, args, s.origin())
+		s.placeFences()
 	case cmd.Read == nil:
 		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
 	case cmd.Flags&commands.FlagSlow != 0:

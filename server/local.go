@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,27 +36,36 @@ type localState struct {
 	refused atomic.Bool // the log has not taken anything for too long
 	idle    atomic.Bool // the drainer sleeps
 	wake    chan struct{}
+	changed chan struct{} // the interval may be another
+	used    atomic.Bool   // the configuration or a client has asked for level local since the start
+
+	fencesMu   sync.Mutex
+	leftFences []engine.Fence // of batches whose fate is unknown
+
 	live    atomic.Int32  // batches with drains that are not complete
 	drained atomic.Uint64 // serial of the last batch with drains that was applied
+	lost    atomic.Bool   // some lost drains did not fit the last entry; changed under the batcher's lock
 
 	// Guarded by the batcher's lock.
 	carriers []uint64 // serials of batches that got drains, ascending, from the last one sealed on
-	lost     bool     // some lost drains did not fit the last entry
 
 	// The drainer's own.
 	progress time.Time // when the log last took something, or the first thing was there to take
 	drains   int64     // as of then
+	round    time.Time // the last one
 
 	dropLogged atomic.Int64 // unix ns of the last message about an increment that could not be applied
 }
 
 const (
 	resendLimit  = 4 << 20 // bytes of an entry that only sends drains again
+	resendEvery  = 5 * time.Millisecond
 	dropLogEvery = time.Second
 )
 
 // startLocal makes the node an origin. The group is open, and nobody is served yet.
 func (srv *Server) startLocal(incarnation uint64) error {
+	srv.local.used.Store(srv.config().usesLocal())
 	srv.keyspace.SetLocalKeys(func(key []byte) bool { return srv.config().keyIsLocal(key) })
 	srv.keyspace.OnDropped(srv.incrementDropped)
 	return srv.keyspace.SetOrigin(srv.group.Status().NodeID, incarnation)
@@ -69,6 +79,51 @@ func (srv *Server) incrementDropped(db int, key []byte, delta int64, err error) 
 		return
 	}
 	srv.log.Warn("an increment answered at level local cannot be applied", "db", db, "key", fmt.Sprintf("%.100q", key), "by", delta, "error", err)
+}
+
+// fenceFor keeps increments of the keys of a write that is about to be added from being answered from memory until it
+// is decided, see engine.Fence. A write that only adds leaves the keys' lives as they are.
+func (s *Session) fenceFor(cmd *commands.Command, args [][]byte) {
+	ks := s.srv.keyspace
+	switch {
+	case cmd.Write == nil || cmd.Delta != nil || !s.srv.local.used.Load():
+	case cmd.HasKeys():
+		cmd.EachKey(args, func(key []byte) { s.fences = append(s.fences, ks.Fence(key)) })
+	default:
+		s.fences = append(s.fences, ks.FenceAll())
+	}
+}
+
+// placeFences hands the fences of a write to the batch it is in.
+func (s *Session) placeFences() {
+	if len(s.fences) > 0 {
+		s.batch.fences = append(s.batch.fences, s.fences...)
+		s.fences = s.fences[:0]
+	}
+}
+
+// batchDecided takes away the fences of a batch that has been applied, or never will be. Those of one whose fate is
+// unknown stay until another is applied: the log takes that one only once it knows.
+func (srv *Server) batchDecided(b *batch, err error) {
+	l := &srv.local
+	if !l.used.Load() {
+		return
+	}
+	fences := b.fences
+	l.fencesMu.Lock()
+	switch {
+	case err == nil:
+		fences = append(fences, l.leftFences...)
+		l.leftFences = nil
+	case !isNotApplied(err):
+		l.leftFences = append(l.leftFences, fences...)
+		fences = nil
+	}
+	l.fencesMu.Unlock()
+	for _, f := range fences {
+		srv.keyspace.Unfence(f)
+	}
+	b.fences = b.fences[:0]
 }
 
 // increment carries out INCR, DECR, INCRBY or DECRBY at level local.
@@ -184,14 +239,16 @@ func (b *batch) resendLost() {
 	l := &b.srv.local
 	applied, n := l.drained.Load(), 0
 	for n < len(l.carriers) && l.carriers[n] < b.serial {
-		l.lost = l.lost || l.carriers[n] > applied
+		if l.carriers[n] > applied {
+			l.lost.Store(true)
+		}
 		n++
 	}
 	l.carriers = append(l.carriers[:0], l.carriers[n:]...)
-	if !l.lost {
+	if !l.lost.Load() {
 		return
 	}
-	l.lost = !b.Resend(b.srv.keyspace, b.serial, resendLimit)
+	l.lost.Store(!b.Resend(b.srv.keyspace, b.serial, resendLimit))
 	if b.HasDrains() && (len(l.carriers) == 0 || l.carriers[0] != b.serial) {
 		l.carriers = append([]uint64{b.serial}, l.carriers...)
 	}
@@ -212,7 +269,7 @@ func (srv *Server) runDrainer(ctx context.Context) {
 	for {
 		if !srv.keyspace.HasPending() {
 			l.refused.Store(false)
-			l.progress = time.Time{}
+			l.progress, l.round = time.Time{}, time.Time{}
 			l.idle.Store(true)
 			// Who adds looks at idle afterwards: either we see what was added, or we are woken.
 			if !srv.keyspace.HasPending() || !l.idle.CompareAndSwap(true, false) {
@@ -223,14 +280,25 @@ func (srv *Server) runDrainer(ctx context.Context) {
 				}
 			}
 		}
-		timer.Reset(srv.config().LocalInterval)
+		timer.Reset(l.pause(srv.config()))
 		select {
 		case <-timer.C:
+		case <-l.changed:
+			continue
 		case <-ctx.Done():
 			return
 		}
 		srv.drainRound(time.Now())
 	}
+}
+
+// pause is how long the drainer waits for the next round. What was lost is not left to wait: writes of clients might
+// need it to go first, and would be refused as long as it does not fit one entry with them.
+func (l *localState) pause(cfg *Config) time.Duration {
+	if l.lost.Load() {
+		return min(cfg.LocalInterval, resendEvery)
+	}
+	return cfg.LocalInterval
 }
 
 // drainRound drains once, unless the last drain is still under way, and judges how the log keeps up.
@@ -241,6 +309,10 @@ func (srv *Server) drainRound(now time.Time) {
 		l.drains, l.progress = st.Drains, now
 	}
 	cfg := srv.config()
+	if now.Sub(l.round) > cfg.LocalInterval+cfg.LocalMaxAge/2 {
+		l.progress = now // the process has not run: that says nothing about the log
+	}
+	l.round = now
 	l.refused.Store(now.Sub(l.progress) > cfg.LocalMaxAge || st.Bytes > cfg.LocalMaxBytes)
 	if st.Increments > 0 && l.live.Load() == 0 && srv.group.Writable() == nil {
 		srv.drainEverything(&st)

@@ -30,6 +30,7 @@ func (n *testNode) check() {
 	if err := n.srv.keyspace.Check(); err != nil {
 		n.t.Error(err)
 	}
+	eventually(n.t, "the fences to go", func() bool { return n.srv.keyspace.Fences() == 0 })
 }
 
 // TestLocalIncrement counts while the log takes nothing.
@@ -173,7 +174,8 @@ func TestLocalTransactions(t *testing.T) {
 	n.check()
 }
 
-// TestIncrementBehindExec has an increment answered while a transaction on the key waits for the log: it counts behind it.
+// TestIncrementBehindExec has an increment arrive while a transaction on the key waits for the log: it goes through the
+// log behind it. Other keys' increments are answered.
 func TestIncrementBehindExec(t *testing.T) {
 	n, g := localNode(t, nil)
 	c, other := n.dial(), n.dial()
@@ -181,10 +183,50 @@ func TestIncrementBehindExec(t *testing.T) {
 	g.hold()
 	send(t, c, "EXEC")
 	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
-	expect(t, other, "INCR a", ":6\r\n")
+	expect(t, other, "INCR b", ":1\r\n")
+	send(t, other, "INCR a")
+	if n.srv.keyspace.Fences() != 1 {
+		t.Errorf("%d fences", n.srv.keyspace.Fences())
+	}
 	g.release()
 	checkReply(t, "EXEC", readRaw(t, c), "*1\r\n+OK\r\n")
+	checkReply(t, "INCR", readRaw(t, other), ":101\r\n")
 	expect(t, other, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("101"))
+	n.check()
+}
+
+// TestFence changes keys' lives while the log waits: increments that arrive meanwhile belong to the life behind the
+// change, whatever deadline their key had before.
+func TestFence(t *testing.T) {
+	for _, change := range []struct{ before, write, reply, get, ttl string }{
+		{"SET a 5 PX 1000", "PERSIST a", ":1\r\n", "7", ":-1\r\n"},
+		{"SET a 5 PX 1000", "PEXPIRE a 9000", ":1\r\n", "7", ":9000\r\n"},
+		{"SET a 5 PX 1000", "SET a 1", "+OK\r\n", "3", ":-1\r\n"},
+		{"SET a 5 PX 1000", "GETEX a PERSIST", bulk("5"), "7", ":-1\r\n"},
+		{"SET a 5", "PEXPIRE a 1000", ":1\r\n", "7", ":1000\r\n"},
+		{"SET a 5", "DEL a", ":1\r\n", "2", ":-1\r\n"},
+		{"SET a 5", "FLUSHALL", "+OK\r\n", "2", ":-1\r\n"},
+		{"SET b 5", "RENAME b a", "+OK\r\n", "7", ":-1\r\n"},
+	} {
+		t.Run(change.write, func(t *testing.T) {
+			_, clock := newTestTime()
+			g := &testGroup{clock: clock}
+			n := startGroupNode(t, g, func(c *Config) { c.AckLocal, c.LocalInterval = true, time.Hour })
+			c, other := n.dial(), n.dial()
+			expect(t, c, change.before, "+OK\r\n")
+			g.hold()
+			send(t, c, change.write)
+			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+			send(t, other, "INCR a", "INCR a")
+			eventually(t, "increments in the queue", func() bool { return n.srv.batcher.Queued() > 0 && n.pending() == 0 })
+			g.release()
+			checkReply(t, change.write, readRaw(t, c), change.reply)
+			readRaw(t, other)
+			checkReply(t, "INCR", readRaw(t, other), ":"+change.get+"\r\n")
+			expect(t, c, "GET a", bulk(change.get), "PTTL a", change.ttl)
+			n.check()
+		})
+	}
 }
 
 // TestLocalExpiry has a key expire between an answer and its drain.
@@ -203,23 +245,22 @@ func TestLocalExpiry(t *testing.T) {
 	n.check()
 }
 
-// TestLocalDropped has increments that can no longer be applied, because the log changed the key in the meantime.
+// TestLocalDropped has an increment that can no longer be applied, because one through the log took the last room.
 func TestLocalDropped(t *testing.T) {
 	n, g := localNode(t, nil)
 	c, other := n.dial(), n.dial()
-	expect(t, other, "CLIENT ACK quorum", "+OK\r\n")
+	expect(t, other, "CLIENT ACK quorum", "+OK\r\n", "SET b 9223372036854775800", "+OK\r\n")
 	g.hold()
-	send(t, other, "SET a text", "SET b 9223372036854775807")
+	send(t, other, "INCRBY b 7")
 	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
-	expect(t, c, "INCR a", ":1\r\n", "INCR b", ":1\r\n", "INCR c", ":1\r\n")
+	expect(t, c, "INCR b", ":9223372036854775801\r\n", "INCR c", ":1\r\n")
 	g.release()
 	readRaw(t, other)
-	readRaw(t, other)
-	expect(t, c, "INCR a", "-"+protocol.ErrNotInteger+"\r\n")
-	expect(t, other, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("text"), "GET b", bulk("9223372036854775807"), "GET c", bulk("1"))
-	if info := call(t, c, "INFO replication"); !strings.Contains(info, "local_ack_dropped:2\r\n") {
+	expect(t, other, "CLIENT ACK quorum", "+OK\r\n", "GET b", bulk("9223372036854775807"), "GET c", bulk("1"))
+	if info := call(t, c, "INFO replication"); !strings.Contains(info, "local_ack_dropped:1\r\n") {
 		t.Errorf("%q", info)
 	}
+	n.check()
 }
 
 // TestLocalWithoutLeader counts on without a leader for a while, and is refused afterwards.

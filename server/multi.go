@@ -122,11 +122,13 @@ func execCommand(s *Session, _ [][]byte) bool {
 		s.replyError(protocol.ErrExecAbortBecause(protocol.ErrOOM))
 		return true
 	}
+	s.fenceTransaction(t)
 	if pending := s.srv.keyspace.HasPending(); writes || pending || s.pending() {
 		if pending {
 			s.drainAll()
 		}
 		b := s.submission(t.size())
+		s.placeFences()
 		if s.watcher != nil && s.touched() {
 			b.Literal(nullArray(s.out.V), s.origin())
 			return true
@@ -136,6 +138,18 @@ func execCommand(s *Session, _ [][]byte) bool {
 	}
 	s.runReadTransaction(t)
 	return true
+}
+
+// fenceTransaction is fenceFor for all commands of a transaction.
+func (s *Session) fenceTransaction(t *transaction) {
+	if !s.srv.local.used.Load() {
+		return
+	}
+	var scratch [][]byte
+	for i := range t.queue {
+		scratch = t.arguments(&t.queue[i], scratch)
+		s.fenceFor(t.queue[i].cmd, scratch)
+	}
 }
 
 // needs reports whether the transaction writes, whether it may take more memory, and whether any of its commands must

@@ -104,7 +104,7 @@ func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error)
 	srv.keyspace.SetHook(srv.watches.mutated)
 	srv.stats.startMemory = srv.usedMemory()
 	srv.machine = &stateMachine{keyspace: srv.keyspace, runner: srv.newRunner(), fatal: srv.fail, drained: srv.local.drained.Store}
-	srv.local.wake = make(chan struct{}, 1)
+	srv.local.wake, srv.local.changed = make(chan struct{}, 1), make(chan struct{}, 1)
 	group, err := open(replication.Config{
 		Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 		SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"quipu/commands"
+	"quipu/engine"
 	"quipu/protocol"
 )
 
@@ -43,10 +44,11 @@ type Session struct {
 	multi   *transaction
 	watcher *watcher
 
-	batch       *batch // open submission: the batcher's lock is held
-	outstanding int    // submissions that are not complete, the open one included
-	bytes       int    // memory of those that are closed
-	bulk        int    // most bytes that reads in them may reply with
+	batch       *batch         // open submission: the batcher's lock is held
+	fences      []engine.Fence // of the write being added
+	outstanding int            // submissions that are not complete, the open one included
+	bytes       int            // memory of those that are closed
+	bulk        int            // most bytes that reads in them may reply with
 	waiting     waitReason
 	blocked     atomic.Pointer[blockedWait] // in WAIT or WAITAOF, else nil
 	closing     bool                        // close once out has been sent

@@ -27,6 +27,7 @@ type watchKey struct {
 type watcher struct {
 	touched atomic.Bool
 	keys    map[watchKey]watched
+	size    int // bytes that keys takes
 }
 
 type watched struct {
@@ -76,6 +77,7 @@ func (r *watchRegistry) add(w *watcher, k watchKey, state watched) {
 		return
 	}
 	w.keys[k] = state
+	w.size += len(k.key) + queuedOverhead
 	set := r.keys[k]
 	if set == nil {
 		set = map[*watcher]struct{}{}
@@ -113,12 +115,8 @@ func watchCommand(s *Session, args [][]byte) bool {
 		s.watcher = &watcher{keys: map[watchKey]watched{}}
 		s.seen.watcher.Store(s.watcher)
 	}
-	size := 0
-	for k := range s.watcher.keys {
-		size += len(k.key) + queuedOverhead
-	}
 	for _, key := range args[1:] {
-		if size += len(key) + queuedOverhead; size > watchMemory {
+		if s.watcher.size+len(key)+queuedOverhead > watchMemory {
 			s.replyError(protocol.ErrCommandTooBig)
 			return true
 		}

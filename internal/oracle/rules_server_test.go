@@ -119,8 +119,9 @@ func sameClientList(c *compared) bool {
 			}
 			switch name {
 			case "flags":
-				if have != value && !(c.inExec && strings.Replace(value, "d", "", 1) == strings.TrimPrefix(have, "N")) {
-					return false // within MULTI, Quipu's writes have not yet spoiled what others watch
+				early := c.inExec || c.p.setup.local
+				if have != value && !(early && strings.Replace(value, "d", "", 1) == strings.TrimPrefix(have, "N")) {
+					return false // what Quipu has not yet written has not yet spoiled what others watch
 				}
 			case "name", "db", "sub", "psub", "ssub", "multi", "user", "redir", "resp":
 				if have != value {

@@ -154,7 +154,7 @@ func sameType(c *compared) bool {
 // sameMemory: MEMORY USAGE of Redis also finds keys that are dead and not yet removed.
 func sameMemory(c *compared) bool {
 	a, b := c.types()
-	return sameType(c) || a == ':' && c.replies[quipu].IsNull() && b != '-' && c.deadKeys()
+	return sameType(c) || a == ':' && c.replies[quipu].IsNull() && b != '-' && (c.deadKeys() || c.p.setup.local)
 }
 
 // deadKeys reports whether there can be keys that are dead and not yet removed.
