@@ -95,7 +95,7 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	now := time.Now()
 	s.publishState()
 	for _, other := range s.srv.clients.all() {
-		if normal && (len(wanted) == 0 || wanted[other.id]) {
+		if normal && (len(wanted) == 0 || wanted[other.id]) && !other.kill.Load() {
 			b.WriteString(other.describe(now))
 			b.WriteByte('\n')
 		}
@@ -195,15 +195,17 @@ func parseKillFilter(args [][]byte) (f killFilter, text string) {
 
 func (s *Session) killMatching(f *killFilter) (killed int) {
 	for _, other := range s.srv.clients.all() {
-		if !f.matches(other, s) {
+		switch {
+		case !f.matches(other, s):
 			continue
-		}
-		killed++
-		if other == s {
+		case other == s:
+			killed++
 			s.close("killed")
 			continue
+		case !other.kill.CompareAndSwap(false, true):
+			continue // it is on its way out
 		}
-		other.kill.Store(true)
+		killed++
 		if c, ok := other.conn.(*netConn); ok {
 			c.sock.Close() // ends a write that its goroutine may be waiting in
 		}

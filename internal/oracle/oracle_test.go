@@ -125,16 +125,24 @@ func (c *campaign) report(p *player, n uint64, seq sequence) {
 	p.end()
 }
 
+// everydaySeed is that of a run of ordinary length: whoever changes something else should not be the one to find what
+// a million commands have not found yet. Long runs look for that, each with a seed of its own.
+const everydaySeed uint64 = 70
+
 // TestAgainstRedis plays random sequences on both servers.
 func TestAgainstRedis(t *testing.T) {
+	long := os.Getenv("QUIPU_ORACLE_COMMANDS") != ""
+	seed := everydaySeed
+	if long {
+		seed = rand.Uint64()
+	}
 	c := &campaign{
-		t: t, lib: shim(t), rules: newRules(), seed: number(t, "QUIPU_TEST_SEED", rand.Uint64()),
+		t: t, lib: shim(t), rules: newRules(), seed: number(t, "QUIPU_TEST_SEED", seed),
 		want: 220_000, only: number(t, "QUIPU_ORACLE_SEQUENCE", 0),
 	}
 	if testing.Short() {
 		c.want /= 10
 	}
-	long := os.Getenv("QUIPU_ORACLE_COMMANDS") != ""
 	c.want = number(t, "QUIPU_ORACLE_COMMANDS", c.want)
 	t.Logf("QUIPU_TEST_SEED=%d", c.seed)
 	start := time.Now()
