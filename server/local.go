@@ -23,7 +23,8 @@ import (
 //
 // What looks at the keyspace through the log must find what was answered before: a write drains the parts of its keys
 // where those have something pending, EXEC, WATCH, CLIENT ACK and commands without keys drain all parts. A drain has its
-// place in the entry, or in an earlier one, ahead of the command.
+// place in the entry, or in an earlier one, ahead of the command. While a write that is more than an increment is on its
+// way, its keys are fenced: their increments go through the log behind it (engine/fence.go).
 //
 // The increments of a client that waits for the log already go through the log as well, in their place in its pipeline,
 // because what stands behind them there must find them. Their replies count what is pending, so that all replies at
