@@ -10,7 +10,6 @@ import (
 
 	"quipu/commands"
 	"quipu/engine"
-	"quipu/protocol"
 	"quipu/replication"
 )
 
@@ -34,7 +33,7 @@ import (
 // next entry. Only Seal can tell: it is called when all earlier batches are decided, but not all of them may have been
 // completed.
 type localState struct {
-	refused atomic.Bool // the log has not taken anything for too long
+	behind  atomic.Bool // the log has not taken anything for too long, or too much waits for it
 	idle    atomic.Bool // the drainer sleeps
 	wake    chan struct{}
 	changed chan struct{} // the interval may be another
@@ -134,7 +133,7 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	case !ok:
 		s.answer()
 		s.replyError(commands.WrongDelta(args))
-	case s.pending():
+	case s.pending() || s.srv.local.behind.Load():
 		s.throughLog(args[1], delta, s.isSilent())
 	case s.runner.Gather(args[1], delta, s.isSilent()) == commands.BurstMax:
 		s.answer()
@@ -150,8 +149,8 @@ func (s *Session) answer() {
 	s.srv.wakeDrainer()
 }
 
-// throughLog takes an increment at level local that memory cannot take, or that stands behind others of the client that
-// went through the log. What is pending for its key goes first: whether the increment overflows depends on it.
+// throughLog takes an increment at level local that memory cannot take, or must not while the log is behind, or that
+// stands behind others of the client that went through the log. What is pending for its key goes first: whether the increment overflows depends on it.
 func (s *Session) throughLog(key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
 	s.drainKey(key)
@@ -160,15 +159,15 @@ func (s *Session) throughLog(key []byte, delta int64, silent bool) {
 	s.submission(len(key)+overhead).Increment(key, delta, o)
 }
 
-// refuseLocal is refuseWrites for increments at level local: these do without a leader for a while.
+// refuseLocal is refuseWrites for increments at level local: these do without a leader for a while. With a leader, a log
+// that has fallen behind (a disk that hangs) refuses nothing: increments then go through it and wait, which bounds what
+// a crash can lose as well as a refusal would.
 func (srv *Server) refuseLocal() string {
-	if err := srv.group.Writable(); err != nil && !errors.Is(err, replication.ErrNotLeader) {
-		return notAppliedText(err)
+	err := srv.group.Writable()
+	if errors.Is(err, replication.ErrNotLeader) && !srv.local.behind.Load() || err == nil {
+		return ""
 	}
-	if srv.local.refused.Load() {
-		return protocol.ErrClusterDown
-	}
-	return ""
+	return notAppliedText(err)
 }
 
 // drainFor drains what is pending for the keys of a write that is about to be added, or everything if it has none.
@@ -269,7 +268,7 @@ func (srv *Server) runDrainer(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		if !srv.keyspace.HasPending() {
-			l.refused.Store(false)
+			l.behind.Store(false)
 			l.progress, l.round = time.Time{}, time.Time{}
 			l.idle.Store(true)
 			// Who adds looks at idle afterwards: either we see what was added, or we are woken.
@@ -314,7 +313,7 @@ func (srv *Server) drainRound(now time.Time) {
 		l.progress = now // the process has not run: that says nothing about the log
 	}
 	l.round = now
-	l.refused.Store(now.Sub(l.progress) > cfg.LocalMaxAge || st.Bytes > cfg.LocalMaxBytes)
+	l.behind.Store(now.Sub(l.progress) > cfg.LocalMaxAge || st.Bytes > cfg.LocalMaxBytes)
 	if st.Increments > 0 && l.live.Load() == 0 && srv.group.Writable() == nil {
 		srv.drainEverything(&st)
 	}
@@ -370,7 +369,7 @@ func infoLocalAck(srv *Server, p *infoPrinter) {
 	p.line("local_ack_pending_increments", st.Increments)
 	p.line("local_ack_pending_keys", st.Keys)
 	p.line("local_ack_pending_bytes", st.Bytes)
-	p.line("local_ack_refused", boolInt(srv.local.refused.Load()))
+	p.line("local_ack_behind", boolInt(srv.local.behind.Load()))
 	p.line("local_ack_drains", st.Drains)
 	p.line("local_ack_stale_drains", st.Stale)
 	p.line("local_ack_gaps", st.Gaps)

@@ -296,6 +296,31 @@ func TestLocalWithoutLeader(t *testing.T) {
 	n.check()
 }
 
+// TestLocalBehind has the log hang while there is a leader: increments are refused by nobody, but wait for the log.
+func TestLocalBehind(t *testing.T) {
+	n, g := localNode(t, func(c *Config) {
+		c.LocalInterval, c.LocalMaxAge, c.WriteTimeout = time.Millisecond, 50*time.Millisecond, time.Minute
+	})
+	c := n.dial()
+	g.hold()
+	expect(t, c, "INCR a", ":1\r\n")
+	eventually(t, "the log to be behind", n.srv.local.behind.Load)
+	expect(t, c, "GET a", bulk("1")) // reads do not wait
+	before := n.srv.keyspace.Pending().Increments
+	send(t, c, "INCR a", "INCR b", "GET a")
+	eventually(t, "increments to be queued for the log", func() bool { return n.srv.batcher.Queued() > 0 })
+	if now := n.srv.keyspace.Pending().Increments; now > before {
+		t.Errorf("%d increments pending, %d before: some were answered from memory", now, before)
+	}
+	g.release()
+	for _, want := range []string{":2\r\n", ":1\r\n", bulk("2")} {
+		checkReply(t, "behind", readRaw(t, c), want)
+	}
+	eventually(t, "the log to have caught up", func() bool { return !n.srv.local.behind.Load() })
+	expect(t, c, "INCR a", ":3\r\n", "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("3"))
+	n.check()
+}
+
 func TestLocalMemoryLimit(t *testing.T) {
 	n, g := localNode(t, func(c *Config) {
 		c.LocalInterval, c.LocalMaxAge, c.LocalMaxBytes = time.Millisecond, time.Hour, 64<<10
