@@ -20,7 +20,7 @@ func (l *eventLoop) read(c *conn) {
 	if len(c.in) > 0 {
 		buf = c.room()
 	}
-	n, err := unix.Read(c.fd, buf)
+	n, err := readNow(c.fd, buf)
 	switch {
 	case n > 0:
 	case err == nil:
@@ -168,7 +168,7 @@ func (l *eventLoop) afterSend(c *conn) {
 func (l *eventLoop) write(c *conn, b []byte) (int, bool) {
 	sent := 0
 	for sent < len(b) {
-		n, err := unix.Write(c.fd, b[sent:])
+		n, err := writeNow(c.fd, b[sent:])
 		if n > 0 {
 			sent += n
 			continue

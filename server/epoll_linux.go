@@ -229,7 +229,7 @@ func (l *eventLoop) end() {
 // poll waits for events. A first look without waiting avoids telling Go's scheduler about a system call that would
 // return at once.
 func (l *eventLoop) poll() (int, error) {
-	n, err := unix.EpollWait(l.epfd, l.events, 0)
+	n, err := epollNow(l.epfd, l.events)
 	if n == 0 && err == nil && !l.more {
 		wait := time.Until(l.nextTick)
 		n, err = unix.EpollWait(l.epfd, l.events, int(max(wait, 0)/time.Millisecond)+1)
