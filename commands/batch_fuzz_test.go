@@ -26,7 +26,7 @@ func FuzzReplay(f *testing.F) {
 	if err := origin.ks.SetOrigin("node", 7); err != nil {
 		f.Fatal(err)
 	}
-	origin.ks.AddPending([]engine.Increment{{Key: []byte("k"), Delta: 5}, {Key: []byte("{k}2"), Delta: -1 << 40}, {Key: []byte("j"), Delta: 1}}, 0, 1)
+	origin.ks.AddPending([]engine.Increment{{Key: []byte("k"), Delta: 5}, {Key: []byte("{k}2"), Delta: -1 << 40}, {Key: []byte("j"), Delta: 1}}, 1)
 	for part := range engine.Parts {
 		b.Drain(origin.ks, part, 1)
 	}

@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -24,13 +25,38 @@ func newOriginRig(tb testing.TB, table *Table) *rig {
 // local answers increments of keys by 1 from memory.
 func (g *rig) local(keys ...string) string {
 	g.tb.Helper()
-	w := &protocol.Writer{}
+	c := &burstClient{}
 	for _, key := range keys {
-		g.r.Gather([]byte(key), 1, false)
+		c.gather(g.r, key, 1)
 	}
-	g.r.Answer(0, startOfLogTime, w, func(key []byte, _ int64, _ bool) { g.tb.Errorf("%q is refused", key) })
-	return string(w.B)
+	g.r.Answer(startOfLogTime)
+	if len(c.rest) != 0 {
+		g.tb.Errorf("%q are refused", c.rest)
+	}
+	return string(c.w.B)
 }
+
+// burstClient is a client whose increments are answered from memory.
+type burstClient struct {
+	w    protocol.Writer
+	db   int
+	rest []string // keys of increments that have to go through the log
+	ends int
+}
+
+func (c *burstClient) gather(r *Runner, key string, delta int64) int {
+	return r.GatherIncrement(c, c.db, []byte(key), delta, &c.w)
+}
+
+func (c *burstClient) gatherSilent(r *Runner, key string, delta int64) bool {
+	return r.GatherSilent(c, c.db, []byte(key), delta)
+}
+
+func (c *burstClient) ThroughLog(key []byte, delta int64, silent bool) {
+	c.rest = append(c.rest, fmt.Sprintf("%s %d %v", key, delta, silent))
+}
+
+func (c *burstClient) EndThroughLog() { c.ends++ }
 
 // drainAll drains every part into the batch.
 func (g *rig) drainAll(b *Batch, carrier uint64) {
@@ -48,16 +74,17 @@ func (g *rig) value(key string) string {
 func TestDrainFormat(t *testing.T) {
 	g := newOriginRig(t, NewTable())
 	defer g.close()
-	w := &protocol.Writer{}
-	g.r.one("k", 1)
-	g.r.one("k", 200)
-	g.r.Answer(0, 1, w, nil)
-	g.r.one("{k}2", -3)
-	g.r.Answer(1, 1, w, nil)
+	c := &burstClient{}
+	c.gather(g.r, "k", 1)
+	c.gather(g.r, "k", 200)
+	c.db = 1
+	c.gather(g.r, "{k}2", -3)
+	g.r.Answer(1)
 	g.ks.Txn(0, 1, false).SetInt([]byte("{k}3"), 5, 300)
-	g.r.one("{k}3", 1)
-	g.r.Answer(0, 1, w, nil)
-	if got := string(w.B); got != ":1\r\n:201\r\n:-3\r\n:6\r\n" {
+	c.db = 0
+	c.gather(g.r, "{k}3", 1)
+	g.r.Answer(1)
+	if got := string(c.w.B); got != ":1\r\n:201\r\n:-3\r\n:6\r\n" {
 		t.Errorf("replies %q", got)
 	}
 	b := NewBatch(g.table, 2)
@@ -73,8 +100,6 @@ func TestDrainFormat(t *testing.T) {
 		t.Error("a drain is not in the batch, or leaves something")
 	}
 }
-
-func (r *Runner) one(key string, delta int64) { r.Gather([]byte(key), delta, false) }
 
 func TestMalformedDrains(t *testing.T) {
 	head := "04 77 01 6e 0700000000000000 0000000000000000 0100000000000000 "
@@ -316,20 +341,20 @@ func TestRowsOfIncrements(t *testing.T) {
 		{-top - 1, -1, 2, 0}, {top - 100, 1, 150, 100}, {5, 0, 3, 3}, {-top - 1, 1, 70, 70},
 	} {
 		g.ks.Txn(0, 1, false).SetInt([]byte("k"), c.start, 0)
-		w := &protocol.Writer{}
+		client := &burstClient{}
 		want := &protocol.Writer{}
 		gathered := 0
 		for i := range c.count {
-			gathered = g.r.Gather([]byte("k"), c.delta, false)
+			gathered = client.gather(g.r, "k", c.delta)
 			if i < c.want {
 				want.Int(c.start + c.delta*int64(i+1))
 			} else {
 				want.Error(protocol.ErrOverflow)
 			}
 		}
-		g.r.Answer(0, 1, w, func([]byte, int64, bool) { t.Error("refused") })
-		if !bytes.Equal(w.B, want.B) || gathered != (c.count+engine.IncrementMax-1)/engine.IncrementMax {
-			t.Errorf("%+v: %d in %d rows, got %.300q", c, c.count, gathered, w.B)
+		g.r.Answer(1)
+		if !bytes.Equal(client.w.B, want.B) || len(client.rest) > 0 || gathered != (c.count+engine.IncrementMax-1)/engine.IncrementMax {
+			t.Errorf("%+v: %d in %d rows, got %.300q", c, c.count, gathered, client.w.B)
 		}
 		if st := g.ks.Pending(); st.Increments != int64(c.want) {
 			t.Errorf("%+v: %d pending", c, st.Increments)
@@ -346,35 +371,121 @@ func TestRowsOfIncrements(t *testing.T) {
 			t.Errorf("%+v: %d", c, v.Int)
 		}
 	}
-	g.r.Gather([]byte("k"), 1<<55, false)
-	g.r.Gather([]byte("k"), 1<<55, false)
-	g.r.Gather([]byte("k"), 1<<55, false)
-	left := 0
-	g.r.Answer(0, 1, &protocol.Writer{}, func([]byte, int64, bool) { left++ })
-	if left != 3 {
-		t.Errorf("%d of a row that is too much were left to the log", left)
+	client := &burstClient{}
+	for range 3 {
+		client.gather(g.r, "k", 1<<55)
+	}
+	g.r.Answer(1)
+	if len(client.rest) != 3 || client.ends != 1 {
+		t.Errorf("%d of a row that is too much were left to the log, %d ends", len(client.rest), client.ends)
 	}
 }
 
-// TestAnswerLeavesTheRest has an increment that must go through the log in the middle of a burst.
+// TestAnswerLeavesTheRest has an increment that must go through the log in the middle of a burst of two clients.
 func TestAnswerLeavesTheRest(t *testing.T) {
 	g := newOriginRig(t, NewTable())
 	defer g.close()
-	w := &protocol.Writer{}
+	one, two := &burstClient{}, &burstClient{}
 	g.ks.Txn(0, 1, false).Set([]byte("text"), []byte("x"), 0)
-	g.r.Gather([]byte("a"), 1, false)
-	g.r.Gather([]byte("a"), 1, true)
-	g.r.Gather([]byte("text"), 1, false)
-	g.r.Gather([]byte("b"), 1<<62, false)
-	g.r.Gather([]byte("a"), 1, true)
-	var rest []string
-	g.r.Answer(0, 1, w, func(key []byte, delta int64, silent bool) {
-		rest = append(rest, string(key))
-		if silent != (string(key) == "a") || (delta == 1) != silent {
-			t.Errorf("%q by %d, %v", key, delta, silent)
+	one.gather(g.r, "a", 1)
+	two.gather(g.r, "text", 1)
+	one.gather(g.r, "b", 1<<62)
+	two.gather(g.r, "a", 5)
+	one.gather(g.r, "c", 1)
+	one.gather(g.r, "c", 1)
+	g.r.Answer(1)
+	if string(one.w.B) != ":1\r\n" || string(two.w.B) != "-"+protocol.ErrNotInteger+"\r\n" || g.r.Gathered() != 0 {
+		t.Errorf("%q, %q", one.w.B, two.w.B)
+	}
+	if got := fmt.Sprint(one.rest, two.rest); got != "[b 4611686018427387904 false c 1 false c 1 false] [a 5 false]" || one.ends != 2 || two.ends != 1 {
+		t.Errorf("left to the log: %s, ends %d and %d", got, one.ends, two.ends)
+	}
+}
+
+// TestSilent has increments without replies added up, and those that memory cannot take left to the log.
+func TestSilent(t *testing.T) {
+	g := newOriginRig(t, NewTable())
+	defer g.close()
+	one, two := &burstClient{}, &burstClient{db: 1}
+	g.ks.Txn(0, 1, false).Set([]byte("text"), []byte("x"), 0)
+	for i := range 1000 {
+		for _, c := range []*burstClient{one, two} {
+			if !c.gatherSilent(g.r, "hot", 1) || !c.gatherSilent(g.r, fmt.Sprint("key", i%10), int64(i%3)) {
+				t.Fatal("full")
+			}
 		}
-	})
-	if string(w.B) != ":1\r\n-"+protocol.ErrNotInteger+"\r\n" || strings.Join(rest, " ") != "b a" || g.r.Gathered() != 0 {
-		t.Errorf("%q, left %q", w.B, rest)
+		one.gatherSilent(g.r, "text", 1)
+	}
+	g.r.Answer(1)
+	if g.r.Gathered() != 0 || len(one.w.B)+len(two.w.B)+len(one.rest)+len(two.rest) > 0 {
+		t.Errorf("%d gathered, replies %q and %q, left %q and %q", g.r.Gathered(), one.w.B, two.w.B, one.rest, two.rest)
+	}
+	one.gather(g.r, "hot", 1)
+	two.gather(g.r, "hot", 1)
+	one.gather(g.r, "key4", 0)
+	g.r.Answer(1)
+	if string(one.w.B) != ":1001\r\n:100\r\n" || string(two.w.B) != ":1001\r\n" {
+		t.Errorf("%q, %q", one.w.B, two.w.B)
+	}
+
+	n := 0
+	for one.gatherSilent(g.r, "row", 1) {
+		n++
+	}
+	for i := range silentMax - 1 {
+		if !one.gatherSilent(g.r, fmt.Sprint("more", i), 1) {
+			t.Errorf("no room for key %d", i)
+		}
+	}
+	if one.gatherSilent(g.r, "beyond", 1) || n != silentCount {
+		t.Errorf("%d in a row, or too many keys", n)
+	}
+	g.r.Answer(1)
+	if one.gatherSilent(g.r, "row", silentDelta) || one.gatherSilent(g.r, "row", -silentDelta) {
+		t.Error("a large amount is added up")
+	}
+	g.ks.ClosePending()
+	one.gatherSilent(g.r, "late", 2)
+	two.gatherSilent(g.r, "late", 3)
+	one.gatherSilent(g.r, "late", 2)
+	g.r.Answer(1)
+	if got := fmt.Sprint(one.rest, two.rest); got != "[late 2 true late 2 true] [late 3 true]" || one.ends != 1 || two.ends != 1 {
+		t.Errorf("left to the log: %s, ends %d and %d", got, one.ends, two.ends)
+	}
+}
+
+// TestReadsTogether has reads of several clients and databases carried out together.
+func TestReadsTogether(t *testing.T) {
+	g := newOriginRig(t, NewTable())
+	defer g.close()
+	g.ks.Txn(0, 1, false).Set([]byte("a"), []byte("x"), 500)
+	g.ks.Txn(1, 1, false).SetInt([]byte("a"), 7, 0)
+	g.ks.Txn(0, 1, false).SetInt([]byte("gone"), 7, 10)
+	var one, two protocol.Writer
+	g.local("n", "n")
+	ask := func(w *protocol.Writer, db int, level Level, name, key string) {
+		cmd := g.table.Lookup([]byte(name))
+		args := [][]byte{[]byte(name), []byte(key)}
+		if !cmd.Gathers(args) {
+			t.Fatalf("%s is not gathered", name)
+		}
+		g.r.GatherRead(cmd, args, db, level, w)
+	}
+	ask(&one, 0, LevelQuorum, "get", "a")
+	ask(&two, 1, LevelQuorum, "get", "a")
+	ask(&one, 0, LevelQuorum, "get", "gone")
+	ask(&one, 0, LevelQuorum, "get", "n")
+	ask(&two, 0, LevelLocal, "get", "n")
+	ask(&two, 0, LevelQuorum, "pttl", "a")
+	ask(&one, 2, LevelQuorum, "strlen", "a")
+	g.r.Answer(100)
+	if string(one.B) != "$1\r\nx\r\n$-1\r\n$-1\r\n:0\r\n" || string(two.B) != "$1\r\n7\r\n$1\r\n2\r\n:400\r\n" || g.r.Gathered() != 0 {
+		t.Errorf("%q, %q", one.B, two.B)
+	}
+	for _, args := range []string{"mget a", "exists a", "set a", "keys *", "get a b", "object help"} {
+		words := bytes.Fields([]byte(args))
+		if g.table.Lookup(words[0]).Gathers(words) {
+			t.Errorf("%s is gathered", args)
+		}
 	}
 }

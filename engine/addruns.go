@@ -19,23 +19,17 @@ type Run struct {
 // with 10,000, where one by one takes 460 and 100 (BenchmarkAddRuns, BenchmarkAdd).
 func (ks *Keyspace) AddRuns(runs []Run, now int64) int {
 	runs = runs[:min(len(runs), WarmMax)]
-	var keys [WarmMax]target
-	var parts PartSet
+	var g Group
+	g.Reset(ks)
 	for i := range runs {
-		k := &keys[i]
-		k.part, k.hash = Part(runs[i].Key), ks.hash(runs[i].Key)
-		parts.Add(k.part)
+		g.Add(runs[i].DB, runs[i].Key)
 	}
-	ks.Lock(&parts)
-	defer ks.Unlock(&parts)
+	g.Lock()
+	defer g.Unlock()
 	ks.tick(now)
-	for i := range runs {
-		keys[i].sh = ks.makeShard(keys[i].part, runs[i].DB)
-	}
-	fetchAll(keys[:len(runs)])
 	moved := false // a record may have moved: the references found no longer hold
 	for i := range runs {
-		r, k := &runs[i], &keys[i]
+		r, k := &runs[i], &g.keys[i]
 		if !moved && k.ref != 0 && k.sh.addTo(k.ref, r, now) {
 			continue
 		}

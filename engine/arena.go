@@ -174,6 +174,7 @@ func (sh *shard) widen(ref uint32, n uint32) {
 
 // freeRecord frees a record's block. Nothing refers to it any more.
 func (sh *shard) freeRecord(ref uint32) {
+	sh.ks.parts[sh.part].moved++
 	ci := ref >> chunkRefLog
 	c := &sh.meta[ci]
 	r := sh.at(ref)

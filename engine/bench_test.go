@@ -152,6 +152,34 @@ func BenchmarkGetHit(b *testing.B) {
 	})
 }
 
+// BenchmarkGroupGet is BenchmarkGetHit with WarmMax keys at a time.
+func BenchmarkGroupGet(b *testing.B) {
+	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
+		var keys [WarmMax][]byte
+		for i := range keys {
+			keys[i] = []byte("likes:post:00000000")
+		}
+		var g Group
+		r := uint64(0)
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for i := 0; i < b.N; i += WarmMax {
+			g.Reset(ks)
+			for j := range keys {
+				r = mix(r)
+				g.Add(0, randomKey(keys[j], r, n))
+			}
+			g.Lock()
+			for j := range keys {
+				if _, ok := g.View(j, 1).Get(keys[j]); !ok {
+					b.Fatal("missing")
+				}
+			}
+			g.Unlock()
+		}
+	})
+}
+
 func BenchmarkGetMiss(b *testing.B) {
 	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
 		buf := []byte("likes:pos!:00000000")

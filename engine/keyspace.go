@@ -54,7 +54,7 @@ type Keyspace struct {
 // Without it, shards may be looked up for their atomic counters only.
 type part struct {
 	mu    sync.Mutex
-	moved uint32 // grows when places of the arenas where a record began may no longer be such
+	moved uint32 // grows when a record is moved or freed: while it is the same, a reference leads to the record it led to
 	partPending
 }
 

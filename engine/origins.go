@@ -224,34 +224,50 @@ func (ks *Keyspace) landed(p *part) {
 // settle applies a flight of this node's own slot by slot, without decoding or
 // looking up what the slots refer to already.
 func (t Txn) settle(part int, f *Flight) {
-	p := &t.ks.parts[part]
 	t = t.In(part)
-	if len(f.slots) > 1 && t.ks.WorthWarming() {
-		t.ks.fetchSlots(part, f, 0)
-	}
+	warm := len(f.slots) > 1 && t.ks.WorthWarming()
 	for i := range f.slots {
-		s := &f.slots[i]
-		if i%WarmMax == 0 && i > 0 && t.ks.WorthWarming() {
+		if i%WarmMax == 0 && warm {
 			t.ks.fetchSlots(part, f, i)
 		}
-		db, key, _ := f.key(s)
+		s := &f.slots[i]
 		if s.deadline != 0 && s.deadline <= t.now {
 			t.ks.drains.expired.Add(1)
 			continue
 		}
-		if sh := t.ks.shard(part, db); sh != nil {
-			var b base
-			if b.hinted(sh, s, p.moved, key, t.now) {
-				if sum := b.n + s.delta; (sum < b.n) == (s.delta < 0) {
-					sh.touch(s.ref, 2, 8)
-					sh.at(s.ref).setInt(sum)
-					t.ks.tell(db, key, OpAdd, s.delta)
-					continue
-				}
-			}
+		if !t.settleInPlace(part, f, s) {
+			db, key, _ := f.key(s)
+			t.AddDrained(&DrainItem{db, key, s.delta, s.deadline}, true)
 		}
-		t.AddDrained(&DrainItem{db, key, s.delta, s.deadline}, true)
 	}
+}
+
+// settleInPlace adds a slot's amount to the record it has seen last, if that is the key's and a counter still. The key
+// need not be compared: no record of the part has been moved or freed since.
+func (t Txn) settleInPlace(part int, f *Flight, s *pendingSlot) bool {
+	if s.ref == 0 || s.moved != t.ks.parts[part].moved {
+		return false
+	}
+	sh := t.ks.shard(part, f.db(s))
+	if sh == nil {
+		return false
+	}
+	r := sh.at(s.ref)
+	if r.kind() != KindInt || r.expired(t.now) {
+		return false
+	}
+	n := r.int()
+	sum := n + s.delta
+	if (sum < n) != (s.delta < 0) {
+		return false
+	}
+	sh.touch(s.ref, 2, 8)
+	r.setInt(sum)
+	if t.ks.hook != nil {
+		db, key, _ := f.key(s)
+		t.ks.tell(db, key, OpAdd, s.delta)
+	}
+	return true
 }
 
 // AddDrained applies one item of a drain; own says that it is this node's. The part is locked.

@@ -176,7 +176,7 @@ func TestPendingConcurrently(t *testing.T) {
 			for i := range rounds {
 				incs := []Increment{{Key: []byte("hot"), Delta: 1}, {Key: fmt.Append(nil, "k", i%keys), Delta: 2}}
 				for done := 0; done < len(incs); {
-					done += ks.AddPending(incs[done:], 0, 1)
+					done += ks.AddPending(incs[done:], 1)
 				}
 				seen[w] = append(seen[w], incs[0].Sum)
 			}
@@ -229,7 +229,7 @@ func TestPartGathersMany(t *testing.T) {
 	slots := 0
 	for i := 0; ; i++ {
 		incs := []Increment{{Key: fmt.Appendf(nil, "{k}%d", i), Delta: 1}}
-		if ks.AddPending(incs, 0, 1) == 0 {
+		if ks.AddPending(incs, 1) == 0 {
 			break
 		}
 		slots++

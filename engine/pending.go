@@ -46,8 +46,8 @@ type Flight struct {
 type pendingSlot struct {
 	delta    int64
 	deadline int64
-	ref      uint32 // the key's record when last looked at, a hint: see hinted; 0: none
-	moved    uint32 // the part's moved at that time
+	ref      uint32 // the key's record when last looked at; 0: none
+	moved    uint32 // the part's moved at that time: while it is the same, ref is the key's record
 	keyAt    uint32
 	older    uint32 // 1 + slot of the same key with another deadline
 }
@@ -82,6 +82,7 @@ type partPending struct {
 
 // Increment is one to be answered from memory, or several equal ones in a row.
 type Increment struct {
+	DB    int
 	Key   []byte
 	Delta int64
 	Count int // how many; 0 means 1, at most IncrementMax
@@ -104,36 +105,29 @@ func (ks *Keyspace) ClosePending() {
 	ks.passParts()
 }
 
-// AddPending carries out increments of one database in memory, in order, at log
-// time now, and fills in their results. It returns how many it has done: it stops,
+// AddPending carries out increments in memory, in order, at log time now, and fills
+// in their results. It returns how many it has done: it stops,
 // without effect, at one that has to go through the log, because too much is
 // pending or its amount is too large. At most WarmMax are looked at.
 //
-// All their parts are locked together, and what they need is fetched ahead, as
-// Warm does.
-func (ks *Keyspace) AddPending(incs []Increment, db int, now int64) int {
+// They are a Group, whose parts are locked, and what they need fetched, together.
+func (ks *Keyspace) AddPending(incs []Increment, now int64) int {
 	incs = incs[:min(len(incs), WarmMax)]
-	var keys [WarmMax]target
-	var parts PartSet
+	var g Group
+	g.Reset(ks)
 	for i := range incs {
-		k := &keys[i]
-		k.part, k.hash = Part(incs[i].Key), ks.hash(incs[i].Key)
-		parts.Add(k.part)
+		g.Add(incs[i].DB, incs[i].Key)
 	}
-	ks.Lock(&parts)
-	defer ks.Unlock(&parts)
-	for i := range incs { // not before: a drain that is applied may have made the shard
-		keys[i].sh = ks.shard(keys[i].part, db)
-	}
+	g.Lock()
+	defer g.Unlock()
 	if len(incs) > 1 && ks.WorthWarming() {
-		fetchAll(keys[:len(incs)])
-		ks.fetchPending(keys[:len(incs)])
+		ks.fetchPending(g.keys[:g.n])
 	}
 	if ks.pendingClosed.Load() {
 		return 0
 	}
 	for i := range incs {
-		if !ks.addPending(&keys[i], db, &incs[i], now) {
+		if !ks.addPending(&g.keys[i], &incs[i], now) {
 			return i
 		}
 	}
@@ -163,7 +157,7 @@ func (ks *Keyspace) fetchPending(keys []target) {
 
 // addPending carries out one increment; false if it has to go through the log. The
 // part is locked.
-func (ks *Keyspace) addPending(k *target, db int, inc *Increment, now int64) bool {
+func (ks *Keyspace) addPending(k *target, inc *Increment, now int64) bool {
 	p := &ks.parts[k.part]
 	if ks.fenced(k.part, k.hash) {
 		return false
@@ -171,11 +165,11 @@ func (ks *Keyspace) addPending(k *target, db int, inc *Increment, now int64) boo
 	g := p.gather
 	slot := uint32(0)
 	if g != nil {
-		slot = g.find(k.hash, db, inc.Key)
+		slot = g.find(k.hash, k.db, inc.Key)
 	}
 	var b base
-	if slot == 0 || !b.hinted(k.sh, &g.slots[slot-1], p.moved, inc.Key, now) {
-		b = lookupBase(k.sh, k.hash, inc.Key, now)
+	if slot == 0 || !b.hinted(k.sh, &g.slots[slot-1], p.moved, now) {
+		b = k.base(inc.Key, now)
 	}
 	if b.err != nil {
 		inc.Done, inc.Err = 0, b.err
@@ -194,7 +188,7 @@ func (ks *Keyspace) addPending(k *target, db int, inc *Increment, now int64) boo
 	}
 	gathered := pending + inc.Delta*n
 	for _, f := range p.flights {
-		m, _ := f.sum(k.hash, db, inc.Key, now)
+		m, _ := f.sum(k.hash, k.db, inc.Key, now)
 		pending += m
 	}
 	view := b.n + pending
@@ -217,7 +211,7 @@ func (ks *Keyspace) addPending(k *target, db int, inc *Increment, now int64) boo
 		if g != nil && g.bytes() > pendingPartMax {
 			return false
 		}
-		g = ks.newSlot(p, k.hash, db, inc.Key, slot, b.deadline)
+		g = ks.newSlot(p, k.hash, k.db, inc.Key, slot, b.deadline)
 		slot = uint32(len(g.slots))
 	}
 	s := &g.slots[slot-1]
@@ -267,19 +261,25 @@ type base struct {
 	err      error
 }
 
-// hinted takes the base from the record that a slot has seen last. moved tells
-// whether records may have begun at other places since; a block that was freed or
-// given to another key in the meantime shows.
-func (b *base) hinted(sh *shard, s *pendingSlot, moved uint32, key []byte, now int64) bool {
+// hinted takes the base from the record that a slot has seen last, if it is the key's and a counter still.
+func (b *base) hinted(sh *shard, s *pendingSlot, moved uint32, now int64) bool {
 	if s.ref == 0 || s.moved != moved {
 		return false
 	}
 	r := sh.at(s.ref)
-	if r.kind() != KindInt || !r.hasKey(key) || r.expired(now) {
+	if r.kind() != KindInt || r.expired(now) {
 		return false
 	}
 	b.ref, b.n, b.deadline = s.ref, r.int(), r.deadline()
 	return true
+}
+
+// base is lookupBase for a key that may have been fetched.
+func (k *target) base(key []byte, now int64) (b base) {
+	if r, ok := k.present(key); ok && r.kind() == KindInt && !r.expired(now) {
+		return base{ref: k.ref, n: r.int(), deadline: r.deadline()}
+	}
+	return lookupBase(k.sh, k.hash, key, now)
 }
 
 func lookupBase(sh *shard, h uint64, key []byte, now int64) (b base) {
@@ -342,6 +342,16 @@ func (f *Flight) key(s *pendingSlot) (db int, key []byte, end int) {
 	at += n
 	end = at + int(l)
 	return int(d), f.keys[at:end], end
+}
+
+// db returns a slot's database.
+func (f *Flight) db(s *pendingSlot) int {
+	b := f.keys[s.keyAt:]
+	if b[0] < 0x80 {
+		return int(b[0])
+	}
+	n, _ := binary.Uvarint(b)
+	return int(n)
 }
 
 // enter puts a slot into the index, in the place of the key's older one if there is one.

@@ -21,7 +21,7 @@ func BenchmarkAddPending(b *testing.B) {
 				defer reportCPU(b, cpuTime())
 				for i := 0; i < b.N; i += group {
 					r = randomIncrements(incs, r, n)
-					if done := ks.AddPending(incs, 0, 1); done != group {
+					if done := ks.AddPending(incs, 1); done != group {
 						b.Fatal("refused")
 					}
 					if i%20_000 < group {
@@ -64,7 +64,7 @@ func BenchmarkDrain(b *testing.B) {
 					b.StopTimer()
 					for range round / WarmMax {
 						r = randomIncrements(incs, r, n)
-						origin.AddPending(incs, 0, 1)
+						origin.AddPending(incs, 1)
 					}
 					b.StartTimer()
 					carrier++

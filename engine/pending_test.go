@@ -65,8 +65,8 @@ func newOrigin(t testing.TB, name string, incarnation uint64) *Keyspace {
 // addLocal answers one increment from memory.
 func addLocal(tb rapid.TB, ks *Keyspace, db int, key string, delta, now int64) (int64, error) {
 	tb.Helper()
-	incs := []Increment{{Key: []byte(key), Delta: delta}}
-	if ks.AddPending(incs, db, now) != 1 {
+	incs := []Increment{{DB: db, Key: []byte(key), Delta: delta}}
+	if ks.AddPending(incs, now) != 1 {
 		tb.Fatalf("increment of %q refused", key)
 	}
 	return incs[0].Sum, incs[0].Err
@@ -166,26 +166,26 @@ func TestPendingRefusals(t *testing.T) {
 		t.Error(err)
 	}
 	for _, delta := range []int64{math.MinInt64, math.MaxInt64, pendingMax + 1, -pendingMax - 1} {
-		if n := ks.AddPending([]Increment{{Key: []byte("big"), Delta: delta}}, 0, 1); n != 0 {
+		if n := ks.AddPending([]Increment{{Key: []byte("big"), Delta: delta}}, 1); n != 0 {
 			t.Errorf("%d is taken", delta)
 		}
 	}
 	addLocal(t, ks, 0, "big", pendingMax, 1)
 	incs := []Increment{{Key: []byte("x"), Delta: 1}, {Key: []byte("big"), Delta: 1}, {Key: []byte("y"), Delta: 1}}
-	if n := ks.AddPending(incs, 0, 1); n != 1 || incs[0].Sum != 1 {
+	if n := ks.AddPending(incs, 1); n != 1 || incs[0].Sum != 1 {
 		t.Errorf("done %d of a group with one too many", n)
 	}
 	for i := range flightsMax {
 		addLocal(t, ks, 0, "many", 1, 1)
 		cut(ks, Part([]byte("many")), uint64(i))
 	}
-	if n := ks.AddPending([]Increment{{Key: []byte("many"), Delta: 1}}, 0, 1); n != 0 {
+	if n := ks.AddPending([]Increment{{Key: []byte("many"), Delta: 1}}, 1); n != 0 {
 		t.Error("taken behind many flights")
 	}
 	long := bytes.Repeat([]byte("k"), MaxKey-3)
 	for i := 0; ; i++ {
 		key := append(binary.BigEndian.AppendUint16([]byte("{k}"), uint16(i))[:5], long[8:]...)
-		if ks.AddPending([]Increment{{Key: key, Delta: 1}}, 0, 1) == 0 {
+		if ks.AddPending([]Increment{{Key: key, Delta: 1}}, 1) == 0 {
 			break
 		}
 		if i > pendingPartMax/len(long)+1 {
@@ -193,7 +193,7 @@ func TestPendingRefusals(t *testing.T) {
 		}
 	}
 	ks.ClosePending()
-	if n := ks.AddPending([]Increment{{Key: []byte("x"), Delta: 1}}, 0, 1); n != 0 {
+	if n := ks.AddPending([]Increment{{Key: []byte("x"), Delta: 1}}, 1); n != 0 {
 		t.Error("taken after the end")
 	}
 }

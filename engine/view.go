@@ -13,6 +13,7 @@ type View struct {
 	in   uint16 // 1 + the part of all keys to come, 0 if not known
 	held bool
 	mode viewMode
+	ref  uint32 // the record where the only key to come was found first, see Group; 0 if not known
 }
 
 // viewMode says of which keys a view also counts what is pending.
@@ -78,6 +79,11 @@ func (v View) Get(key []byte) (Value, bool) {
 	sh := v.ks.shard(v.part(key), int(v.db))
 	if sh == nil {
 		return Value{}, false
+	}
+	if v.ref != 0 {
+		if r := sh.at(v.ref); r.hasKey(key) && !r.expired(v.now) {
+			return r.value(), true
+		}
 	}
 	ref, _ := sh.lookup(v.ks.hash(key), key, v.now)
 	if ref == 0 {

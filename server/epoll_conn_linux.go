@@ -16,7 +16,7 @@ func (l *eventLoop) read(c *conn) {
 		l.touch(c) // drops the read interest
 		return
 	}
-	buf := l.buf
+	buf := l.room()
 	if len(c.in) > 0 {
 		buf = c.room()
 	}
@@ -46,7 +46,20 @@ func (l *eventLoop) read(c *conn) {
 	if used < n {
 		c.in = append(c.in, buf[used:n]...)
 	}
+	l.used += used
 	l.after(c)
+}
+
+// room returns free space for what a socket has: commands of other connections that are gathered point into what is
+// before it.
+func (l *eventLoop) room() []byte {
+	if l.used > len(l.buf)-readChunk {
+		l.srv.answer(l.runner)
+	}
+	if l.runner.Gathered() == 0 {
+		l.used = 0
+	}
+	return l.buf[l.used:min(l.used+readChunk, len(l.buf))]
 }
 
 // room returns free space behind the waiting input: enough for the rest of the command that has begun, up to a chunk.
@@ -77,6 +90,7 @@ func (c *conn) mayRead() bool {
 func (l *eventLoop) advance(c *conn) {
 	for len(c.in) > 0 && len(c.out) < l.srv.config().ClientOutputPause {
 		used := c.session.process(c.in)
+		l.srv.answer(l.runner)
 		if used == 0 {
 			break
 		}
@@ -216,6 +230,7 @@ func (l *eventLoop) closeConn(c *conn, reason string) {
 	if c.closed {
 		return
 	}
+	l.srv.answer(l.runner)
 	c.closed = true
 	delete(l.conns, c.fd)
 	unix.Close(c.fd)

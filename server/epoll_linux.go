@@ -16,7 +16,8 @@ import (
 // An event loop serves many connections on one goroutine. One turn of it:
 //
 //	wait for ready sockets
-//	for each: read once, run every whole command in what was read
+//	for each: read once, run every whole command in what was read, but gather short reads and increments answered from memory
+//	carry out what is gathered (whenever there is enough of it, and before any other command)
 //	send the replies of those with nothing pending
 //	flush the batcher; while this node is the only voter, wait for the commit here
 //	for each batch that is complete: take its replies, run what was left unread, send
@@ -47,6 +48,7 @@ type eventLoop struct {
 	serial uint64 // batch joined last
 	stripe uint32 // of the server's statistics
 	buf    []byte // read buffer, shared by the connections
+	used   int    // bytes of it that gathered commands may point into
 	events []unix.EpollEvent
 
 	touched []*conn // connections with something to send at the end of the turn
@@ -100,7 +102,7 @@ func newEventLoop(srv *Server) (*eventLoop, error) {
 	}
 	l := &eventLoop{
 		srv: srv, epfd: epfd, wakefd: wakefd, conns: map[int]*conn{}, runner: srv.newRunner(), stripe: srv.nextStripe.Add(1),
-		counts: make([]atomic.Int64, len(srv.table.All())), buf: make([]byte, readChunk), events: make([]unix.EpollEvent, maxEvents),
+		counts: make([]atomic.Int64, len(srv.table.All())), buf: make([]byte, 2*readChunk), events: make([]unix.EpollEvent, maxEvents),
 		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
 	}
 	l.timer.Stop()
@@ -266,6 +268,7 @@ func (l *eventLoop) handle(ev *unix.EpollEvent) {
 // turn does what is due between two looks at the sockets.
 func (l *eventLoop) turn() {
 	l.more = false
+	l.srv.answer(l.runner)
 	for range turnRounds {
 		l.sendTouched()
 		if l.flush {

@@ -12,7 +12,8 @@ import (
 func (s *Session) dispatch(args [][]byte) bool {
 	cmd, refusal := s.srv.table.Resolve(args)
 	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
-	if !local {
+	gathers := local || refusal == "" && s.multi == nil && cmd.Gathers(args)
+	if !gathers {
 		s.answer()
 	}
 	if refusal == "" {
@@ -35,13 +36,19 @@ func (s *Session) dispatch(args [][]byte) bool {
 		return true
 	}
 	if s.srv.pausedFor(cmd) {
+		s.answer()
 		s.waiting = waitPause
 		return false
 	}
-	if local {
+	switch {
+	case local:
 		s.increment(cmd, args)
-	} else if !s.run(cmd, args) {
-		return false
+	case gathers && s.gatherRead(cmd, args):
+	default:
+		s.answer()
+		if !s.run(cmd, args) {
+			return false
+		}
 	}
 	s.afterCommand(cmd)
 	return true

@@ -17,7 +17,7 @@ import (
 // drainer takes that into the log every local-ack-interval. While nothing is pending it sleeps, and everything else
 // here costs one load.
 //
-//	INCR ─► Session.increment ─► Runner.Gather … Answer ─► Keyspace.AddPending ─► reply
+//	INCR ─► Session.increment ─► Runner.GatherIncrement … Answer ─► Keyspace.AddPending ─► reply
 //	drainer ─► batch.drainPart (Keyspace.Cut) ─► log ─► Apply ─► Keyspace.settle
 //
 // What looks at the keyspace through the log must find what was answered before: a write drains the parts of its keys
@@ -135,19 +135,66 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 		s.replyError(commands.WrongDelta(args))
 	case s.pending() || s.srv.local.behind.Load():
 		s.throughLog(args[1], delta, s.isSilent())
-	case s.runner.Gather(args[1], delta, s.isSilent()) == commands.BurstMax:
-		s.answer()
+	default:
+		s.gatherIncrement(args[1], delta)
 	}
 }
 
-// answer carries out the increments that were gathered, before anything else of the session happens.
-func (s *Session) answer() {
-	if s.runner.Gathered() == 0 {
+// gatherIncrement adds an increment to those that the session's owner carries out together.
+func (s *Session) gatherIncrement(key []byte, delta int64) {
+	r := s.runner
+	silent := s.isSilent()
+	if r.GathersReads() || !silent && r.GathersSilent() {
+		s.answer()
+	}
+	switch {
+	case !silent:
+		if r.GatherIncrement(s, s.db, key, delta, &s.out) == commands.BurstMax {
+			s.answer()
+		}
+	case r.GatherSilent(s, s.db, key, delta):
+	default:
+		s.answer()
+		if !r.GatherSilent(s, s.db, key, delta) { // too much at once to be added up in memory
+			s.throughLog(key, delta, silent)
+		}
+	}
+}
+
+// gatherRead takes a read that may be carried out together with others; false if it has to be run by itself.
+func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
+	const small = 4 << 10 // bytes: so much longer a burst of replies may be than a client's limit
+	if !cmd.Gathers(args) || s.pending() || s.silent != replyOn || s.watcher != nil || s.srv.keyspace.LargestValue() > small {
+		return false
+	}
+	if s.runner.GathersIncrements() {
+		s.answer()
+	}
+	if s.runner.GatherRead(cmd, args, s.db, s.readLevel(), &s.out) == commands.BurstMax {
+		s.answer()
+	}
+	return true
+}
+
+// answer carries out what was gathered, of this session and of others of its owner, before anything else happens.
+func (s *Session) answer() { s.srv.answer(s.runner) }
+
+func (srv *Server) answer(r *commands.Runner) {
+	if r.Gathered() == 0 {
 		return
 	}
-	s.runner.Answer(s.db, s.srv.clock.Now(), &s.out, s.throughLog)
-	s.srv.wakeDrainer()
+	counts := r.GathersIncrements()
+	r.Answer(srv.clock.Now())
+	if counts {
+		srv.wakeDrainer()
+	}
 }
+
+// ThroughLog implements commands.BurstClient.
+func (s *Session) ThroughLog(key []byte, delta int64, silent bool) { s.throughLog(key, delta, silent) }
+
+// EndThroughLog implements commands.BurstClient: another client of the owner may be next.
+func (s *Session) EndThroughLog() { s.endSubmission() }
 
 // throughLog takes an increment at level local that memory cannot take, or must not while the log is behind, or that
 // stands behind others of the client that went through the log. What is pending for its key goes first: whether the increment overflows depends on it.

@@ -85,6 +85,7 @@ func BenchmarkSession(b *testing.B) {
 				if used := s.process(packet); used != len(packet) || s.outstanding != 0 {
 					b.Fatalf("%d of %d bytes used, %d submissions", used, len(packet), s.outstanding)
 				}
+				s.answer()
 				s.out.B = s.out.B[:0]
 			}
 			b.ReportMetric(float64(processCPU()-cpu)/float64(b.N), "cpu-ns/op")

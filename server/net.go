@@ -167,6 +167,7 @@ func (c *netConn) run() {
 // advance runs the commands that have arrived.
 func (c *netConn) advance() {
 	used := c.session.process(c.in)
+	c.session.answer()
 	c.in = trimInput(c.in[:copy(c.in, c.in[used:])])
 	c.session.seen.input.Store(int64(len(c.in)))
 }

@@ -130,7 +130,8 @@ func (s *Session) useLimits(c *Config) {
 }
 
 // process runs the commands at the start of input and returns how many bytes it has used. It stops at an incomplete
-// command, when the client is to be closed, and when it has to wait. Afterwards the batcher's lock is not held.
+// command, when the client is to be closed, and when it has to wait. Afterwards the batcher's lock is not held, and some
+// commands may be gathered: the input must stay until Server.answer has carried them out.
 func (s *Session) process(input []byte) int {
 	used := 0
 	cfg := s.srv.config()
@@ -141,6 +142,7 @@ func (s *Session) process(input []byte) int {
 		args, n, err := s.parser.Next(input[used:], &s.limits, s.args)
 		if err != nil {
 			s.srv.stats.protocolErrors.Add(1)
+			s.answer()
 			s.replyError(err.Error())
 			s.close("protocol error")
 			break
@@ -160,7 +162,6 @@ func (s *Session) process(input []byte) int {
 		}
 		used += n
 	}
-	s.answer()
 	s.endSubmission()
 	s.dropScratch()
 	s.publish(used)
@@ -279,6 +280,7 @@ func (s *Session) submission(size int) *commands.Batch {
 		s.endSubmission()
 	}
 	if s.batch == nil {
+		s.answer() // gathered commands of other clients may need the batcher's lock
 		s.batch = s.srv.batcher.Lock(size).(*batch)
 		s.batch.join(s.owner)
 		s.batch.Begin(s)
