@@ -44,6 +44,9 @@ const (
 	KindInt                // a 64-bit signed counter
 	KindString             // bytes as they were given
 	KindRaw                // bytes that were changed in place (OBJECT ENCODING says raw)
+	KindUC                 // a distinct count with a choice of precision, engine/uc
+	KindCMS                // a Count-Min sketch, engine/cms
+	KindTopK               // a Top-K sketch, engine/topk
 
 	kindLimit = 16 // kinds fit in four bits of a record's header
 )
