@@ -33,8 +33,9 @@ type Batch struct {
 	drains   int // operations of this node's pending increments
 	resends  int // of them at the start of the entry, without items
 	resend   bool
-	usual    int  // bytes of a recent entry, for the size of the next buffer
-	returned bool // the entry's buffer is ours again
+	aborts   func() bool // of ReadTxn
+	usual    int         // bytes of a recent entry, for the size of the next buffer
+	returned bool        // the entry's buffer is ours again
 	recent   [recentRuns]recentRun
 	recentOf uint32 // entries of recent with another generation are void
 

@@ -128,7 +128,7 @@ func (a *applier) item(i int) (n int, err error) {
 			a.r.write(a.op.cmd, a.op.args, a.op.db, a.stamp, w)
 		}
 	case itemRead:
-		if !a.unheard(it) {
+		if !a.unheard(it) || a.fills(it) {
 			cmd, args := a.readArgs(it)
 			a.r.ReadAt(cmd, args, int(it.db), a.stamp, it.level(), w)
 		}
@@ -146,6 +146,12 @@ func (a *applier) item(i int) (n int, err error) {
 
 // unheard reports whether nobody will get the reply to the item.
 func (a *applier) unheard(it *item) bool { return it.flags&itemSilent != 0 || a.overflowed }
+
+// fills reports whether a read leaves something behind even if nobody gets its reply, as PFCOUNT does.
+func (a *applier) fills(it *item) bool {
+	keys := a.b.table.all[it.cmd].Keys
+	return len(keys) > 0 && keys[0].Flags&KeyRW != 0
+}
 
 // settle takes back the output from start on if nobody is to get it, and all of the submission's if it is too much.
 func (a *applier) settle(it *item, start int) {
@@ -228,6 +234,11 @@ func (a *applier) txn(i int) error {
 	}
 	a.r.ks.Lock(&t.parts)
 	defer a.r.ks.Unlock(&t.parts)
+	if b.aborts != nil && b.aborts() {
+		a.d.rest = behind
+		w.NullArray()
+		return nil
+	}
 	w.Array(int(it.b))
 	a.d.nested = true
 	for j := i + 1; j <= i+int(it.b); j++ {
@@ -254,7 +265,7 @@ func (a *applier) txnItem(it, txn *item, held bool) error {
 		}
 		a.r.runWrite(a.op.cmd, a.op.args, a.r.ks.Txn(a.op.db, a.stamp, held), w)
 	case itemRead:
-		if !a.unheard(txn) {
+		if !a.unheard(txn) || a.fills(it) {
 			cmd, args := a.readArgs(it)
 			a.r.runRead(cmd, args, a.r.ks.View(int(it.db), a.stamp, held), w)
 		}
@@ -313,7 +324,10 @@ func (b *Batch) Fail(write, read string) {
 }
 
 // ReadTxn runs a transaction that has only reads and known replies: begin adds its commands to an empty batch.
-// It takes no part in the log.
-func (b *Batch) ReadTxn(r *Runner, now int64) error {
+// It takes no part in the log. aborts, if not nil, is asked while all keys are locked, before anything is executed: the
+// transaction's own reads may touch what its client watches (PFCOUNT).
+func (b *Batch) ReadTxn(r *Runner, now int64, aborts func() bool) error {
+	b.aborts = aborts
+	defer func() { b.aborts = nil }()
 	return b.Apply(r, b.entry[b.reserved:], now)
 }

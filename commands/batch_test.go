@@ -373,7 +373,7 @@ func TestTransactionIsAtomic(t *testing.T) {
 			}
 			b.Reset()
 			s := gather(t, b, txnOf(0, "GET a", "GET b", "DBSIZE"))
-			err := b.ReadTxn(r, startOfLogTime)
+			err := b.ReadTxn(r, startOfLogTime, nil)
 			if got := strings.Fields(show(b.Replies(s))); err != nil || len(got) > 4 && (len(got) != 6 || got[2] != got[4]) {
 				done <- fmt.Errorf("%v, read %q", err, got)
 				return

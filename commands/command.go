@@ -149,6 +149,10 @@ type Command struct {
 	// neighbouring ones on a key into a run.
 	Delta func(args [][]byte) (int64, bool)
 
+	// Unchanged, of a write with one key, replies and returns true if executing the write now would change nothing. It is
+	// then answered like a read, without the log. Otherwise it does nothing.
+	Unchanged func(c *Call, v engine.View) bool
+
 	// Parent is the container of a subcommand, nil otherwise. Set by NewTable.
 	Parent *Command
 	full   string
@@ -173,6 +177,8 @@ type Call struct {
 	Random    uint64 // a fresh random number; reads only
 	Stats     *ReadStats
 	Stripe    uint32 // of Stats
+
+	pf *pfScratch
 }
 
 // FullName is the name as COMMAND INFO, ACL rules and metrics show it: "set", or "object|encoding" for a subcommand.
@@ -229,6 +235,9 @@ func (c *Command) EachKeyFlags(args [][]byte, fn func(key []byte, flags KeyFlag)
 			flags = c.KeyFlags(args)
 		}
 		first, last, step := c.Keys[i].bounds(len(args))
+		if first > last {
+			return false // PFMERGE without a source, which it allows
+		}
 		for p := first; p <= last; p += step {
 			fn(args[p], flags)
 		}

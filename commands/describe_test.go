@@ -105,8 +105,10 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 
 func TestHandlersDoNotAllocate(t *testing.T) {
 	s := newShell(t)
+	s.do(words(t, "CMS.INITBYDIM cms 100 7")...)
+	s.do(words(t, "TOPK.RESERVE topk 5")...)
 	w := &protocol.Writer{B: make([]byte, 0, 1024), V: 2}
-	for _, line := range []string{"INCR a", "INCRBY a 5", "SET b hello", "SET b 5 EX 100", "GET b", "MGET a b", "EXPIRE a 100", "TTL a", "EXISTS a", "GETRANGE a 0 1"} {
+	for _, line := range []string{"INCR a", "INCRBY a 5", "SET b hello", "SET b 5 EX 100", "GET b", "MGET a b", "EXPIRE a 100", "TTL a", "EXISTS a", "GETRANGE a 0 1", "CMS.INCRBY cms x 1", "CMS.QUERY cms x", "TOPK.ADD topk x", "TOPK.QUERY topk x"} {
 		args := words(t, line)
 		cmd := s.table.Find(args)
 		call := &Call{Cmd: cmd, Args: args, W: w, Table: s.table, MaxBulk: 1 << 20, Databases: 16}

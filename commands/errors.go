@@ -8,4 +8,7 @@ const (
 	errNotBusy         = "NOTBUSY No scripts in execution right now."
 	errLibraryName     = "ERR library name argument was not given"
 	errUnknownArgument = "ERR Unknown argument "
+	errNoDebugKey      = "ERR The specified key does not exist"
+	errNotSparse       = "ERR HLL encoding is not sparse"
+	errCorruptSketch   = "INVALIDOBJ Corrupted sketch detected"
 )

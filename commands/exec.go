@@ -62,6 +62,16 @@ func (r *Runner) ReadAt(cmd *Command, args [][]byte, db int, now int64, level Le
 	}
 }
 
+// Unchanged replies to a write and returns true if executing it now would change nothing, as far as its Unchanged can
+// tell. cmd has one.
+func (r *Runner) Unchanged(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
+	part := engine.Part(args[cmd.Keys[0].First])
+	r.ks.LockPart(part)
+	defer r.ks.UnlockPart(part)
+	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	return cmd.Unchanged(&r.call, r.ks.View(db, now, false).In(part))
+}
+
 // write runs a command that has a Write handler. Only the state machine calls it.
 func (r *Runner) write(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {
 	switch {

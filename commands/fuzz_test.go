@@ -15,7 +15,7 @@ import (
 //
 // Commands are separated by newlines and arguments by spaces; a first byte '3' selects RESP3.
 func FuzzHandlers(f *testing.F) {
-	for _, table := range [][]step{counterSteps, increxSteps, stringSteps, expireSteps, keySteps} {
+	for _, table := range [][]step{counterSteps, increxSteps, stringSteps, expireSteps, keySteps, cmsSteps, cmsMergeSteps, topkSteps} {
 		var lines []string
 		for _, st := range table {
 			lines = append(lines, st.line)

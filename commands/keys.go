@@ -135,6 +135,14 @@ func typeName(v engine.Value, found bool) string {
 	if !found {
 		return "none"
 	}
+	switch v.Kind {
+	case engine.KindUC:
+		return "uc"
+	case engine.KindCMS:
+		return "CMSk-TYPE"
+	case engine.KindTopK:
+		return "TopK-TYPE"
+	}
 	return "string"
 }
 
@@ -196,6 +204,7 @@ func runCopy(c *Call, t engine.Txn) {
 		return
 	}
 	t.CopyTo(target, from, to)
+	forgetCount(target, to)
 	c.W.Int(1)
 }
 

@@ -74,7 +74,7 @@ func (l *keyList) add(key []byte) {
 func (l *keyList) scan(v engine.View, cursor uint64, count int, pattern, kind []byte) (next uint64, steps int) {
 	first := len(l.ends)
 	next = v.Scan(cursor, count, func(key []byte, value engine.Value) {
-		if kind == nil || isWord(kind, typeName(value, true)) {
+		if kind == nil || isWord(kind, lowerTypeName(value)) {
 			l.add(key)
 		}
 	})
@@ -95,6 +95,17 @@ func (l *keyList) scan(v engine.View, cursor uint64, count int, pattern, kind []
 	}
 	*l = kept
 	return next, steps
+}
+
+// lowerTypeName is the type's name in lower case, as isWord wants it.
+func lowerTypeName(v engine.Value) string {
+	switch v.Kind {
+	case engine.KindCMS:
+		return "cmsk-type"
+	case engine.KindTopK:
+		return "topk-type"
+	}
+	return typeName(v, true)
 }
 
 func (l *keyList) reply(w *protocol.Writer) {

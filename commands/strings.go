@@ -2,6 +2,7 @@ package commands
 
 import (
 	"quipu/engine"
+	"quipu/engine/hll"
 	"quipu/protocol"
 )
 
@@ -236,7 +237,8 @@ func runAppend(c *Call, t engine.Txn) {
 	if !ok {
 		return
 	}
-	copy(t.Edit(key, size)[length:], tail)
+	isHLL := hll.Check(value.Bytes)
+	overwrite(t.Edit(key, size), length, tail, isHLL)
 	c.W.Int(int64(size))
 }
 
@@ -267,7 +269,8 @@ func runSetRange(c *Call, t engine.Txn) {
 		return
 	}
 	size := max(end, length)
-	copy(t.Edit(key, size)[offset:], patch)
+	isHLL := hll.Check(value.Bytes)
+	overwrite(t.Edit(key, size), int(offset), patch, isHLL)
 	c.W.Int(int64(size))
 }
 

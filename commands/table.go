@@ -71,6 +71,7 @@ func families() [][]Command {
 	return [][]Command{
 		counterCommands, increxCommands, stringCommands, setCommands, expireCommands, keyCommands, flushCommands,
 		scanCommands, objectCommands, functionCommands, introspectCommands,
+		pfCommands, ucCommands, cmsCommands, topkCommands,
 	}
 }
 
@@ -123,6 +124,8 @@ func (c *Command) validate() error {
 		return fmt.Errorf("exactly the writes have a number in the log")
 	case c.Write != nil && c.Flags&FlagWrite == 0:
 		return fmt.Errorf("a write without FlagWrite")
+	case c.Unchanged != nil && (c.Write == nil || !c.oneKey()):
+		return fmt.Errorf("Unchanged is for writes with one key")
 	case c.Write == nil && c.Read == nil && c.Flags&FlagWrite != 0:
 		return fmt.Errorf("FlagWrite without a handler")
 	}

@@ -26,6 +26,12 @@ const (
 	ErrTimeoutNegative = "ERR timeout is negative"
 )
 
+// HyperLogLogs, of PF* and as sources of UC.MERGE.
+const (
+	ErrNotHyperLogLog     = "WRONGTYPE Key is not a valid HyperLogLog string value."
+	ErrCorruptHyperLogLog = "INVALIDOBJ Corrupted HLL object detected"
+)
+
 // Keys and the keyspace.
 const (
 	ErrNoSuchKey       = "ERR no such key"
@@ -180,6 +186,11 @@ func ErrUnknownSubcommand(sub []byte, command string) string {
 func ErrSubcommandSyntax(sub []byte, command string) string {
 	return oneLine("ERR unknown subcommand or wrong number of arguments for '" + string(cstring(sub, 128)) + "'. Try " +
 		strings.ToUpper(command) + " HELP.")
+}
+
+// ErrUnknownPFDebug is for a subcommand that PFDEBUG does not have.
+func ErrUnknownPFDebug(sub []byte) string {
+	return withText("ERR Unknown PFDEBUG subcommand '", sub, "'")
 }
 
 // ErrArity is for a wrong number of arguments. name is the command's full name in lower case, "client|setname".

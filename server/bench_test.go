@@ -22,6 +22,7 @@ var hotCommands = []struct {
 	{"INCRBY", "INCRBY key:%06d 3", 1},
 	{"GET", "GET key:%06d", 2},
 	{"SET", "SET key:%06d 12345", 1},
+	{"PFADD", "PFADD elements item:%06d", 1}, // none of which is new from the second burst on
 }
 
 // pipelineClient sends one burst of commands again and again and counts the lines

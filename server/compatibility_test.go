@@ -25,7 +25,6 @@ const (
 // command with its subcommands.
 var missing = []struct{ what, reason, names string }{
 	{"Hashes", "later: counters as fields of hashes are the next data type", "@hash"},
-	{"HyperLogLog", "later: counting distinct things", "@hyperloglog"},
 	{"Pub/sub", "later, with keyspace notifications", "@pubsub"},
 	{"Slow log and latency", "later: the time of single commands is not measured, because reading the clock costs as much as an increment", "slowlog latency"},
 	{"Watching all commands", "later", "monitor"},
@@ -50,7 +49,7 @@ var missing = []struct{ what, reason, names string }{
 
 // families are the headings of the supported commands, by group, in the order of the page.
 var families = []struct{ title, group string }{
-	{"Counters and strings", "string"}, {"Keys", "generic"}, {"Transactions", "transactions"}, {"Connections", "connection"},
+	{"Counters and strings", "string"}, {"HyperLogLog", "hyperloglog"}, {"Sketches", "module"}, {"Keys", "generic"}, {"Transactions", "transactions"}, {"Connections", "connection"},
 	{"Server", "server"}, {"Cluster", "cluster"}, {"Scripting", "scripting"},
 }
 

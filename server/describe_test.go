@@ -75,7 +75,7 @@ func inRedis70(cmd *commands.Command) bool {
 	minor, _, _ := strings.Cut(rest, ".")
 	a, errA := strconv.Atoi(major)
 	b, errB := strconv.Atoi(minor)
-	return errA == nil && errB == nil && (a < 7 || a == 7 && b == 0)
+	return cmd.Flags&commands.FlagModule == 0 && errA == nil && errB == nil && (a < 7 || a == 7 && b == 0)
 }
 
 // shared is the commands and subcommands that both servers have.

@@ -57,6 +57,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 // run executes one command outside of a transaction, now or behind what is pending.
 func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	switch {
+	case cmd.Unchanged != nil && s.answerUnchanged(cmd, args):
 	case cmd.Write != nil:
 		s.fenceFor(cmd, args)
 		s.drainFor(cmd, args)
@@ -81,6 +82,16 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 		s.endReply()
 	}
 	return true
+}
+
+// answerUnchanged answers a write that would change nothing like a read, if nothing of the session is pending.
+func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
+	if s.pending() || s.watcher != nil && s.srv.keyspace.HasPending() {
+		return false
+	}
+	done := s.runner.Unchanged(cmd, args, s.db, s.srv.clock.Now(), s.beginReply())
+	s.endReply()
+	return done
 }
 
 // seesAll reports whether a read needs everything that is pending in the records first: it looks at the keyspace as a

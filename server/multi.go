@@ -214,22 +214,21 @@ func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Wr
 
 // runReadTransaction executes a transaction without writes, all its keys locked together.
 func (s *Session) runReadTransaction(t *transaction) {
-	watches := s.watcher != nil
-	if watches && s.touched() {
-		s.reply(func(w *protocol.Writer) { w.NullArray() })
-		return
+	var aborts func() bool
+	if s.watcher != nil {
+		if s.touched() {
+			s.reply(func(w *protocol.Writer) { w.NullArray() })
+			return
+		}
+		aborts = s.touched // once more, with the keys locked
 	}
 	b := commands.NewBatch(s.srv.table, 0)
 	b.CountErrors(s.out.Failed)
 	b.Begin(s)
 	s.addTransaction(b, t)
 	b.End()
-	if err := b.ReadTxn(s.runner, s.srv.clock.Now()); err != nil {
+	if err := b.ReadTxn(s.runner, s.srv.clock.Now(), aborts); err != nil {
 		panic("BUG: transaction of reads: " + err.Error())
-	}
-	if watches && s.touched() { // since the first look: it may have read what came after
-		s.reply(func(w *protocol.Writer) { w.NullArray() })
-		return
 	}
 	sub := &b.Submissions()[0]
 	s.out.B = append(s.out.B, b.Replies(sub)...)

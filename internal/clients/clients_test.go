@@ -90,30 +90,32 @@ func TestPhpredis(t *testing.T) {
 // runProgram runs a client's program against each target and compares what it
 // prints with the wanted checks.
 func runProgram(t *testing.T, with toolbox.Interpreter, script string, want []string) {
-	eachTarget(t, func(t *testing.T, to *target) {
-		ctx, cancel := context.WithTimeout(t.Context(), programLimit)
-		defer cancel()
-		cmd := with.Command(ctx, script, strconv.Itoa(to.open.Port), to.socket, strconv.Itoa(to.locked.Port))
-		var stderr strings.Builder
-		cmd.Stderr = &stderr
-		cmd.WaitDelay = 5 * time.Second
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := converse(t, to, stdout, stdin)
-		if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
-			t.Errorf("%s: %v; standard error: %s", script, err, stderr.String())
-		}
-		judge(t, lines, want)
-	})
+	eachTarget(t, func(t *testing.T, to *target) { runOn(t, to, with, script, want) })
+}
+
+func runOn(t *testing.T, to *target, with toolbox.Interpreter, script string, want []string) {
+	ctx, cancel := context.WithTimeout(t.Context(), programLimit)
+	defer cancel()
+	cmd := with.Command(ctx, script, strconv.Itoa(to.open.Port), to.socket, strconv.Itoa(to.locked.Port))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = 5 * time.Second
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := converse(t, to, stdout, stdin)
+	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
+		t.Errorf("%s: %v; standard error: %s", script, err, stderr.String())
+	}
+	judge(t, lines, want)
 }
 
 // converse reads the program's lines to their end and serves its "restart".

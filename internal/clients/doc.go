@@ -13,4 +13,6 @@
 // The last line counts the checks. A check that needs the first server killed and
 // started again prints "restart" and goes on once it has read a line. The test
 // demands exactly the checks of the list, so a program that ends early fails.
+//
+// Helpers for commands that Redis has in a module only are in programs of their own, sketches.*, for Quipu alone.
 package clients

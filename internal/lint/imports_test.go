@@ -44,6 +44,7 @@ var layers = []layer{
 		why:    "replication carries payloads and knows no RESP",
 	},
 	{dir: "bench", ours: []string{"bench/...", "internal/..."}},
+	{dir: "bench/accuracy", ours: []string{"bench/...", "engine/...", "internal/..."}},
 	{dir: "examples", ours: []string{"internal/..."}},
 	{dir: "internal", ours: []string{"server", "commands", "engine", "engine/...", "protocol", "replication", "internal/..."}},
 }
@@ -65,6 +66,7 @@ var owners = map[string][]string{
 	"pgregory.net/...":              {"internal"},
 	"github.com/puzpuzpuz/...":      {"internal"},
 	"go.uber.org/goleak":            {"internal"},
+	"github.com/axiomhq/...":        {"engine/uc"},
 }
 
 func TestImportArrows(t *testing.T) {

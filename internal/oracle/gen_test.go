@@ -123,6 +123,9 @@ func (g *generator) argument(args []string, token string) []string {
 	if len(token) > 1 || token >= "0" && token <= "9" {
 		return append(args, token)
 	}
+	if token == "B" {
+		return append(args, g.elements()...)
+	}
 	if token == "e" {
 		kind := g.r.IntN(4)
 		return append(args, [4]string{"EX", "PX", "EXAT", "PXAT"}[kind], g.word("smSM"[kind]))
@@ -147,6 +150,16 @@ func (g *generator) word(kind byte) string {
 			return g.pick(wordKeys)
 		}
 		return g.pick(wordKeys[:3])
+	case 'h':
+		return g.pick(wordHLLKeys)
+	case 'E':
+		return g.pick([]string{g.pick(wordOdd), strconv.Itoa(g.r.IntN(100)), strconv.Itoa(g.r.IntN(1 << 30))})
+	case 'H':
+		return g.hyperLogLog()
+	case 'q':
+		return strconv.Itoa(g.r.IntN([]int{6, 20, 40, 400}[g.r.IntN(4)]))
+	case 'b':
+		return g.opcodes(1 + g.r.IntN(6))
 	case 'v':
 		return g.pick([]string{g.pick(wordOdd), g.pick(wordInts), g.pick(wordFloats), strconv.Itoa(g.r.IntN(2000) - 1000)})
 	case 'i':

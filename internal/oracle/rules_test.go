@@ -134,6 +134,8 @@ func newRules() *rules {
 		{name: "CONFIG GET", topic: "own: each server has settings of its own", commands: []string{"config|get"}, same: sameConfig},
 		{name: "FUNCTION STATS", topic: "`FUNCTION LOAD`, `DUMP`, `RESTORE`; engines in `FUNCTION STATS`", commands: []string{"function|stats"}, same: sameFunctionStats},
 		{name: "ROLE", topic: "own: the offset counts other things", commands: []string{"role"}, same: sameRole},
+		{name: "cached count", topic: countTopic, same: sameButCount,
+			commands: []string{"get", "getset", "getdel", "getex", "set", "mget", "getrange", "substr", "pfcount"}},
 		{name: "commands that Quipu lacks", topic: "Lua, lists, sets, sorted sets, streams, geo, pub/sub", commands: []string{"*"}, same: lacking},
 	}
 	for i := range rs {
@@ -251,9 +253,10 @@ var outOfReach = map[string]string{
 	"A write's reply":                  "is about the disk",
 	"A write's reply at level `local`": "no sequence kills the node",
 	"`maxmemory-policy`":               "the oracle does not fill the memory",
-	"One argument":                     "larger than what sequences send",
-	"A key":                            "larger than what sequences send",
-	"A command or transaction":         "larger than what sequences send",
+	"A sparse HyperLogLog whose last byte is the first half of an opcode": "the values differ from then on",
+	"One argument":             "larger than what sequences send",
+	"A key":                    "larger than what sequences send",
+	"A command or transaction": "larger than what sequences send",
 	"Arguments of a command (`MSET`, `DEL` of many keys)": "more than sequences send",
 	"A reply longer than 32 MiB (`MGET`, `KEYS`)":         "larger than what sequences make",
 	"`KEYS`":                "more keys than sequences make",

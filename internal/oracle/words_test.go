@@ -45,7 +45,7 @@ var unknownNames = []string{"", "nosuch", "gett", "ge\x00t", "getx", " get", "se
 // foreign are calls of commands that Redis 7.0 has and Quipu has not. None changes anything, whatever the keys hold.
 var foreign = [][]string{
 	{"swapdb", "0", "99"}, {"lrange", "a", "0", "-1"}, {"llen", "a"}, {"hget", "a", "f"}, {"hgetall", "no such key"},
-	{"smembers", "b"}, {"scard", "a"}, {"zscore", "a", "m"}, {"zcard", "b"}, {"bitcount", "a"}, {"getbit", "a", "1"}, {"pfcount", "no such key"},
+	{"smembers", "b"}, {"scard", "a"}, {"zscore", "a", "m"}, {"zcard", "b"}, {"bitcount", "a"}, {"getbit", "a", "1"},
 	{"xlen", "a"}, {"geopos", "a"}, {"dump", "a"}, {"sort", "no such key"}, {"lcs", "no such key", "a"}, {"acl", "whoami"}, {"slowlog", "len"},
 	{"latency", "latest"}, {"pubsub", "channels"}, {"eval", "return 1", "0"}, {"script", "exists", "x"}, {"publish", "c", "m"},
 	{"function", "dump"}, {"module", "list"}, {"lolwut", "version", "1", "1"},
@@ -53,7 +53,7 @@ var foreign = [][]string{
 
 var (
 	foreignNames = []string{
-		"swapdb", "lrange", "llen", "hget", "hgetall", "smembers", "scard", "zscore", "zcard", "bitcount", "getbit", "pfcount", "xlen",
+		"swapdb", "lrange", "llen", "hget", "hgetall", "smembers", "scard", "zscore", "zcard", "bitcount", "getbit", "xlen",
 		"geopos", "dump", "sort", "lcs", "acl", "slowlog", "latency", "pubsub", "eval", "script", "publish",
 		"module", "sync", "lolwut",
 	}
@@ -63,7 +63,7 @@ var (
 // shapes are the arguments that commands are called with: k key, v value, i integer, f float, s seconds, m milliseconds,
 // S a moment in seconds, M one in milliseconds, e an expiry option with its argument, o any option, p pattern, c cursor,
 // d database, n offset, N name, I and A the id and address of a connection, C the name of a command; a * repeats up to
-// four times. Longer words stand for themselves.
+// four times. For HyperLogLogs: h key, E element, B many elements, H value, q offset, b bytes to write into one. Longer words stand for themselves.
 type shapes struct {
 	name   string // "object|encoding" for a subcommand
 	weight int
@@ -76,19 +76,23 @@ var commandShapes = []shapes{
 	{"decr", 20, []string{"k"}},
 	{"decrby", 20, []string{"k i"}},
 	{"incrbyfloat", 30, []string{"k f"}},
-	{"get", 60, []string{"k"}},
-	{"set", 100, []string{"k v", "k v o*", "k v e", "k v o e", "k v e o", "k i", "k f"}},
+	{"pfadd", 60, []string{"h E*", "h E", "h B", "h", "k E"}},
+	{"pfcount", 40, []string{"h", "h h", "h*", "k h"}},
+	{"pfmerge", 20, []string{"h h", "h h h", "h", "h*", "k h"}},
+	{"pfdebug", 12, []string{"ENCODING h", "DECODE h", "GETREG h", "TODENSE h", "encoding k", "v h", "GETREG"}},
+	{"get", 80, []string{"k", "h", "k"}},
+	{"set", 100, []string{"k v", "k v o*", "k v e", "k v o e", "k v e o", "k i", "k f", "h H", "h H"}},
 	{"getset", 10, []string{"k v"}},
 	{"getdel", 15, []string{"k"}},
 	{"getex", 25, []string{"k", "k e", "k o", "k e o", "k PERSIST"}},
 	{"mget", 20, []string{"k*"}},
 	{"mset", 20, []string{"k v", "k v k v", "k v k v k v", "v*"}},
 	{"msetnx", 10, []string{"k v", "k v k v", "v*"}},
-	{"strlen", 10, []string{"k"}},
-	{"append", 25, []string{"k v", "k i"}},
-	{"getrange", 15, []string{"k i i", "k n n"}},
+	{"strlen", 10, []string{"k", "h"}},
+	{"append", 25, []string{"k v", "k i", "h b"}},
+	{"getrange", 15, []string{"k i i", "k n n", "h q q"}},
 	{"substr", 5, []string{"k i i"}},
-	{"setrange", 20, []string{"k n v", "k i v"}},
+	{"setrange", 30, []string{"k n v", "k i v", "h q b"}},
 	{"setex", 15, []string{"k s v"}},
 	{"psetex", 15, []string{"k m v"}},
 	{"setnx", 15, []string{"k v"}},
@@ -109,8 +113,8 @@ var commandShapes = []shapes{
 	{"touch", 8, []string{"k*"}},
 	{"rename", 15, []string{"k k"}},
 	{"renamenx", 15, []string{"k k"}},
-	{"copy", 20, []string{"k k", "k k o", "k k DB d", "k k DB d REPLACE", "k k REPLACE DB d", "k k o*"}},
-	{"object|encoding", 10, []string{"k"}},
+	{"copy", 20, []string{"k k", "h h", "h h REPLACE", "k k o", "k k DB d", "k k DB d REPLACE", "k k REPLACE DB d", "k k o*"}},
+	{"object|encoding", 15, []string{"k", "h"}},
 	{"object|freq", 3, []string{"k"}},
 	{"object|idletime", 3, []string{"k"}},
 	{"object|refcount", 3, []string{"k"}},
@@ -210,6 +214,25 @@ var excluded = map[string]string{
 	"shutdown":        "ends the server",
 	"debug":           "is each server's own",
 	"client|ack":      "Redis does not have it",
+	"pfselftest":      "takes Redis seconds",
+	"uc.reserve":      "Redis has it in a module, or not at all",
+	"uc.add":          "Redis has it in a module, or not at all",
+	"uc.count":        "Redis has it in a module, or not at all",
+	"uc.merge":        "Redis has it in a module, or not at all",
+	"uc.info":         "Redis has it in a module, or not at all",
+	"cms.initbydim":   "Redis has it in a module, or not at all",
+	"cms.initbyprob":  "Redis has it in a module, or not at all",
+	"cms.incrby":      "Redis has it in a module, or not at all",
+	"cms.query":       "Redis has it in a module, or not at all",
+	"cms.merge":       "Redis has it in a module, or not at all",
+	"cms.info":        "Redis has it in a module, or not at all",
+	"topk.reserve":    "Redis has it in a module, or not at all",
+	"topk.add":        "Redis has it in a module, or not at all",
+	"topk.incrby":     "Redis has it in a module, or not at all",
+	"topk.query":      "Redis has it in a module, or not at all",
+	"topk.count":      "Redis has it in a module, or not at all",
+	"topk.list":       "Redis has it in a module, or not at all",
+	"topk.info":       "Redis has it in a module, or not at all",
 	"increx":          "Redis 7.0 does not have it",
 	"waitaof":         "Redis 7.0 does not have it",
 	"client|setinfo":  "Redis 7.0 does not have it",

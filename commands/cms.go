@@ -1,0 +1,380 @@
+package commands
+
+import (
+	"quipu/engine"
+	"quipu/engine/cms"
+	"quipu/protocol"
+)
+
+var cmsCommands = []Command{
+	{
+		Name: "cms.initbydim", LogID: 50, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Keys:    keyAt(1, KeyRW|KeyInsert),
+		Summary: "Make a Count-Min sketch with so many cells", Since: "2.0.0", Group: "module",
+		Complexity: "O(N) for N bytes of the sketch",
+		Syntax:     "key width:integer depth:integer [CELL_SIZE bytes:integer] [CONSERVATIVE]",
+		Write:      runCMSInitByDim,
+	},
+	{
+		Name: "cms.initbyprob", LogID: 51, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Keys:    keyAt(1, KeyRW|KeyInsert),
+		Summary: "Make a Count-Min sketch that overestimates so little, so seldom more", Since: "2.0.0", Group: "module",
+		Complexity: "O(N) for N bytes of the sketch",
+		Syntax:     "key error:double probability:double [CELL_SIZE bytes:integer] [CONSERVATIVE]",
+		Write:      runCMSInitByProb,
+	},
+	{
+		Name: "cms.incrby", LogID: 52, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
+		Summary: "Count items in a Count-Min sketch", Since: "2.0.0", Group: "module",
+		Complexity: "O(N) for N items, each as long as the sketch has rows",
+		Syntax:     "key item increment [item increment ...]",
+		Write:      runCMSIncrBy,
+	},
+	{
+		Name: "cms.query", Arity: -3, Flags: FlagReadonly | FlagModule,
+		Keys:    keyAt(1, KeyRO|KeyAccess),
+		Summary: "Counts of items in a Count-Min sketch", Since: "2.0.0", Group: "module",
+		Complexity: "O(N) for N items, each as long as the sketch has rows",
+		Syntax:     "key item [item ...]",
+		Read:       runCMSQuery,
+	},
+	{
+		Name: "cms.merge", LogID: 53, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyUpdate, ""}}, GetKeys: cmsMergeKeys,
+		Summary: "Replace a Count-Min sketch by the sum of others", Since: "2.0.0", Group: "module",
+		Complexity: "O(N) for N bytes of all sketches",
+		Syntax:     "destination:key numkeys:integer source:key [source:key ...] [WEIGHTS <weight:integer ...>]",
+		Write:      runCMSMerge,
+	},
+	{
+		Name: "cms.info", Arity: 2, Flags: FlagReadonly | FlagModule,
+		Keys:    keyAt(1, KeyRO),
+		Summary: "Dimensions of a Count-Min sketch and the sum of its counts", Since: "2.0.0", Group: "module",
+		Complexity: "O(1)",
+		Syntax:     "key",
+		Read:       runCMSInfo,
+	},
+}
+
+// Replies of the family.
+const (
+	errCMSMissing      = "CMS: key does not exist"
+	errCMSExists       = "CMS: key already exists"
+	errCMSWidth        = "CMS: invalid width"
+	errCMSDepth        = "CMS: invalid depth"
+	errCMSError        = "CMS: invalid overestimation value"
+	errCMSProbability  = "CMS: invalid prob value"
+	errCMSArguments    = "CMS: invalid init arguments"
+	errCMSMemory       = "CMS: Insufficient memory to create the key"
+	errCMSCell         = "CMS: CELL_SIZE must be 1, 2, 4 or 8"
+	errCMSNumber       = "CMS: Cannot parse number"
+	errCMSOverflow     = "CMS: INCRBY overflow"
+	errCMSUnderflow    = "CMS: INCRBY underflow"
+	errCMSNumKeys      = "CMS: invalid numkeys"
+	errCMSNoKeys       = "CMS: Number of keys must be positive"
+	errCMSKeys         = "CMS: wrong number of keys"
+	errCMSWeights      = "CMS: wrong number of keys/weights"
+	errCMSWeight       = "CMS: invalid weight value"
+	errCMSShape        = "CMS: width/depth is not equal"
+	errCMSMerge        = "CMS: MERGE overflow"
+	errCMSMergeSize    = "CMS: MERGE of more than 512 MiB"
+	errCMSDecrement    = "CMS: a CONSERVATIVE sketch cannot be decremented"
+	errCMSConservative = "CMS: a CONSERVATIVE sketch can only be added, and to one that is CONSERVATIVE"
+)
+
+// cmsMergeMax bounds the bytes that one merge goes through.
+const cmsMergeMax = 512 << 20
+
+// cmsOptions is what may stand behind the dimensions of a new sketch.
+type cmsOptions struct {
+	cell         int
+	conservative bool
+}
+
+// parseCMSOptions reads the options; on a wrong one it replies so and returns false.
+func (c *Call) parseCMSOptions(args [][]byte) (opt cmsOptions, ok bool) {
+	for i := 0; i < len(args); i++ {
+		switch {
+		case isWord(args[i], "cell_size") && opt.cell == 0 && i+1 < len(args):
+			i++
+			n, ok := protocol.ParseInt(args[i])
+			if !ok || !cms.ValidCell(n) {
+				c.W.Error(errCMSCell)
+				return opt, false
+			}
+			opt.cell = int(n)
+		case isWord(args[i], "conservative") && !opt.conservative:
+			opt.conservative = true
+		default:
+			c.W.Error(protocol.ErrSyntax)
+			return opt, false
+		}
+	}
+	if opt.cell == 0 {
+		opt.cell = 4
+	}
+	return opt, true
+}
+
+func runCMSInitByDim(c *Call, t engine.Txn) {
+	if _, found := t.Get(c.Args[1]); found {
+		c.W.Error(errCMSExists)
+		return
+	}
+	width, ok := protocol.ParseInt(c.Args[2])
+	if !ok || width < 1 {
+		c.W.Error(errCMSWidth)
+		return
+	}
+	depth, ok := protocol.ParseInt(c.Args[3])
+	if !ok || depth < 1 {
+		c.W.Error(errCMSDepth)
+		return
+	}
+	c.makeCMS(t, width, depth)
+}
+
+func runCMSInitByProb(c *Call, t engine.Txn) {
+	if _, found := t.Get(c.Args[1]); found {
+		c.W.Error(errCMSExists)
+		return
+	}
+	epsilon, ok := parseShare(c.Args[2])
+	if !ok {
+		c.W.Error(errCMSError)
+		return
+	}
+	delta, ok := parseShare(c.Args[3])
+	if !ok {
+		c.W.Error(errCMSProbability)
+		return
+	}
+	width, depth := cms.FromErrors(float32(epsilon), float32(delta))
+	if width < 1 || depth < 1 {
+		c.W.Error(errCMSArguments)
+		return
+	}
+	c.makeCMS(t, width, depth)
+}
+
+// parseShare reads a number between 0 and 1, both excluded.
+func parseShare(arg []byte) (float64, bool) {
+	f, ok := parseFloat(arg)
+	if !ok {
+		return 0, false
+	}
+	n, _ := f.Float64()
+	return n, n > 0 && n < 1
+}
+
+// makeCMS makes an empty sketch at the first argument, with the options from the fourth on.
+func (c *Call) makeCMS(t engine.Txn, width, depth int64) {
+	opt, ok := c.parseCMSOptions(c.Args[4:])
+	if !ok {
+		return
+	}
+	size, err := cms.Dimensions(width, depth, opt.cell)
+	switch err {
+	case nil:
+		cms.Init(t.Resize(c.Args[1], size, engine.KindCMS), width, depth, opt.cell, opt.conservative)
+		c.W.OK()
+	case cms.ErrTooLarge:
+		c.W.Error(errCMSMemory)
+	case cms.ErrDepth:
+		c.W.Error(errCMSDepth)
+	default:
+		c.W.Error(errCMSArguments)
+	}
+}
+
+// openCMS is the sketch that a value holds. Where it holds none it replies so and returns false.
+func (c *Call) openCMS(v engine.Value, found bool) (s cms.Sketch, ok bool) {
+	switch {
+	case !found:
+		c.W.Error(errCMSMissing)
+		return s, false
+	case v.Kind != engine.KindCMS:
+		c.W.Error(protocol.ErrWrongType)
+		return s, false
+	}
+	s, err := cms.Open(v.Bytes)
+	if err != nil {
+		c.W.Error(errCorruptSketch)
+		return s, false
+	}
+	return s, true
+}
+
+// openCMSContent is openCMS for the sketch of a key that is to be changed.
+func (c *Call) openCMSContent(t engine.Txn, key []byte) (content engine.Content, s cms.Sketch, ok bool) {
+	content, found := t.Content(key)
+	if !found {
+		v, found := t.Get(key)
+		_, _ = c.openCMS(v, found)
+		return content, s, false
+	}
+	s, ok = c.openCMS(engine.Value{Kind: content.Kind, Bytes: content.Bytes}, true)
+	return content, s, ok
+}
+
+func runCMSIncrBy(c *Call, t engine.Txn) {
+	key, pairs := c.Args[1], c.Args[2:]
+	if len(pairs)%2 != 0 {
+		c.W.Error(protocol.ErrArity(c.Cmd.FullName()))
+		return
+	}
+	content, s, ok := c.openCMSContent(t, key)
+	if !ok {
+		return
+	}
+	for i := 1; i < len(pairs); i += 2 {
+		n, ok := protocol.ParseInt(pairs[i])
+		if !ok {
+			c.W.Error(errCMSNumber)
+			return
+		}
+		if n < 0 && s.Conservative() {
+			c.W.Error(errCMSDecrement)
+			return
+		}
+	}
+	var cells cms.Cells
+	content.Touch(cms.CountAt, cms.CountBytes)
+	c.W.Array(len(pairs) / 2)
+	for i := 0; i < len(pairs); i += 2 {
+		n, _ := protocol.ParseInt(pairs[i+1])
+		s.Locate(&cells, pairs[i])
+		for _, at := range cells.All() {
+			content.Touch(int(at), s.CellBytes())
+		}
+		switch count, err := s.Add(cells.All(), n); err {
+		case nil:
+			c.W.Int(count)
+		case cms.ErrUnderflow:
+			c.W.Error(errCMSUnderflow)
+		default:
+			c.W.Error(errCMSOverflow)
+		}
+	}
+	t.Changed(key)
+}
+
+func runCMSQuery(c *Call, v engine.View) {
+	s, ok := c.openCMS(c.lookup(v, c.Args[1]))
+	if !ok {
+		return
+	}
+	var cells cms.Cells
+	c.W.Array(len(c.Args) - 2)
+	for _, item := range c.Args[2:] {
+		s.Locate(&cells, item)
+		c.W.Int(s.Estimate(cells.All()))
+	}
+}
+
+// cmsMergeKeys finds the keys of CMS.MERGE. Where the arguments are not valid the handler looks at no other.
+func cmsMergeKeys(args [][]byte) (keys []KeyAt, ok bool) {
+	if len(args) < 4 {
+		return nil, false
+	}
+	n, ok := protocol.ParseInt(args[2])
+	if !ok || n < 1 || n > int64(len(args)-3) {
+		return nil, false
+	}
+	keys = make([]KeyAt, 0, n+1)
+	keys = append(keys, KeyAt{1, KeyRW | KeyUpdate})
+	for i := range int(n) {
+		keys = append(keys, KeyAt{3 + i, KeyRO | KeyAccess})
+	}
+	return keys, true
+}
+
+// parseCMSMerge reads what stands behind the destination; on a mistake it replies so and returns false.
+func (c *Call) parseCMSMerge() (keys [][]byte, weights []int64, ok bool) {
+	n, ok := protocol.ParseInt(c.Args[2])
+	if !ok {
+		c.W.Error(errCMSNumKeys)
+		return nil, nil, false
+	}
+	if n < 1 {
+		c.W.Error(errCMSNoKeys)
+		return nil, nil, false
+	}
+	rest := c.Args[3:]
+	given := 0 // weights
+	switch {
+	case int64(len(rest)) == n:
+	case int64(len(rest)) > n && isWord(rest[n], "weights"):
+		if given = len(rest) - int(n) - 1; int64(given) != n {
+			c.W.Error(errCMSWeights)
+			return nil, nil, false
+		}
+	default:
+		c.W.Error(errCMSKeys)
+		return nil, nil, false
+	}
+	weights = make([]int64, n)
+	for i := range weights {
+		weights[i] = 1
+		if given == 0 {
+			continue
+		}
+		if weights[i], ok = protocol.ParseInt(rest[int(n)+1+i]); !ok {
+			c.W.Error(errCMSWeight)
+			return nil, nil, false
+		}
+	}
+	return rest[:n], weights, true
+}
+
+func runCMSMerge(c *Call, t engine.Txn) {
+	keys, weights, ok := c.parseCMSMerge()
+	if !ok {
+		return
+	}
+	content, s, ok := c.openCMSContent(t, c.Args[1])
+	if !ok {
+		return
+	}
+	sources := make([]cms.Sketch, len(keys))
+	total := len(content.Bytes)
+	for i, key := range keys {
+		v, found := t.Get(key)
+		if sources[i], ok = c.openCMS(v, found); !ok {
+			return
+		}
+		if total += len(v.Bytes); total > cmsMergeMax {
+			c.W.Error(errCMSMergeSize)
+			return
+		}
+	}
+	content.Touch(0, len(content.Bytes))
+	switch s.Merge(sources, weights) {
+	case nil:
+		t.Changed(c.Args[1])
+		c.W.OK()
+	case cms.ErrShape:
+		c.W.Error(errCMSShape)
+	case cms.ErrConservative:
+		c.W.Error(errCMSConservative)
+	default:
+		c.W.Error(errCMSMerge)
+	}
+}
+
+func runCMSInfo(c *Call, v engine.View) {
+	s, ok := c.openCMS(c.lookup(v, c.Args[1]))
+	if !ok {
+		return
+	}
+	c.W.Map(4)
+	c.W.Simple("width")
+	c.W.Int(s.Width())
+	c.W.Simple("depth")
+	c.W.Int(s.Depth())
+	c.W.Simple("count")
+	c.W.Int(s.Count())
+	c.W.Simple("cell_size")
+	c.W.Int(int64(s.CellBytes()))
+}
