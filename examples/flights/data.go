@@ -17,6 +17,7 @@ var flightsGz []byte
 
 // flight is what the example counts of one record.
 type flight struct {
+	day         string // 2001/01/31
 	origin      string
 	destination string
 	delay       int64 // minutes; negative when early
@@ -65,7 +66,7 @@ func readFlights(r io.Reader) ([]flight, error) {
 	for i, name := range header {
 		column[name] = i
 	}
-	for _, name := range []string{"origin", "destination", "delay_minutes"} {
+	for _, name := range []string{"date", "origin", "destination", "delay_minutes"} {
 		if _, ok := column[name]; !ok {
 			return nil, fmt.Errorf("no column %q", name)
 		}
@@ -83,7 +84,9 @@ func readFlights(r io.Reader) ([]flight, error) {
 		if err != nil {
 			return nil, fmt.Errorf("record %d: %w", len(flights)+1, err)
 		}
+		day, _, _ := strings.Cut(row[column["date"]], " ") // the time follows
 		flights = append(flights, flight{
+			day:         strings.Clone(day),
 			origin:      strings.Clone(row[column["origin"]]),
 			destination: strings.Clone(row[column["destination"]]),
 			delay:       delay,

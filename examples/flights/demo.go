@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
@@ -133,23 +135,20 @@ func (d *demoRun) wait() error {
 }
 
 // check compares the counts, stops the server as an operator would, starts it
-// again and compares once more.
+// again and compares once more. The sketches must give the same answers then.
 func (d *demoRun) check(ctx context.Context, opt options, client *redis.Client) error {
-	file, err := openFlights(opt.file)
+	want, err := exactly(opt)
 	if err != nil {
 		return err
 	}
-	want, records, err := exactCounts(file, opt.limit)
+	before, err := printResults(ctx, os.Stdout, client, want, opt.top)
 	if err != nil {
-		return err
-	}
-	if err := printTop(ctx, os.Stdout, client, opt.top); err != nil {
 		return err
 	}
 	if len(d.kills) > 0 {
 		return fmt.Errorf("%d kills had no time to happen; give a smaller -window", len(d.kills))
 	}
-	if err := compare(ctx, client, want, records); err != nil {
+	if err := errors.Join(compare(ctx, client, want), before.check(want)); err != nil {
 		return fmt.Errorf("-seed %d: %w", opt.seed, err)
 	}
 	if err := d.server.stop(); err != nil {
@@ -158,11 +157,18 @@ func (d *demoRun) check(ctx context.Context, opt options, client *redis.Client) 
 	if err := d.server.start(ctx); err != nil {
 		return err
 	}
-	if err := compare(ctx, client, want, records); err != nil {
+	if err := compare(ctx, client, want); err != nil {
 		return fmt.Errorf("-seed %d: after SIGTERM and a start: %w", opt.seed, err)
 	}
+	after, err := readEstimates(ctx, client)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(before, after) {
+		return fmt.Errorf("-seed %d: after SIGTERM and a start the sketches say %v instead of %v", opt.seed, after, before)
+	}
 	fmt.Printf("\nall %s counts of %s flights are exact, after %d times kill -9 and once SIGTERM\n",
-		thousands(len(want)), thousands(records), opt.kills)
+		thousands(len(want.counts)), thousands(want.records), opt.kills)
 	return nil
 }
 

@@ -13,56 +13,91 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// exactCounts counts the first limit records (0: all) in a map, without the
-// code the producer uses: columns by number, lines split at commas. The keys
-// are the server's.
-func exactCounts(r io.Reader, limit int) (counts map[string]int64, records int, err error) {
-	counts = map[string]int64{}
+// exact is what a server should have counted.
+type exact struct {
+	records    int
+	counts     map[string]int64    // by the server's key
+	originDays map[string]struct{} // airports that flights left from, by day
+	late       map[string]int64    // minutes by route, without the flights that were early
+}
+
+func (e *exact) routes() (n int64) {
+	for key := range e.counts {
+		if strings.HasPrefix(key, routePrefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func (e *exact) allLate() (sum int64) {
+	for _, minutes := range e.late {
+		sum += minutes
+	}
+	return sum
+}
+
+// exactCounts counts the first limit records (0: all) in maps, without the code
+// the producer uses: columns by number, lines split at commas.
+func exactCounts(r io.Reader, limit int) (*exact, error) {
+	e := &exact{counts: map[string]int64{}, originDays: map[string]struct{}{}, late: map[string]int64{}}
 	lines := bufio.NewScanner(r)
 	lines.Scan() // names of the columns
-	for lines.Scan() && (limit == 0 || records < limit) {
+	for lines.Scan() && (limit == 0 || e.records < limit) {
 		// date,delay_minutes,distance_miles,origin,destination
 		c := strings.Split(lines.Text(), ",")
 		if len(c) != 5 {
-			return nil, 0, fmt.Errorf("record %d has %d columns", records+1, len(c))
+			return nil, fmt.Errorf("record %d has %d columns", e.records+1, len(c))
 		}
 		minutes, err := strconv.Atoi(c[1])
 		if err != nil {
-			return nil, 0, fmt.Errorf("record %d: %w", records+1, err)
+			return nil, fmt.Errorf("record %d: %w", e.records+1, err)
 		}
-		counts["flights:origin:"+c[3]]++
-		counts["flights:route:"+c[3]+"-"+c[4]]++
-		counts["flights:delay:"+c[3]] += int64(minutes)
-		records++
+		route := c[3] + "-" + c[4]
+		e.counts["flights:origin:"+c[3]]++
+		e.counts["flights:route:"+route]++
+		e.counts["flights:delay:"+c[3]] += int64(minutes)
+		e.originDays[c[3]+c[0][:min(len(c[0]), len("2001/01/31"))]] = struct{}{}
+		e.late[route] += int64(max(minutes, 0))
+		e.records++
 	}
-	return counts, records, lines.Err()
+	return e, lines.Err()
+}
+
+// exactly counts the flights the options ask for.
+func exactly(opt options) (*exact, error) {
+	file, err := openFlights(opt.file)
+	if err != nil {
+		return nil, err
+	}
+	return exactCounts(file, opt.limit)
 }
 
 // compare checks that the server's keys are exactly those of want, with the
 // same counts, and that the position is at the end.
-func compare(ctx context.Context, client *redis.Client, want map[string]int64, records int) error {
+func compare(ctx context.Context, client *redis.Client, want *exact) error {
 	got, err := readCounts(ctx, client, "flights:*")
 	if err != nil {
 		return err
 	}
-	if got[positionKey] != int64(records) {
-		return fmt.Errorf("position is %d, not %d", got[positionKey], records)
+	if got[positionKey] != int64(want.records) {
+		return fmt.Errorf("position is %d, not %d", got[positionKey], want.records)
 	}
 	delete(got, positionKey)
 	var wrong []string
-	for key, n := range want {
+	for key, n := range want.counts {
 		if g, ok := got[key]; !ok || g != n {
 			wrong = append(wrong, fmt.Sprintf("%s is %d, exactly %d", key, g, n))
 		}
 	}
 	for key, n := range got {
-		if _, ok := want[key]; !ok {
+		if _, ok := want.counts[key]; !ok {
 			wrong = append(wrong, fmt.Sprintf("%s is %d and should not exist", key, n))
 		}
 	}
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
-		return fmt.Errorf("%d of %d counts are wrong:\n  %s", len(wrong), len(want),
+		return fmt.Errorf("%d of %d counts are wrong:\n  %s", len(wrong), len(want.counts),
 			strings.Join(wrong[:min(len(wrong), 20)], "\n  "))
 	}
 	return nil

@@ -23,25 +23,28 @@ func TestReaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]int64{}
+	got, late := map[string]int64{}, map[string]int64{}
+	originDays := map[string]struct{}{}
 	for _, f := range flights {
 		got[originPrefix+f.origin]++
 		got[routePrefix+f.origin+"-"+f.destination]++
 		got[delayPrefix+f.origin] += f.delay
+		originDays[f.origin+f.day] = struct{}{}
+		late[f.origin+"-"+f.destination] += max(f.delay, 0)
 	}
 	file, err := openFlights("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, records, err := exactCounts(file, 0)
+	want, err := exactCounts(file, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !maps.Equal(got, want) {
+	if !maps.Equal(got, want.counts) || !maps.Equal(originDays, want.originDays) || !maps.Equal(late, want.late) {
 		t.Error("readFlights and exactCounts disagree")
 	}
-	if len(flights) != 20000 || records != 20000 || len(want) != 220+220+2977 {
-		t.Errorf("%d and %d flights, %d counts", len(flights), records, len(want))
+	if len(flights) != 20000 || want.records != 20000 || len(want.counts) != 220+220+2977 || want.routes() != 2977 {
+		t.Errorf("%d and %d flights, %d counts, %d routes", len(flights), want.records, len(want.counts), want.routes())
 	}
 }
 
@@ -62,6 +65,78 @@ func testDemo(t *testing.T, program string) {
 	opt := options{server: program, limit: 4000, window: 20, top: 3, demo: true, kills: 2}
 	if err := demo(ctx, opt); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSketches: Quipu has every sketch, and the whole file is in them. What the
+// Top-K sketch finds depends on random numbers, so not all ten are wanted.
+func TestSketches(t *testing.T) {
+	client := startServer(t, redistest.Binary(t))
+	flights, err := loadFlights(options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &producer{
+		client: client, flights: flights, window: 100, patience: time.Minute,
+		progress: func(int) {}, resumed: func(int, error) {},
+	}
+	if err := p.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want, err := exactly(options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	got, err := printResults(t.Context(), &text, client, want, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.check(want); err != nil {
+		t.Error(err)
+	}
+	if len(got.distinct) != 4 || len(got.top) != topRoutes || len(got.late) != topRoutes || got.found(want) < topRoutes-3 {
+		t.Errorf("the sketches say %v:\n%s", got, text.String())
+	}
+	for _, line := range []string{"routes, UC.COUNT", "    origins by day, PFCOUNT", " 5  ", "are among the exact 10"} {
+		if !strings.Contains(text.String(), line) {
+			t.Errorf("%q is not printed:\n%s", line, text.String())
+		}
+	}
+}
+
+// TestCheckFails: a wrong estimate is found.
+func TestCheckFails(t *testing.T) {
+	want := &exact{
+		counts: map[string]int64{routePrefix + "A-B": 3, routePrefix + "A-C": 2, routePrefix + "B-C": 2}, late: map[string]int64{"A-B": 10},
+	}
+	top := []string{"A-B", "B-C"}
+	right := estimates{distinct: map[string]int64{routesPF: 3}, top: top, flights: map[string]int64{"A-B": 3, "B-C": 1}, late: map[string]int64{"A-B": 11}}
+	if err := right.check(want); err != nil || right.found(want) != 2 {
+		t.Errorf("%v, %d found", err, right.found(want))
+	}
+	for _, wrong := range []estimates{
+		{distinct: map[string]int64{routesUC: 4}},
+		{flights: map[string]int64{"A-B": 4}},
+		{late: map[string]int64{"A-B": 9}},
+	} {
+		if err := wrong.check(want); err == nil {
+			t.Errorf("no error for %v", wrong)
+		}
+	}
+	if n := (&estimates{top: []string{"A-B", "X-Y"}}).found(want); n != 1 {
+		t.Errorf("%d found", n)
+	}
+}
+
+func TestRelativeError(t *testing.T) {
+	for _, c := range []struct {
+		got, exact int64
+		want       string
+	}{{0, 0, "0"}, {7, 7, "0"}, {1, 0, "–"}, {99, 100, "-1.00 %"}, {201, 200, "+0.50 %"}} {
+		if got := relativeError(c.got, c.exact); got != c.want {
+			t.Errorf("relativeError(%d, %d) = %q, want %q", c.got, c.exact, got, c.want)
+		}
 	}
 }
 
@@ -98,7 +173,7 @@ func TestGap(t *testing.T) {
 	}
 	p := &producer{
 		client: client, window: 10, patience: time.Second,
-		flights:  []flight{{"A", "B", 1}, {"B", "C", 2}, {"C", "D", 3}},
+		flights:  []flight{{"1", "A", "B", 1}, {"1", "B", "C", 2}, {"2", "C", "D", 3}},
 		progress: func(int) {}, resumed: func(int, error) {},
 	}
 	if err := p.run(ctx); err == nil || !strings.Contains(err.Error(), errGap.Error()) {
@@ -106,8 +181,10 @@ func TestGap(t *testing.T) {
 	}
 }
 
-func startRedis(t *testing.T) *redis.Client {
-	server, cleanUp, err := newServer(redistest.Tool(t, "redis-server"))
+func startRedis(t *testing.T) *redis.Client { return startServer(t, redistest.Tool(t, "redis-server")) }
+
+func startServer(t *testing.T, program string) *redis.Client {
+	server, cleanUp, err := newServer(program)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 // Program flights counts 20,000 real flights in a counter server through a
 // plain Redis client: flights per origin and per route, and the minutes of
-// delay per origin.
+// delay per origin. What sketches estimate of the same flights is printed beside
+// the exact answers (sketches.go).
 //
 //	go run ./examples/flights -addr 127.0.0.1:6379
 //
@@ -90,5 +91,10 @@ func count(ctx context.Context, opt options) error {
 		return err
 	}
 	bar.finish()
-	return printTop(ctx, os.Stdout, client, opt.top)
+	want, err := exactly(opt)
+	if err != nil {
+		return err
+	}
+	_, err = printResults(ctx, os.Stdout, client, want, opt.top)
+	return err
 }

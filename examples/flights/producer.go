@@ -23,7 +23,7 @@ const (
 // run at a time for a server.
 //
 // A record is one transaction (MULTI … EXEC) that adds to the three counters
-// and stores the record's position. So the counts and the position can never
+// and to the sketches, and stores the record's position. So the counts and the position can never
 // disagree, and the position says where to go on:
 //
 //	run:     until all flights are counted, one session after the other
@@ -98,11 +98,18 @@ func (p *producer) session(ctx context.Context, cause error) error {
 	if position > len(p.flights) {
 		return fmt.Errorf("%w: the stored position %d is behind the end of the file", errGap, position)
 	}
+	have, err := knownFamilies(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := have.reserve(ctx, conn); err != nil {
+		return err
+	}
 	p.resumed(position, cause)
 	p.acknowledge(position)
 	for position < len(p.flights) {
 		n := min(p.window, len(p.flights)-position)
-		if err := p.send(ctx, conn, position, n); err != nil {
+		if err := p.send(ctx, conn, have, position, n); err != nil {
 			return err
 		}
 		position += n
@@ -150,7 +157,7 @@ func infoField(info, name string) string {
 }
 
 // send counts the n flights after position as n transactions in one pipeline.
-func (p *producer) send(ctx context.Context, conn *redis.Conn, position, n int) error {
+func (p *producer) send(ctx context.Context, conn *redis.Conn, have families, position, n int) error {
 	pipe := conn.Pipeline()
 	execs := make([]*redis.Cmd, n)
 	for i := range n {
@@ -159,6 +166,7 @@ func (p *producer) send(ctx context.Context, conn *redis.Conn, position, n int) 
 		pipe.Do(ctx, "INCR", originPrefix+f.origin)
 		pipe.Do(ctx, "INCR", routePrefix+f.origin+"-"+f.destination)
 		pipe.Do(ctx, "INCRBY", delayPrefix+f.origin, f.delay)
+		have.add(ctx, pipe, f)
 		pipe.Do(ctx, "SET", positionKey, position+i+1)
 		execs[i] = pipe.Do(ctx, "EXEC")
 	}
@@ -195,9 +203,19 @@ func execError(exec *redis.Cmd) error {
 	if err != nil {
 		return err
 	}
+	return firstError(replies)
+}
+
+// firstError finds an error in replies, which CMS.INCRBY gives for each item.
+func firstError(replies []any) error {
 	for _, r := range replies {
-		if err, ok := r.(error); ok {
-			return err
+		switch r := r.(type) {
+		case error:
+			return r
+		case []any:
+			if err := firstError(r); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

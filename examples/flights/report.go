@@ -14,6 +14,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// printResults prints what the server has counted, exactly and in sketches.
+func printResults(ctx context.Context, w io.Writer, client *redis.Client, want *exact, n int) (*estimates, error) {
+	if err := printTop(ctx, w, client, n); err != nil {
+		return nil, err
+	}
+	e, err := readEstimates(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	e.print(w, want, n)
+	return e, nil
+}
+
 // printTop prints the airports and the routes with the most flights, as the
 // server has counted them.
 func printTop(ctx context.Context, w io.Writer, client *redis.Client, n int) error {
