@@ -9,7 +9,7 @@ ARGS     ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz oracle bench bench-quick demo tools clean
+.PHONY: help build run test race lint fuzz oracle bench bench-quick accuracy demo tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: build ## measure Quipu beside redis-server, 25 minutes; writes bench/resu
 
 bench-quick: build ## the same in small, 3 minutes, into bench-results; says less
 	$(GO) run ./bench -quick -out bench-results $(ARGS)
+
+accuracy: ## measure the errors of the sketches, 2 minutes; writes docs/sketches.md and docs/plots
+	$(GO) run ./bench/accuracy $(ARGS)
 
 demo: build ## count 20,000 flights, with kill -9 in the middle, and check every count
 	$(GO) run ./examples/flights -demo -server bin/quipu $(ARGS)

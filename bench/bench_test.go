@@ -1,10 +1,8 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
-	"encoding/xml"
-	"errors"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -170,6 +168,9 @@ func TestTable(t *testing.T) {
 
 func TestChoose(t *testing.T) {
 	all := measurements(config{scale: 1})
+	if sketches, err := choose(all, "S2"); err != nil || len(sketches) != 1 || sketches[0].name != "sketches" {
+		t.Errorf("%v, %v", sketches, err)
+	}
 	chosen, err := choose(all, "6,idle")
 	if err != nil || len(chosen) != 2 || chosen[0].name != "incr" || chosen[1].name != "idle" {
 		t.Errorf("%v, %v", chosen, err)
@@ -216,51 +217,41 @@ func TestReadmeBlock(t *testing.T) {
 	}
 }
 
-// TestPlot draws charts of all kinds. Each is well-formed and inside of its frame.
-func TestPlot(t *testing.T) {
-	line := []point{{1, 70}, {16, 900}, {100, 2500}}
-	charts := map[string]chart{
-		"log": {title: `<&">`, logX: true, logY: true, ticks: []tick{{1, "1"}, {16, "16"}, {100, "100"}},
-			series: []series{{"a & b", quipuQuorum, line}, {"c", peerMemory, line[1:]}}},
-		"linear": {ticks: []tick{{0, "p50"}, {1, "p90"}}, series: []series{{"a", quipuLocal, []point{{0, 0.25}, {1, 0.125}}}}},
-		"zero":   {logY: true, ticks: []tick{{0, "x"}}, series: []series{{"a", peerAlways, []point{{0, 0}}}}},
-		"point":  {logX: true, ticks: []tick{{1, "x"}}, series: []series{{"a", peerAlways, []point{{1, 1000}}}}},
+// TestBarOrder: bars named by a letter stand behind those with numbers.
+func TestBarOrder(t *testing.T) {
+	r := newReport(nil, []measurement{{bars: []bar{{id: "S2"}, {id: "S1"}, {id: "10"}}}, {bars: []bar{{id: "7b"}, {id: "7"}}}})
+	var got []string
+	for _, b := range r.bars() {
+		got = append(got, b.id)
 	}
-	for name, c := range charts {
-		points := 0
-		d := xml.NewDecoder(bytes.NewReader(c.svg()))
-		for {
-			token, err := d.Token()
-			if errors.Is(err, io.EOF) {
-				break
+	if want := []string{"7", "7b", "10", "S1", "S2"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestZipfIncrements: every burst is whole commands, and their items differ.
+func TestZipfIncrements(t *testing.T) {
+	s := zipfIncrements()
+	const command = "*4\r\n$10\r\nCMS.INCRBY\r\n$10\r\nsketch:cms\r\n$12\r\nitem:"
+	seen := map[string]bool{}
+	for range 100 {
+		for one := range slices.Chunk(s.burst(16), s.size) {
+			item, ok := strings.CutPrefix(string(one), command)
+			if !ok || !strings.HasSuffix(item, "\r\n$1\r\n1\r\n") || len(item) != 7+9 {
+				t.Fatalf("command %q", one)
 			}
-			if err != nil {
-				t.Fatalf("%s: %v\n%s", name, err, c.svg())
-			}
-			if e, ok := token.(xml.StartElement); ok && e.Name.Local == "circle" {
-				points++
-			}
+			seen[item] = true
 		}
-		want := 0
-		for _, s := range c.series {
-			want += len(s.points)
-		}
-		if name == "zero" {
-			want = 0 // has no place on a logarithmic axis
-		}
-		if points != want || bytes.Contains(c.svg(), []byte("NaN")) || bytes.Contains(c.svg(), []byte("Inf")) {
-			t.Errorf("%s: %d points, want %d\n%s", name, points, want, c.svg())
-		}
-		y, marks := c.yAxis()
-		for _, s := range c.series {
-			for _, p := range s.points {
-				if p.y > 0 && (p.y < y.low || p.y > y.top) {
-					t.Errorf("%s: %v is outside of the axis from %v to %v", name, p.y, y.low, y.top)
-				}
-			}
-		}
-		if len(marks) < 2 {
-			t.Errorf("%s: marks %v", name, marks)
+	}
+	if len(seen) < 100 || len(seen) > 1500 {
+		t.Errorf("%d different items of 1600", len(seen))
+	}
+}
+
+func TestExpectLists(t *testing.T) {
+	for text, ok := range map[string]bool{"*1\r\n:5\r\n*1\r\n:6\r\n": true, "*1\r\n:5\r\n-ERR\r\n": false, "*1\r\n-CMS: x\r\n": false, ":1\r\n": false, "*1\r\n:5\r\n": false} {
+		if err := expectLists(bufio.NewReader(strings.NewReader(text)), 2); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

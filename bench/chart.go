@@ -1,5 +1,7 @@
 package main
 
+import "quipu/bench/plot"
+
 // chartSpec says which figures a plot shows: the medians of a metric, a line for
 // each variant, by x.
 type chartSpec struct {
@@ -15,8 +17,8 @@ type chartSpec struct {
 }
 
 // chart finds the points; ok is false if there are none.
-func (r *report) chart(spec chartSpec) (c chart, ok bool) {
-	c = chart{title: spec.title, about: spec.about, xLabel: spec.xLabel, logX: spec.logX, logY: spec.logY}
+func (r *report) chart(spec chartSpec) (c plot.Chart, ok bool) {
+	c = plot.Chart{Title: spec.title, About: spec.about, XLabel: spec.xLabel, LogX: spec.logX, LogY: spec.logY}
 	xs := r.l.figures.xs(spec.metric)
 	for i, x := range xs {
 		at := float64(x)
@@ -24,18 +26,18 @@ func (r *report) chart(spec chartSpec) (c chart, ok bool) {
 		if spec.named {
 			at, name = float64(i), percentileName(x)
 		}
-		c.ticks = append(c.ticks, tick{at, name})
+		c.Ticks = append(c.Ticks, plot.Tick{At: at, Name: name})
 	}
 	for _, v := range allVariants {
-		s := series{name: r.l.name[v], style: v}
+		s := plot.Series{Name: r.l.name[v], Style: v}
 		for i, x := range xs {
 			if values := r.l.figures[cell{spec.metric, v, x}]; len(values) > 0 {
-				s.points = append(s.points, point{c.ticks[i].at, median(values) * spec.scale})
+				s.Points = append(s.Points, plot.Point{X: c.Ticks[i].At, Y: median(values) * spec.scale})
 			}
 		}
-		if len(s.points) > 0 {
-			c.series = append(c.series, s)
+		if len(s.Points) > 0 {
+			c.Series = append(c.Series, s)
 		}
 	}
-	return c, len(c.series) > 0
+	return c, len(c.Series) > 0
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"strconv"
+
+	"quipu/bench/plot"
 )
 
 // cell names a figure: a metric of one variant at one x (a pipeline depth, a
@@ -83,15 +85,4 @@ func compact(n int) string {
 	return strconv.Itoa(n)
 }
 
-// grouped writes a number with a comma between groups of three digits.
-func grouped(v float64, digits int) string {
-	s := strconv.FormatFloat(v, 'f', digits, 64)
-	end := len(s)
-	if digits > 0 {
-		end -= digits + 1
-	}
-	for i := end - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func grouped(v float64, digits int) string { return plot.Grouped(v, digits) }

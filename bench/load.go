@@ -26,6 +26,21 @@ type generator struct {
 	keys    int
 	clients int
 	depth   int
+	script  *script // what is sent in place of increments
+}
+
+// script is commands that are made before the load begins, where making them
+// takes longer than sending them. Each is as long as the others.
+type script struct {
+	commands []byte
+	size     int                                // of one
+	expect   func(r *bufio.Reader, n int) error // reads n replies
+}
+
+// burst is depth commands at a random place.
+func (s *script) burst(depth int) []byte {
+	first := rand.IntN(len(s.commands)/s.size - depth + 1)
+	return s.commands[first*s.size:][:depth*s.size]
 }
 
 // loadResult is what a generator has seen.
@@ -90,17 +105,25 @@ func (g generator) runWhile(ctx context.Context, f func(context.Context) error) 
 func (g generator) runOne(c net.Conn, stopped *atomic.Bool, result *loadResult) error {
 	replies := bufio.NewReaderSize(c, 16<<10)
 	var burst, name []byte
+	expect := expectIntegers
+	if g.script != nil {
+		expect = g.script.expect
+	}
 	for !stopped.Load() {
-		burst = burst[:0]
-		for range g.depth {
-			name = g.set.name(name[:0], rand.IntN(g.keys))
-			burst = appendBulk(appendBulk(append(burst, "*2\r\n"...), []byte("INCR")), name)
+		if g.script != nil {
+			burst = g.script.burst(g.depth)
+		} else {
+			burst = burst[:0]
+			for range g.depth {
+				name = g.set.name(name[:0], rand.IntN(g.keys))
+				burst = appendBulk(appendBulk(append(burst, "*2\r\n"...), []byte("INCR")), name)
+			}
 		}
 		start := time.Now()
 		if _, err := c.Write(burst); err != nil {
 			return err
 		}
-		if err := expectIntegers(replies, g.depth); err != nil {
+		if err := expect(replies, g.depth); err != nil {
 			return err
 		}
 		result.latencies.record(time.Since(start))
@@ -118,6 +141,23 @@ func expectIntegers(r *bufio.Reader, n int) error {
 		}
 		if line[0] != ':' {
 			return fmt.Errorf("the server answered %.200q", line)
+		}
+	}
+	return nil
+}
+
+// expectLists reads n replies, which must be arrays of one integer.
+func expectLists(r *bufio.Reader, n int) error {
+	for range n {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return noEOF(err)
+		}
+		if string(line) != "*1\r\n" {
+			return fmt.Errorf("the server answered %.200q", line)
+		}
+		if err := expectIntegers(r, 1); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -58,6 +58,7 @@ func measurements(cfg config) []measurement {
 		memoryTTLMeasurement(cfg),
 		snapshotMeasurement(cfg),
 		idleMeasurement(cfg),
+		sketchMeasurement(cfg),
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -15,7 +16,9 @@ import (
 // load is what redis-benchmark is asked for.
 type load struct {
 	command string // one word; the key follows
+	args    string // what follows in place of the key; __rand_int__ is a number below keys
 	keys    int    // random keys; 0: one key, the same always
+	half    bool   // runs of half the length
 	clients int
 	depth   int // of the pipeline
 }
@@ -46,7 +49,7 @@ func (s *server) run(ctx context.Context, cfg config, ld load) (sample, error) {
 	if err != nil {
 		return m, s.explain(err)
 	}
-	s.requests[ld] = requestsFor(ld, m.rate*cfg.seconds)
+	s.requests[ld] = requestsFor(ld, m.rate*ld.seconds(cfg))
 	return m, nil
 }
 
@@ -59,10 +62,18 @@ func (s *server) calibrate(ctx context.Context, cfg config, ld load) error {
 		if err != nil {
 			return err
 		}
-		n = requestsFor(ld, m.rate*cfg.seconds*part)
+		n = requestsFor(ld, m.rate*ld.seconds(cfg)*part)
 	}
 	s.requests[ld] = n
 	return nil
+}
+
+// seconds is how long a run should take.
+func (ld load) seconds(cfg config) float64 {
+	if ld.half {
+		return cfg.seconds / 2
+	}
+	return cfg.seconds
 }
 
 // requestsFor is at least four turns of every client.
@@ -76,11 +87,12 @@ func (s *server) send(ctx context.Context, cfg config, ld load, n int) (sample, 
 	if cfg.threads > 0 {
 		args = append(args, "--threads", strconv.Itoa(cfg.threads))
 	}
+	rest := ld.args
 	if ld.keys > 0 {
-		args = append(args, "-r", strconv.Itoa(ld.keys), ld.command, keyPattern)
-	} else {
-		args = append(args, ld.command, hotKey)
+		args = append(args, "-r", strconv.Itoa(ld.keys))
+		rest = cmp.Or(rest, keyPattern)
 	}
+	args = append(append(args, ld.command), strings.Fields(cmp.Or(rest, hotKey))...)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, cfg.benchmark, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -89,6 +101,7 @@ func (s *server) send(ctx context.Context, cfg config, ld load, n int) (sample, 
 		return sample{}, fmt.Errorf("redis-benchmark: %w: %s", err, stderr.String())
 	}
 	after, err := s.cpuTime()
+	s.sent += int64(n)
 	if ld.command == "incr" {
 		s.sumMin += int64(n)
 		s.slack += int64(ld.clients * ld.depth)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,7 +38,7 @@ func (r *report) write() error {
 				continue
 			}
 			name := filepath.Join(plots, spec.file+".svg")
-			if err := os.WriteFile(name, c.svg(), 0o644); err != nil {
+			if err := os.WriteFile(name, c.SVG(), 0o644); err != nil {
 				return err
 			}
 			images = append(images, image{spec.title, name})
@@ -208,7 +209,9 @@ func (r *report) bars() []bar {
 		all = append(all, m.bars...)
 	}
 	number := func(b bar) (n int) {
-		fmt.Sscanf(b.id, "%d", &n) // a letter may follow
+		if _, err := fmt.Sscanf(b.id, "%d", &n); err != nil { // a letter may follow
+			return math.MaxInt // S1 stands behind all numbers
+		}
 		return n
 	}
 	slices.SortStableFunc(all, func(a, b bar) int {

@@ -35,6 +35,8 @@ type server struct {
 	// were answered, and no more than slack above it, as redis-benchmark may send
 	// that many more than it was asked for.
 	sumMin, slack int64
+
+	sent int64 // requests of redis-benchmark that were answered, all loads together
 }
 
 // readyLimit is how long a server may take to load its data.
