@@ -200,6 +200,7 @@ func (s *Session) EndThroughLog() { s.endSubmission() }
 // stands behind others of the client that went through the log. What is pending for its key goes first: whether the increment overflows depends on it.
 func (s *Session) throughLog(key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
+	s.answer()          // may leave something pending for the key
 	s.drainKey(key)
 	o := s.origin()
 	o.Level, o.Silent = commands.LevelLocal, silent
