@@ -303,6 +303,17 @@ func TestDecoded(t *testing.T) {
 	}
 }
 
+// endsInHalf reports whether a sparse value's last opcode lacks its second byte: it reads as 0, and cannot be changed.
+func endsInHalf(b []byte) bool {
+	ops := b[HeaderBytes:]
+	p := 0
+	for p < len(ops) {
+		size, _, _ := opcode(ops, p)
+		p += size
+	}
+	return p > len(ops)
+}
+
 // FuzzBytes does everything to any bytes.
 func FuzzBytes(f *testing.F) {
 	f.Add(AppendNew(nil), uint64(1))
@@ -335,7 +346,7 @@ func FuzzBytes(f *testing.F) {
 		for range 50 {
 			index, value := r.IntN(Registers), uint8(1+r.IntN(40))
 			next, outcome := addAt(b, index, value)
-			if outcome == Corrupt && ok {
+			if outcome == Corrupt && ok && !endsInHalf(b) {
 				t.Fatal("runs were right")
 			}
 			if outcome != Corrupt && value <= valMax && len(next) > max(len(b), SparseMax) && !IsDense(next) {
