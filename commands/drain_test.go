@@ -410,7 +410,7 @@ func TestSilent(t *testing.T) {
 	g.ks.Txn(0, 1, false).Set([]byte("text"), []byte("x"), 0)
 	for i := range 1000 {
 		for _, c := range []*burstClient{one, two} {
-			if !c.gatherSilent(g.r, "hot", 1) || !c.gatherSilent(g.r, fmt.Sprint("key", i%10), int64(i%3)) {
+			if !c.gatherSilent(g.r, "hot", 1) || !c.gatherSilent(g.r, fmt.Sprint("key", i%10), int64(i%10)) {
 				t.Fatal("full")
 			}
 		}
@@ -424,10 +424,14 @@ func TestSilent(t *testing.T) {
 	two.gather(g.r, "hot", 1)
 	one.gather(g.r, "key4", 0)
 	g.r.Answer(1)
-	if string(one.w.B) != ":1001\r\n:100\r\n" || string(two.w.B) != ":1001\r\n" {
+	if string(one.w.B) != ":1001\r\n:400\r\n" || string(two.w.B) != ":1001\r\n" {
 		t.Errorf("%q, %q", one.w.B, two.w.B)
 	}
 
+	if !one.gatherSilent(g.r, "both", 1) || one.gatherSilent(g.r, "both", -1) || !two.gatherSilent(g.r, "both", -1) {
+		t.Error("different amounts of a client, and only those, are to be carried out in order")
+	}
+	g.r.Answer(1)
 	n := 0
 	for one.gatherSilent(g.r, "row", 1) {
 		n++

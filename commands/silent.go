@@ -40,9 +40,9 @@ func (r *Runner) GatherSilent(client BurstClient, db int, key []byte, delta int6
 			break
 		}
 		inc := &t.incs[e-1]
-		if t.whose[e-1] == client && inc.Delta == delta && inc.DB == db && string(inc.Key) == string(key) {
-			if inc.Count == silentCount {
-				return false
+		if t.whose[e-1] == client && inc.DB == db && string(inc.Key) == string(key) {
+			if inc.Delta != delta || inc.Count == silentCount {
+				return false // the order of different amounts matters near the limits of 64 bits
 			}
 			inc.Count++
 			return true

@@ -372,3 +372,27 @@ func BenchmarkUCAdd(b *testing.B) {
 		})
 	}
 }
+
+// TestUCSize has commands refused that would go through too many bytes.
+func TestUCSize(t *testing.T) {
+	s := newShell(t)
+	s.do(words(t, "UC.RESERVE k 18")...)
+	add := words(t, "UC.ADD k")
+	for i := range 200_000 {
+		add = append(add, fmt.Append(nil, i))
+	}
+	s.do(add...)
+	v, _ := s.ks.View(0, s.now, true).Get([]byte("k"))
+	fits := ucBytesMax / len(v.Bytes)
+	for _, c := range []struct {
+		line string
+		want string
+	}{{"UC.COUNT", ":"}, {"UC.MERGE to", "+OK"}} {
+		if got := show(s.do(words(t, c.line+strings.Repeat(" k", fits))...)); !strings.HasPrefix(got, c.want) {
+			t.Errorf("%s of %d keys: %.100s", c.line, fits, got)
+		}
+		if got := show(s.do(words(t, c.line+strings.Repeat(" k", fits+1))...)); got != "-"+errUCSize {
+			t.Errorf("%s of %d keys: %.100s", c.line, fits+1, got)
+		}
+	}
+}

@@ -140,7 +140,8 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	}
 }
 
-// gatherIncrement adds an increment to those that the session's owner carries out together.
+// gatherIncrement adds an increment to those that the session's owner carries out together. Whenever others have to go
+// first, some of the session's own may turn out to go through the log, and then this one follows them there.
 func (s *Session) gatherIncrement(key []byte, delta int64) {
 	r := s.runner
 	silent := s.isSilent()
@@ -148,27 +149,35 @@ func (s *Session) gatherIncrement(key []byte, delta int64) {
 		s.answer()
 	}
 	switch {
+	case s.pending():
 	case !silent:
 		if r.GatherIncrement(s, s.db, key, delta, &s.out) == commands.BurstMax {
 			s.answer()
 		}
+		return
 	case r.GatherSilent(s, s.db, key, delta):
+		return
 	default:
 		s.answer()
-		if !r.GatherSilent(s, s.db, key, delta) { // too much at once to be added up in memory
-			s.throughLog(key, delta, silent)
+		if !s.pending() && r.GatherSilent(s, s.db, key, delta) {
+			return
 		}
 	}
+	s.throughLog(key, delta, silent)
 }
 
-// gatherRead takes a read that may be carried out together with others; false if it has to be run by itself.
+// gatherRead takes a read that may be carried out together with others; false if it has to be run by itself, or behind
+// increments of the session that turned out to go through the log.
 func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
 	const small = 4 << 10 // bytes: so much longer a burst of replies may be than a client's limit
-	if !cmd.Gathers(args) || s.pending() || s.silent != replyOn || s.watcher != nil || s.srv.keyspace.LargestValue() > small {
+	if !cmd.Gathers(args) || s.silent != replyOn || s.watcher != nil || s.srv.keyspace.LargestValue() > small {
 		return false
 	}
 	if s.runner.GathersIncrements() {
 		s.answer()
+	}
+	if s.pending() {
+		return false
 	}
 	if s.runner.GatherRead(cmd, args, s.db, s.readLevel(), &s.out) == commands.BurstMax {
 		s.answer()

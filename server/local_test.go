@@ -321,6 +321,29 @@ func TestLocalBehind(t *testing.T) {
 	n.check()
 }
 
+// TestLocalBehindOwnLog has increments that memory cannot take amid others of one pipeline: what stands behind them must
+// wait for the log with them, and see them.
+func TestLocalBehindOwnLog(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		n, _ := localNode(t, transport)
+		c := n.dial()
+		const big = "4611686018427387904"
+		for round := range 5 {
+			key := fmt.Sprint("k", round)
+			send(t, c, "INCR x", "INCRBY "+key+" "+big, "GET "+key, "TTL "+key, "INCR "+key, "INCR x", "GET x", "STRLEN "+key,
+				"CLIENT REPLY OFF", "INCRBY "+key+" -"+big, "INCR x", "INCR "+key, "CLIENT REPLY ON", "GET "+key, "INCR x")
+			for i, want := range []string{
+				fmt.Sprintf(":%d\r\n", 4*round+1), ":" + big + "\r\n", bulk(big), ":-1\r\n", ":4611686018427387905\r\n",
+				fmt.Sprintf(":%d\r\n", 4*round+2), bulk(fmt.Sprint(4*round + 2)), ":19\r\n", "+OK\r\n", bulk("2"), fmt.Sprintf(":%d\r\n", 4*round+4),
+			} {
+				checkReply(t, fmt.Sprint("reply ", i), readRaw(t, c), want)
+			}
+		}
+		expect(t, c, "CLIENT ACK quorum", "+OK\r\n", "GET x", bulk("20"))
+		n.check()
+	})
+}
+
 func TestLocalMemoryLimit(t *testing.T) {
 	n, g := localNode(t, func(c *Config) {
 		c.LocalInterval, c.LocalMaxAge, c.LocalMaxBytes = time.Millisecond, time.Hour, 64<<10
