@@ -8,7 +8,7 @@ import (
 
 var cmsCommands = []Command{
 	{
-		Name: "cms.initbydim", LogID: 50, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.initbydim", LogID: 50, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch with so many cells", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -16,7 +16,7 @@ var cmsCommands = []Command{
 		Write:      runCMSInitByDim,
 	},
 	{
-		Name: "cms.initbyprob", LogID: 51, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.initbyprob", LogID: 51, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch that overestimates so little, so seldom more", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",

@@ -43,6 +43,8 @@ const (
 	FlagSlow
 	// FlagBulky marks a command whose reply may be as large as the values it reads, for output accounting before it runs.
 	FlagBulky
+	// FlagReserves marks a command that may take far more memory than it has bytes.
+	FlagReserves
 	// FlagHidden leaves a command out of COMMAND output; it can still be called.
 	FlagHidden
 )

@@ -70,7 +70,7 @@ var keyCommands = []Command{
 		Write:      runRename,
 	},
 	{
-		Name: "copy", LogID: 27, Arity: -3, Flags: FlagWrite | FlagDenyOOM,
+		Name: "copy", LogID: 27, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
 		Keys: []KeySpec{{1, 1, 1, KeyRO | KeyAccess, ""}, {2, 2, 1, KeyOW | KeyUpdate, ""}}, Categories: CatKeyspace,
 		Summary: "Duplicate a value under another key or in another database", Since: "6.2.0", Group: "generic",
 		Complexity: "O(N) for N bytes of the value",

@@ -83,7 +83,7 @@ var stringCommands = []Command{
 		Read:   runGetRange,
 	},
 	{
-		Name: "setrange", LogID: 11, Arity: 4, Flags: FlagWrite | FlagDenyOOM,
+		Name: "setrange", LogID: 11, Arity: 4, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatString,
 		Summary: "Write into a value from some position on", Since: "2.2.0", Group: "string",
 		Complexity: "O(M) where M is the length of the value argument.",

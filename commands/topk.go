@@ -9,7 +9,7 @@ import (
 
 var topkCommands = []Command{
 	{
-		Name: "topk.reserve", LogID: 60, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "topk.reserve", LogID: 60, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Top-K sketch, which finds the items that occur most often", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",

@@ -16,6 +16,9 @@ func (s *Session) dispatch(args [][]byte) bool {
 	if !gathers {
 		s.answer()
 	}
+	if refusal == "" && s.reserves(cmd) && s.awaitPending() {
+		return false
+	}
 	if refusal == "" {
 		refusal = s.gate(cmd, args, local)
 		s.last = cmd
@@ -133,6 +136,12 @@ func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
 	s.bulk += size
 	s.srv.bulk.Add(int64(size))
 	return true
+}
+
+// reserves reports whether the memory left must be known before the command runs: what the client has pending may take
+// it, and many such commands fit a packet.
+func (s *Session) reserves(cmd *commands.Command) bool {
+	return cmd.Flags&commands.FlagReserves != 0 && s.multi == nil && s.srv.config().MaxMemory > 0
 }
 
 // afterCommand moves CLIENT REPLY SKIP on and counts the command, which is nil if it did not run.

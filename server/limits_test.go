@@ -398,3 +398,27 @@ func TestTrimInput(t *testing.T) {
 		t.Error("a buffer in use was copied")
 	}
 }
+
+// TestPipelineOfReservations sends many small commands at once that take 64 MiB each: those beyond maxmemory are refused.
+func TestPipelineOfReservations(t *testing.T) {
+	n := startGroupNode(t, &testGroup{}, func(c *Config) { c.MaxMemory = 100 << 20 })
+	c := n.dial()
+	var commands []string
+	for i := range 6 {
+		commands = append(commands, fmt.Sprintf("CMS.INITBYDIM c%d 2097152 8", i))
+	}
+	send(t, c, commands...)
+	created := 0
+	for range commands {
+		switch reply := readRaw(t, c); reply {
+		case "+OK\r\n":
+			created++
+		case "-" + protocol.ErrOOM + "\r\n":
+		default:
+			t.Errorf("%q", reply)
+		}
+	}
+	if created != 2 {
+		t.Errorf("%d sketches of 64 MiB with a limit of 100 MiB, 2 pass it only just", created)
+	}
+}
