@@ -250,6 +250,7 @@ func sameDBSize(c *compared) bool {
 
 // outOfReach are the rows of the table that no sequence can run into, with the reason.
 var outOfReach = map[string]string{
+	"`maxmemory` and pipelines":        "no setup has a limit",
 	"A write's reply":                  "is about the disk",
 	"A write's reply at level `local`": "no sequence kills the node",
 	"`maxmemory-policy`":               "the oracle does not fill the memory",
