@@ -34,13 +34,7 @@ lint: ## gofmt, go vet for Linux and macOS, and the project's own rules
 	$(GO) test -count=1 ./internal/lint
 
 fuzz: ## run every fuzz target for FUZZTIME (20s) each
-	@set -e; for pkg in $$($(GO) list ./...); do \
-		list=$$($(GO) test -list '^Fuzz' $$pkg); \
-		for target in $$(echo "$$list" | grep '^Fuzz'); do \
-			echo "== $$pkg $$target $(FUZZTIME)"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $$pkg; \
-		done; \
-	done
+	GO=$(GO) ./internal/toolbox/fuzz.sh $(FUZZTIME)
 
 oracle: ## compare millions of random commands with redis-server's replies (needs redis-server and gcc); QUIPU_ORACLE_COMMANDS, QUIPU_TEST_SEED
 	QUIPU_ORACLE_COMMANDS=$${QUIPU_ORACLE_COMMANDS:-3000000} $(GO) test -count=1 -v -timeout 4h -run TestAgainstRedis ./internal/oracle
