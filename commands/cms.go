@@ -190,12 +190,7 @@ func (c *Call) makeCMS(t engine.Txn, width, depth int64) {
 
 // openCMS is the sketch that a value holds. Where it holds none it replies so and returns false.
 func (c *Call) openCMS(v engine.Value, found bool) (s cms.Sketch, ok bool) {
-	switch {
-	case !found:
-		c.W.Error(errCMSMissing)
-		return s, false
-	case v.Kind != engine.KindCMS:
-		c.W.Error(protocol.ErrWrongType)
+	if !c.isSketch(v, found, engine.KindCMS, errCMSMissing) {
 		return s, false
 	}
 	s, err := cms.Open(v.Bytes)
@@ -209,12 +204,7 @@ func (c *Call) openCMS(v engine.Value, found bool) (s cms.Sketch, ok bool) {
 // openCMSContent is openCMS for the sketch of a key that is to be changed.
 func (c *Call) openCMSContent(t engine.Txn, key []byte) (content engine.Content, s cms.Sketch, ok bool) {
 	content, found := t.Content(key)
-	if !found {
-		v, found := t.Get(key)
-		_, _ = c.openCMS(v, found)
-		return content, s, false
-	}
-	s, ok = c.openCMS(engine.Value{Kind: content.Kind, Bytes: content.Bytes}, true)
+	s, ok = c.openCMS(engine.Value{Kind: content.Kind, Bytes: content.Bytes}, found)
 	return content, s, ok
 }
 

@@ -170,12 +170,7 @@ func defaultSeed(key []byte, now int64) uint64 {
 
 // openTopK is the sketch that a value holds. Where it holds none it replies so and returns false.
 func (c *Call) openTopK(v engine.Value, found bool) (s topk.Sketch, ok bool) {
-	switch {
-	case !found:
-		c.W.Error(errTopKMissing)
-		return s, false
-	case v.Kind != engine.KindTopK:
-		c.W.Error(protocol.ErrWrongType)
+	if !c.isSketch(v, found, engine.KindTopK, errTopKMissing) {
 		return s, false
 	}
 	s, err := topk.Open(v.Bytes)

@@ -90,30 +90,36 @@ func runUCAdd(c *Call, t engine.Txn) {
 	key, items := c.Args[1], c.Args[2:]
 	content, found := t.Content(key)
 	if !found {
-		if _, counter := t.Get(key); counter {
-			c.W.Error(protocol.ErrWrongType)
-			return
-		}
 		ucCreate(t, key, items)
 		c.W.Int(1)
 		return
 	}
-	if content.Kind != engine.KindUC {
-		c.W.Error(protocol.ErrWrongType)
+	s, ok := c.openUC(engine.Value{Kind: content.Kind, Bytes: content.Bytes}, found)
+	if !ok {
 		return
 	}
-	s, err := uc.Open(content.Bytes)
+	add := ucInsert
+	if s.Dense() {
+		add = ucRaise
+	}
+	if add(t, key, content, s, items) {
+		c.W.Int(1)
+	} else {
+		c.W.Int(0)
+	}
+}
+
+// openUC is the sketch that a value holds. Where it holds none it replies so and returns false.
+func (c *Call) openUC(v engine.Value, found bool) (s uc.Sketch, ok bool) {
+	if !c.isSketch(v, found, engine.KindUC, errUCMissing) {
+		return s, false
+	}
+	s, err := uc.Open(v.Bytes)
 	if err != nil {
 		c.W.Error(errCorruptSketch)
-		return
+		return s, false
 	}
-	var changed bool
-	if s.Dense() {
-		changed = ucRaise(t, key, content, s, items)
-	} else {
-		changed = ucInsert(t, key, s, items)
-	}
-	c.replyFlag(changed)
+	return s, true
 }
 
 // ucAddUnchanged answers UC.ADD of items that are all counted.
@@ -133,14 +139,6 @@ func ucAddUnchanged(c *Call, v engine.View) bool {
 	}
 	c.W.Int(0)
 	return true
-}
-
-func (c *Call) replyFlag(set bool) {
-	if set {
-		c.W.Int(1)
-	} else {
-		c.W.Int(0)
-	}
 }
 
 // ucCreate stores a new sketch of items. It has the bytes that adding them one by one would leave.
@@ -176,7 +174,7 @@ func ucRaise(t engine.Txn, key []byte, content engine.Content, s uc.Sketch, item
 }
 
 // ucInsert adds items to a sparse sketch, all in one move.
-func ucInsert(t engine.Txn, key []byte, s uc.Sketch, items [][]byte) (changed bool) {
+func ucInsert(t engine.Txn, key []byte, _ engine.Content, s uc.Sketch, items [][]byte) (changed bool) {
 	var few [8]uint32
 	change := s.Plan(ucEntries(few[:0], items))
 	switch {
@@ -228,19 +226,12 @@ func (c *Call) ucFits(total *int, value engine.Value) bool {
 
 // ucJoin adds a sketch to a union. It replies with an error, and returns false, where the value is none.
 func (c *Call) ucJoin(union *uc.Union, value engine.Value) bool {
-	if value.Kind != engine.KindUC {
-		c.W.Error(protocol.ErrWrongType)
-		return false
-	}
-	s, err := uc.Open(value.Bytes)
-	if err == nil {
-		err = union.Add(s)
-	}
-	if err != nil {
+	s, ok := c.openUC(value, true)
+	if ok && union.Add(s) != nil {
 		c.W.Error(errCorruptSketch)
 		return false
 	}
-	return true
+	return ok
 }
 
 // ucJoinHLL adds a string that is a HyperLogLog of Redis.
@@ -294,16 +285,11 @@ func runUCMerge(c *Call, t engine.Txn) {
 }
 
 func runUCInfo(c *Call, v engine.View) {
-	value, found := c.lookup(v, c.Args[1])
-	if !found {
-		c.W.Error(errUCMissing)
+	s, ok := c.openUC(c.lookup(v, c.Args[1]))
+	if !ok {
 		return
 	}
-	var union uc.Union
-	if !c.ucJoin(&union, value) {
-		return
-	}
-	s, err := uc.Open(value.Bytes)
+	count, err := s.Count()
 	if err != nil {
 		c.W.Error(errCorruptSketch)
 		return
@@ -322,7 +308,7 @@ func runUCInfo(c *Call, v engine.View) {
 	c.W.BulkString("bytes")
 	c.W.Int(int64(s.Len()))
 	c.W.BulkString("count")
-	c.W.Int(int64(union.Count()))
+	c.W.Int(int64(count))
 	c.W.BulkString("standard_error")
 	c.W.DoubleText(strconv.AppendFloat(nil, s.StandardError(), 'g', -1, 64))
 }

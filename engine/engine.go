@@ -20,6 +20,10 @@
 //	pages.go, slab.go        where chunks and tables get their memory
 //
 //	View, Txn  view.go scan.go txn.go   what a command may do
+//	Content    inplace.go    changes to a few bytes of a long value
+//	Group      group.go      several keys locked and fetched together
+//	AddRuns    addruns.go    several increments of an entry at once, behind warm.go,
+//	                         which fetches ahead
 //	Reclaim    expiry.go
 //	Striped    striped.go    a counter for many cores
 //	Snapshot   snapshot.go (copy on write) write.go format.go load.go

@@ -11,8 +11,8 @@ type Content struct {
 	off uint32 // of Bytes in the record
 }
 
-// Content opens the bytes of a key for changes that keep their number. ok is false if the key is absent or holds a
-// counter. Whoever changes bytes calls Touch with their range before, and Txn.Changed once afterwards. Edit is for
+// Content opens the bytes of a key for changes that keep their number; those of a counter are nil. ok is false if the
+// key is absent. Whoever changes bytes calls Touch with their range before, and Txn.Changed once afterwards. Edit is for
 // what makes a value longer or shorter.
 func (t Txn) Content(key []byte) (c Content, ok bool) {
 	sh, _, ref := t.open(key)
@@ -20,10 +20,7 @@ func (t Txn) Content(key []byte) (c Content, ok bool) {
 		return Content{}, false
 	}
 	r := sh.at(ref)
-	if r.kind() == KindInt {
-		return Content{}, false
-	}
-	return Content{Kind: r.kind(), Bytes: r.content(), sh: sh, ref: ref, off: r.contentOffset()}, true
+	return Content{Kind: r.kind(), Bytes: r.value().Bytes, sh: sh, ref: ref, off: r.contentOffset()}, true
 }
 
 // Touch lets a snapshot in progress keep the n bytes at from, which are about to be changed.

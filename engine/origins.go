@@ -245,24 +245,17 @@ func (t Txn) settle(part int, f *Flight) {
 // settleInPlace adds a slot's amount to the record it has seen last, if that is the key's and a counter still. The key
 // need not be compared: no record of the part has been moved or freed since.
 func (t Txn) settleInPlace(part int, f *Flight, s *pendingSlot) bool {
-	if s.ref == 0 || s.moved != t.ks.parts[part].moved {
-		return false
-	}
 	sh := t.ks.shard(part, f.db(s))
-	if sh == nil {
+	var b base
+	if sh == nil || !b.hinted(sh, s, t.ks.parts[part].moved, t.now) {
 		return false
 	}
-	r := sh.at(s.ref)
-	if r.kind() != KindInt || r.expired(t.now) {
-		return false
-	}
-	n := r.int()
-	sum := n + s.delta
-	if (sum < n) != (s.delta < 0) {
+	sum := b.n + s.delta
+	if (sum < b.n) != (s.delta < 0) {
 		return false
 	}
 	sh.touch(s.ref, 2, 8)
-	r.setInt(sum)
+	sh.at(s.ref).setInt(sum)
 	if t.ks.hook != nil {
 		db, key, _ := f.key(s)
 		t.ks.tell(db, key, OpAdd, s.delta)

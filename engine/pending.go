@@ -276,8 +276,10 @@ func (b *base) hinted(sh *shard, s *pendingSlot, moved uint32, now int64) bool {
 
 // base is lookupBase for a key that may have been fetched.
 func (k *target) base(key []byte, now int64) (b base) {
-	if r, ok := k.present(key); ok && r.kind() == KindInt && !r.expired(now) {
-		return base{ref: k.ref, n: r.int(), deadline: r.deadline()}
+	if k.ref != 0 {
+		if r := k.sh.at(k.ref); r.kind() == KindInt && r.hasKey(key) && !r.expired(now) {
+			return base{ref: k.ref, n: r.int(), deadline: r.deadline()}
+		}
 	}
 	return lookupBase(k.sh, k.hash, key, now)
 }

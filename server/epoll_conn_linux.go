@@ -59,7 +59,7 @@ func (l *eventLoop) room() []byte {
 	if l.runner.Gathered() == 0 {
 		l.used = 0
 	}
-	return l.buf[l.used:min(l.used+readChunk, len(l.buf))]
+	return l.buf[l.used : l.used+readChunk]
 }
 
 // room returns free space behind the waiting input: enough for the rest of the command that has begun, up to a chunk.

@@ -134,7 +134,7 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 		s.answer()
 		s.replyError(commands.WrongDelta(args))
 	case s.pending() || s.srv.local.behind.Load():
-		s.throughLog(args[1], delta, s.isSilent())
+		s.ThroughLog(args[1], delta, s.isSilent())
 	default:
 		s.gatherIncrement(args[1], delta)
 	}
@@ -163,14 +163,14 @@ func (s *Session) gatherIncrement(key []byte, delta int64) {
 			return
 		}
 	}
-	s.throughLog(key, delta, silent)
+	s.ThroughLog(key, delta, silent)
 }
 
-// gatherRead takes a read that may be carried out together with others; false if it has to be run by itself, or behind
+// gatherRead takes a read for which Command.Gathers is true; false if it has to be run by itself, or behind
 // increments of the session that turned out to go through the log.
 func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
 	const small = 4 << 10 // bytes: so much longer a burst of replies may be than a client's limit
-	if !cmd.Gathers(args) || s.silent != replyOn || s.watcher != nil || s.srv.keyspace.LargestValue() > small {
+	if s.silent != replyOn || s.watcher != nil || s.srv.keyspace.LargestValue() > small {
 		return false
 	}
 	if s.runner.GathersIncrements() {
@@ -199,15 +199,13 @@ func (srv *Server) answer(r *commands.Runner) {
 	}
 }
 
-// ThroughLog implements commands.BurstClient.
-func (s *Session) ThroughLog(key []byte, delta int64, silent bool) { s.throughLog(key, delta, silent) }
-
 // EndThroughLog implements commands.BurstClient: another client of the owner may be next.
 func (s *Session) EndThroughLog() { s.endSubmission() }
 
-// throughLog takes an increment at level local that memory cannot take, or must not while the log is behind, or that
-// stands behind others of the client that went through the log. What is pending for its key goes first: whether the increment overflows depends on it.
-func (s *Session) throughLog(key []byte, delta int64, silent bool) {
+// ThroughLog takes an increment at level local that memory cannot take, or must not while the log is behind, or that
+// stands behind others of the client that went through the log. What is pending for its key goes first: whether the
+// increment overflows depends on it.
+func (s *Session) ThroughLog(key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
 	s.answer()          // may leave something pending for the key
 	s.drainKey(key)

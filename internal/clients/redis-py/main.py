@@ -6,15 +6,12 @@ import time
 
 import redis
 
+from checks import equal, run
+
 PORT, SOCKET, AUTH_PORT = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 PASSWORD = "secret"
 
 r = redis.Redis(port=PORT)
-
-
-def equal(got, expected):
-    if got != expected:
-        raise AssertionError(f"got {got!r}, expected {expected!r}")
 
 
 def raises(kind, text, call):
@@ -207,11 +204,4 @@ CHECKS = [
     watch_increment, scan, expiry, errors, errors_auth, errors_memory, big_value, binary, unix_socket, reconnect,
 ]
 
-for check in CHECKS:
-    name = check.__name__.replace("_", "-")
-    try:
-        check()
-        print("ok", name, flush=True)
-    except Exception as e:
-        print(f"FAIL {name}: {type(e).__name__}: {e}", flush=True)
-print("done", len(CHECKS))
+run({check.__name__.replace("_", "-"): check for check in CHECKS})

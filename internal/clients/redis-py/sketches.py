@@ -5,13 +5,10 @@ import warnings
 
 import redis
 
+from checks import equal, run
+
 PORT = int(sys.argv[1])
 warnings.simplefilter("ignore", DeprecationWarning)  # of topk().count(), which is to work nevertheless
-
-
-def equal(got, expected):
-    if got != expected:
-        raise AssertionError(f"got {got!r}, expected {expected!r}")
 
 
 def raises(text, call):
@@ -61,17 +58,9 @@ def on(protocol, decode):
     return redis.Redis(port=PORT, protocol=protocol, decode_responses=decode)
 
 
-CHECKS = {
+run({
     "count-min": lambda: count_min(redis.Redis(port=PORT), "cms"),
     "count-min-resp2": lambda: count_min(on(2, True), "cms2"),
     "top-k": lambda: top_k(redis.Redis(port=PORT), "topk"),
     "top-k-resp2": lambda: top_k(on(2, True), "topk2"),
-}
-
-for name, check in CHECKS.items():
-    try:
-        check()
-        print("ok", name, flush=True)
-    except Exception as e:
-        print(f"FAIL {name}: {type(e).__name__}: {e}", flush=True)
-print("done", len(CHECKS))
+})
