@@ -243,6 +243,9 @@ func (s *Snapshot) waitForRoom() {
 	}
 }
 
+// Pressed reports whether half of the memory that changes may be kept in is used up, behind which they wait for WriteTo.
+func (s *Snapshot) Pressed() bool { return s.held.Load() > s.limit/2 }
+
 // free gives back what a written pin holds; owned says whether it has memory of
 // its own.
 func (s *Snapshot) free(p *pin, owned bool) {

@@ -171,7 +171,12 @@ func (s *fsmSnapshot) writeTo(w io.Writer) error {
 }
 
 // Persist implements raft.FSMSnapshot; Raft closes or cancels the sink.
-func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error { return s.writeTo(sink) }
+func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
+	if k, ok := sink.(*snapshotSink); ok {
+		k.hurry = s.state.Hurry
+	}
+	return s.writeTo(sink)
+}
 
 // Release implements raft.FSMSnapshot.
 func (s *fsmSnapshot) Release() { s.state.Release() }

@@ -92,7 +92,8 @@ func (p counterCapture) Persist(w io.Writer) error {
 	return err
 }
 
-func (p counterCapture) Release() {}
+func (p counterCapture) Hurry() bool { return false }
+func (p counterCapture) Release()    {}
 
 func (c *counter) Restore(r io.ReaderAt, size int64) error {
 	b := make([]byte, size)

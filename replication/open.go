@@ -159,7 +159,8 @@ func (g *raftGroup) openStores(dir string, create bool) (err error) {
 	if g.stable, err = openStableStore(filepath.Join(dir, stableName), create, g.fail); err != nil {
 		return err
 	}
-	if g.snaps, err = openSnapshotStore(filepath.Join(dir, snapshotsName), g.id, g.cfg.Logger, g.guard.room); err != nil {
+	share := &diskShare{written: func() int64 { return g.logs.total.Load() }} // the log is opened later
+	if g.snaps, err = openSnapshotStore(filepath.Join(dir, snapshotsName), g.id, g.cfg.Logger, g.guard.room, share); err != nil {
 		return err
 	}
 	index, _ := g.snaps.last()

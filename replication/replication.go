@@ -51,9 +51,11 @@ type StateMachine interface {
 	Restore(r io.ReaderAt, size int64) error
 }
 
-// Persister is a captured state. Persist runs beside later Apply calls; Release is called once, always.
+// Persister is a captured state. Persist runs beside later Apply calls; Release is called once, always. Hurry says that
+// holding the capture has become dear: what it writes then does not wait for the log. It is called within Persist's writes.
 type Persister interface {
 	Persist(w io.Writer) error
+	Hurry() bool
 	Release()
 }
 

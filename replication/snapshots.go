@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -18,13 +19,15 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// snapshotStore keeps the two newest snapshots (one where the disk is short), one file each (snapformat.go). Raft sees only the newest: it would fall
-// back to an older one whose log is gone, and start with a state that lacks what was acknowledged.
+// snapshotStore keeps the two newest snapshots (one where the disk is short), one file each (snapformat.go). Raft sees
+// only the newest: it would fall back to an older one whose log is gone, and start with a state that lacks what was
+// acknowledged. It writes and deletes in pieces and leaves the disk to the log in between (diskshare.go).
 type snapshotStore struct {
 	dir  string
 	id   identity
 	log  *slog.Logger
 	room func(bytes int64) bool
+	disk *diskShare
 
 	stopping atomic.Bool  // a snapshot being written is cut short
 	noRoom   atomic.Bool  // the last one failed for want of room
@@ -41,13 +44,12 @@ const (
 	snapSuffix  = ".snap"
 	snapTemp    = ".tmp"
 	snapRetain  = 2
-	snapSyncAt  = 8 << 20 // a snapshot of gigabytes is not left to one fsync at its end, which would stall the log
 	snapAdvice  = "the node will not start from an older snapshot, because counts would be missing: restore the data directory from a backup (quipu restore), or empty it and let the node rejoin its cluster"
 	snapPattern = "%020d-%020d" + snapSuffix
 )
 
-func openSnapshotStore(dir string, id identity, log *slog.Logger, room func(int64) bool) (*snapshotStore, error) {
-	s := &snapshotStore{dir: dir, id: id, log: log, room: room}
+func openSnapshotStore(dir string, id identity, log *slog.Logger, room func(int64) bool, disk *diskShare) (*snapshotStore, error) {
+	s := &snapshotStore{dir: dir, id: id, log: log, room: room, disk: disk}
 	if err := s.removeTemporary(); err != nil {
 		return nil, err
 	}
@@ -267,7 +269,7 @@ type snapshotSink struct {
 	meta      raft.SnapshotMeta
 	buf       []byte // the block that fills
 	blocks    []uint32
-	unsynced  int64
+	hurry     func() bool // see Persister; nil: never
 }
 
 // ID implements raft.SnapshotSink.
@@ -308,22 +310,26 @@ func (k *snapshotSink) flush() error {
 	if k.store.stopping.Load() {
 		return ErrShutdown
 	}
-	k.blocks = append(k.blocks, crc32.Checksum(k.buf, castagnoli))
-	if err := k.write(k.buf); err != nil {
-		return err
-	}
-	k.meta.Size += int64(len(k.buf))
-	k.unsynced += int64(len(k.buf))
-	k.buf = k.buf[:0]
-	if k.unsynced < snapSyncAt {
-		return nil
-	}
-	k.unsynced = 0
 	if !k.store.room(0) {
 		k.store.noRoom.Store(true)
 		return fmt.Errorf("no room for a snapshot in %s: the log needs what is free", k.store.dir)
 	}
-	return fdatasync(k.f)
+	k.blocks = append(k.blocks, crc32.Checksum(k.buf, castagnoli))
+	for piece := range slices.Chunk(k.buf, diskPiece) {
+		begin := time.Now()
+		if err := k.write(piece); err != nil {
+			return err
+		}
+		if err := fdatasync(k.f); err != nil {
+			return err
+		}
+		if k.hurry == nil || !k.hurry() {
+			k.store.disk.leave(time.Since(begin))
+		}
+	}
+	k.meta.Size += int64(len(k.buf))
+	k.buf = k.buf[:0]
+	return nil
 }
 
 // Close implements raft.SnapshotSink: the snapshot is complete and durable when it returns nil.
@@ -386,8 +392,21 @@ func (s *snapshotStore) prune(keep int) {
 		if i < keep {
 			continue
 		}
-		if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
-			s.log.Warn("cannot delete an old snapshot", "file", filepath.Join(s.dir, name), "err", err)
+		path := filepath.Join(s.dir, name)
+		if err := s.remove(path); err != nil {
+			s.log.Warn("cannot delete an old snapshot", "file", path, "err", err)
 		}
 	}
+}
+
+// remove deletes a snapshot's file. A crash in the middle leaves one that removeTemporary knows.
+func (s *snapshotStore) remove(path string) error {
+	temp := path + snapTemp
+	if err := os.Rename(path, temp); err != nil {
+		return err
+	}
+	if err := s.disk.shorten(temp); err != nil {
+		return err
+	}
+	return os.Remove(temp)
 }

@@ -82,3 +82,6 @@ func (p persister) Persist(w io.Writer) error {
 	_, err := p.Snapshot.WriteTo(w)
 	return err
 }
+
+// Hurry implements replication.Persister.
+func (p persister) Hurry() bool { return p.Snapshot.Pressed() }
