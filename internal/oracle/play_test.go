@@ -57,6 +57,7 @@ type player struct {
 	integers []int64 // that commands have named: a deadline can follow only from them
 	log      []*exchange
 	moved    bool // the clock has moved, so that keys may have died
+	parted   bool // the values differ, and so may all replies from here on
 }
 
 // What a read brings in place of a reply.
@@ -82,14 +83,14 @@ func (p *player) play(seq sequence) (same bool, err error) {
 			return same, err
 		}
 	}
-	if same, err = p.finish(len(seq)); !same || err != nil {
+	if same, err = p.finish(len(seq)); !same || err != nil || p.parted {
 		return same, err
 	}
 	return p.compareData(len(seq))
 }
 
 func (p *player) begin() error {
-	p.log, p.times, p.integers, p.moved = nil, nil, nil, false
+	p.log, p.times, p.integers, p.moved, p.parted = nil, nil, nil, false, false
 	p.begun = (p.clock.now()/10_000+1)*10_000 + 5
 	p.clock.set(p.begun)
 	p.times = append(p.times, p.begun)

@@ -248,8 +248,8 @@ func (m *model) allowsClient(args []string, pause *string) bool {
 			return false
 		}
 	case "kill":
-		if m.multi && (len(args) == 3 || slices.ContainsFunc(args, func(s string) bool { return strings.EqualFold(s, "skipme") })) {
-			return false // a client that kills itself gets only the beginning of EXEC's reply from Redis
+		if (m.multi || m.silent != loud) && (len(args) == 3 || slices.ContainsFunc(args, func(s string) bool { return strings.EqualFold(s, "skipme") })) {
+			return false // a client that kills itself gets only the beginning of EXEC's reply from Redis, and stays if it gets no replies
 		}
 		if len(args) == 3 {
 			return true
