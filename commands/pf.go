@@ -89,14 +89,14 @@ func (c *Call) isHLL(v engine.Value) bool {
 	return false
 }
 
-// openHLL opens the HyperLogLog at a key that was found, to be changed. Where it is none, it replies so.
-func (c *Call) openHLL(t engine.Txn, key []byte, v engine.Value) (engine.Content, bool) {
-	if !c.isHLL(v) {
-		return engine.Content{}, false
+// ownHLL reports whether a value that was opened is a HyperLogLog, which is about to be changed. Where it is none, it
+// replies so.
+func (c *Call) ownHLL(content engine.Content) bool {
+	if !c.isHLL(engine.Value{Kind: content.Kind, Bytes: content.Bytes}) {
+		return false
 	}
-	content, ok := t.Content(key)
 	content.MakeRaw() // as Redis, which shares strings as it was given them, and changes its own copy
-	return content, ok
+	return true
 }
 
 // hllEdit is a HyperLogLog in the keyspace while elements are added to it.
@@ -104,10 +104,12 @@ type hllEdit struct {
 	t       engine.Txn
 	key     []byte
 	content engine.Content // to be told before bytes change, unless moved
-	moved   bool           // Edit has been called, and all of the old value is kept where a snapshot needs it
+	moved   bool           // by EditAnnexed: all of the old value is kept where a snapshot needs it
 	b       []byte         // the value
 	n       int            // bytes of it in use: it may have room behind them
 	room    int            // bytes more to ask for than are needed
+	skips   hll.Skips      // of b, while it is sparse
+	skipped bool           // skips holds
 }
 
 // touch is to be called before the bytes of b from from on change.
@@ -117,19 +119,47 @@ func (e *hllEdit) touch(from, n int) {
 	}
 }
 
-func (e *hllEdit) resize(n int) { e.b, e.moved = e.t.Edit(e.key, n), true }
+func (e *hllEdit) resize(n int) {
+	annex := 0
+	if n >= hll.SkipsFrom && n <= hll.SparseMax {
+		annex = hll.SkipsBytes
+	}
+	e.content, e.moved = e.t.EditAnnexed(e.key, e.content, n, annex), true
+	e.b = e.content.Bytes
+}
+
+// keepSkips keeps the skips of a value that has been changed, behind it.
+func (e *hllEdit) keepSkips() {
+	if hll.IsDense(e.b) || len(e.b) < hll.SkipsFrom || !e.skipped && !e.skips.Fill(e.b) {
+		return
+	}
+	if !e.content.SetAnnex(e.skips[:]) && !e.moved {
+		e.resize(e.n)
+		e.content.SetAnnex(e.skips[:])
+	}
+}
+
+// skipsOf returns the skips kept behind a sparse HyperLogLog, nil if there are none.
+func skipsOf(b []byte) *hll.Skips {
+	if annex := engine.Annex(b); len(annex) >= hll.SkipsBytes {
+		return (*hll.Skips)(annex)
+	}
+	return nil
+}
 
 func runPFAdd(c *Call, t engine.Txn) {
 	elements := c.Args[2:]
 	e := hllEdit{t: t, key: c.Args[1], room: min(3*max(0, len(elements)-1), 256)}
-	value, found := t.Get(e.key)
+	content, found := t.Content(e.key)
 	updated := !found
 	if found {
-		content, ok := c.openHLL(t, e.key, value)
-		if !ok {
+		if !c.ownHLL(content) {
 			return
 		}
 		e.content, e.b, e.n = content, content.Bytes, len(content.Bytes)
+		if skips := skipsOf(e.b); skips != nil {
+			e.skips, e.skipped = *skips, true
+		}
 	} else {
 		var empty [24]byte
 		e.n = len(hll.AppendNew(empty[:0]))
@@ -159,6 +189,7 @@ func runPFAdd(c *Call, t engine.Txn) {
 		e.touch(stale, 1)
 	}
 	hll.MarkStale(e.b)
+	e.keepSkips()
 	t.Changed(e.key)
 	c.W.Int(1)
 }
@@ -168,7 +199,11 @@ func (e *hllEdit) add(c *Call, element []byte) (raised, ok bool) {
 	index, value := hll.Place(element)
 	if !hll.IsDense(e.b) {
 		var change hll.Change
-		switch hll.Raise(e.b[:e.n], index, value, &change) {
+		var skips *hll.Skips
+		if e.skipped {
+			skips = &e.skips
+		}
+		switch hll.Raise(e.b[:e.n], skips, index, value, &change) {
 		case hll.Unchanged:
 			return false, true
 		case hll.Corrupt:
@@ -179,7 +214,11 @@ func (e *hllEdit) add(c *Call, element []byte) (raised, ok bool) {
 				e.resize(grown + min(e.room, max(0, hll.SparseMax-grown)))
 			}
 			e.touch(hll.CountAt, e.n-hll.CountAt)
+			was := e.n
 			e.n = change.Apply(e.b[:grown])
+			if e.skipped {
+				e.skips.Follow(e.b[:e.n], &change, was)
+			}
 			return true, true
 		}
 		dense := &c.pfScratch().dense
@@ -204,7 +243,7 @@ func pfAddUnchanged(c *Call, v engine.View) bool {
 	if !found || !isOwnHLL(value) {
 		return false
 	}
-	dense := hll.IsDense(value.Bytes)
+	dense, skips := hll.IsDense(value.Bytes), skipsOf(value.Bytes)
 	for _, element := range c.Args[2:] {
 		index, rank := hll.Place(element)
 		if dense {
@@ -214,7 +253,7 @@ func pfAddUnchanged(c *Call, v engine.View) bool {
 			continue
 		}
 		var change hll.Change
-		if hll.Raise(value.Bytes, index, rank, &change) != hll.Unchanged {
+		if hll.Raise(value.Bytes, skips, index, rank, &change) != hll.Unchanged {
 			return false
 		}
 	}
@@ -322,13 +361,12 @@ func runPFMerge(c *Call, t engine.Txn) {
 
 func runPFDebug(c *Call, t engine.Txn) {
 	key := c.Args[2]
-	value, found := t.Get(key)
+	content, found := t.Content(key)
 	if !found {
 		c.W.Error(errNoDebugKey)
 		return
 	}
-	content, ok := c.openHLL(t, key, value)
-	if !ok || c.debugHLL(content.Bytes) {
+	if !c.ownHLL(content) || c.debugHLL(content.Bytes) {
 		return
 	}
 	dense := &c.pfScratch().dense

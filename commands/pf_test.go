@@ -3,6 +3,7 @@ package commands
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,6 +57,60 @@ func TestPFGrows(t *testing.T) {
 	}
 	s.expectReply("PFDEBUG ENCODING one", "+dense")
 	s.expectReply("STRLEN one", fmt.Sprint(":", hll.DenseBytes))
+}
+
+// TestSkipsHold: what is kept behind a sparse HyperLogLog for the search is right whatever was done to the key, and is there
+// where it saves time.
+func TestSkipsHold(t *testing.T) {
+	s := newShell(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	keys := []string{"a", "b", strings.Repeat("long", 70), strings.Repeat("wide", 1000)}
+	other := strings.Split("PFCOUNT k|SETRANGE k 40 \\x85|SETRANGE k 20 \\x00|SETRANGE k 8 \\xff|APPEND k \\x80|EXPIRE k 100|PERSIST k|PFMERGE k l|"+
+		"COPY k l REPLACE|RENAME k l|DEL k|PFDEBUG TODENSE k|SET k 5|SETBIT k 300 1|GETEX k EX 5|GETDEL k|PFADD k|FLUSHALL", "|")
+	lasting := other[:8]
+	held := 0
+	for i := range 20_000 {
+		k, l := keys[r.IntN(len(keys))], keys[r.IntN(len(keys))]
+		args := [][]byte{[]byte("PFADD"), []byte(k)}
+		for range 1 + r.IntN(4)*r.IntN(2) {
+			args = append(args, fmt.Appendf(nil, "element %d", r.IntN(2000)))
+		}
+		switch which := r.IntN(1000); {
+		case which < 5:
+			args = words(t, strings.NewReplacer(" k", " "+k, " l", " "+l).Replace(other[r.IntN(len(other))]))
+		case which < 50:
+			args = words(t, strings.NewReplacer(" k", " "+k, " l", " "+l).Replace(lasting[r.IntN(len(lasting))]))
+		}
+		if r.IntN(500) == 0 {
+			s.now += 10_000
+		}
+		added := show(s.do(args...)) == ":1" && len(args) > 2 && string(args[0]) == "PFADD"
+		for _, key := range keys {
+			v := s.ks.View(0, s.now, false)
+			part := engine.Part([]byte(key))
+			s.ks.LockPart(part)
+			value, _ := v.Get([]byte(key))
+			skips, want := skipsOf(value.Bytes), hll.Skips{}
+			sparse := value.Kind == engine.KindRaw && hll.Check(value.Bytes) && !hll.IsDense(value.Bytes)
+			if skips != nil && (!sparse || !want.Fill(value.Bytes) || *skips != want) {
+				t.Fatalf("%d: after %.100q: %s of %d bytes has skips %x instead of %x", i, args, key, len(value.Bytes), *skips, want)
+			}
+			if skips != nil {
+				held++
+			} else if added && key == k && len(key) < 1000 && sparse && len(value.Bytes) >= hll.SkipsFrom && want.Fill(value.Bytes) {
+				t.Fatalf("%d: after %.100q: %s of %d bytes has no skips", i, args, key, len(value.Bytes))
+			}
+			s.ks.UnlockPart(part)
+		}
+		if i%1000 == 0 {
+			if err := s.ks.Check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if held < 10_000 {
+		t.Errorf("only %d had skips", held)
+	}
 }
 
 // TestPFCountIsLocal: nodes that have answered PFCOUNT and nodes that have not stay the same, whatever is done then.

@@ -171,7 +171,7 @@ func (sh *shard) checkChunk(ci uint32, n *arenaCount, live, free map[uint32]bool
 
 func (sh *shard) checkRecord(ci, off uint32, r record) error {
 	c := &sh.meta[ci]
-	if r.header()&tailBit != 0 || r.block() < minBlock || off+r.block() > c.used {
+	if h := r.header(); h&hasAnnex != 0 && (h&wide != 0 || !r.kind().isString()) || r.block() < minBlock || off+r.block() > c.used {
 		return fmt.Errorf("header %#x, %d bytes are impossible", r.header(), r.block())
 	}
 	if isWide := r.header()&wide != 0; c.own != isWide ||

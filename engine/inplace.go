@@ -19,18 +19,53 @@ func (t Txn) Content(key []byte) (c Content, ok bool) {
 	if ref == 0 {
 		return Content{}, false
 	}
-	r := sh.at(ref)
-	return Content{Kind: r.kind(), Bytes: r.value().Bytes, sh: sh, ref: ref, off: r.contentOffset()}, true
+	return sh.contentAt(ref), true
 }
 
-// Touch lets a snapshot in progress keep the n bytes at from, which are about to be changed.
-func (c Content) Touch(from, n int) { c.sh.touch(c.ref, c.off+uint32(from), uint32(n)) }
+func (sh *shard) contentAt(ref uint32) Content {
+	r := sh.at(ref)
+	return Content{Kind: r.kind(), Bytes: r.value().Bytes, sh: sh, ref: ref, off: r.contentOffset()}
+}
+
+// Touch lets a snapshot in progress keep the n bytes at from, which are about to be changed, and ends the annex.
+func (c Content) Touch(from, n int) {
+	c.sh.touch(c.ref, c.off+uint32(from), uint32(n))
+	*(*byte)(c.sh.at(c.ref).p) &^= hasAnnex
+}
+
+// Annex returns what was derived from a string and kept behind it, with undefined bytes to follow; nil if there is
+// none. It aliases the arena and is not to be changed.
+func Annex(content []byte) []byte { return content[len(content):cap(content):cap(content)] }
+
+// SetAnnex keeps bytes behind a string that were derived from it. They are gone when the string changes, moves to
+// another record or is loaded from a snapshot, so nothing that is replicated or seen by clients may depend on them. It
+// returns false if the record has no room for them, which EditAnnexed makes.
+func (c Content) SetAnnex(annex []byte) bool {
+	r := c.sh.at(c.ref)
+	n, capacity := r.length()
+	if r.header()&wide != 0 || n+uint32(len(annex)) > capacity {
+		return false
+	}
+	copy(bytesAt(r.p, c.off+n, uint32(len(annex))), annex)
+	*(*byte)(r.p) |= hasAnnex
+	return true
+}
+
+// EditAnnexed is Edit of the Content that was opened for a key, or of none if the key was absent, with room for an annex
+// behind the value. It returns what Txn.Content would then.
+func (t Txn) EditAnnexed(key []byte, c Content, size, annex int) Content {
+	if c.sh == nil {
+		return t.edit(key, size, annex, KindRaw)
+	}
+	t.ks.noteLength(size)
+	return t.resize(c.sh, t.ks.hash(key), c.ref, key, size, annex, KindRaw)
+}
 
 // Changed tells the hook that a key's content has been changed in place.
 func (t Txn) Changed(key []byte) { t.ks.tell(int(t.db), key, OpSet, 0) }
 
 // Resize is Edit with the kind that the value then has, other than KindInt.
-func (t Txn) Resize(key []byte, size int, kind Kind) []byte { return t.edit(key, size, kind) }
+func (t Txn) Resize(key []byte, size int, kind Kind) []byte { return t.edit(key, size, 0, kind).Bytes }
 
 // MakeRaw makes the kind of a string KindRaw, as Edit does.
 func (c Content) MakeRaw() {
@@ -61,7 +96,7 @@ func (v View) Fill(key []byte, from int, b []byte) {
 	}
 	c.MakeRaw()
 	if len(b) > 0 {
-		c.Touch(from, len(b))
+		sh.touch(ref, c.off+uint32(from), uint32(len(b))) // the annex stays: it does not depend on a cache
 		copy(r.content()[from:], b)
 		v.ks.tell(int(v.db), key, OpSet, 0)
 	}

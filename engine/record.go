@@ -14,7 +14,8 @@ import (
 //	└──────┴──────┴───────────────┴──────┴──────────┴─────────┴─────────────┘
 //
 //	header    bits 0-3 kind (0: the block is free), then hasDeadline, longKey,
-//	          wide, and one bit kept free (always 0) for a tail after the content
+//	          wide, hasAnnex: what is in the capacity behind the content was derived
+//	          from the content and holds until that changes; 0 for wide ones and KindInt
 //	keylen    low 8 bits of the key's length; longKey: keyext holds the next 16
 //	fixed     KindInt: the counter, 8 bytes; else length and capacity of the
 //	          content, 2 + 2 bytes, or 4 + 4 when wide
@@ -39,7 +40,7 @@ const (
 	hasDeadline = 0x10
 	longKey     = 0x20
 	wide        = 0x40
-	tailBit     = 0x80
+	hasAnnex    = 0x80
 
 	minBlock = 12   // a free block's header
 	maxBlock = 8192 // larger records have a chunk of their own
@@ -148,13 +149,22 @@ func (r record) setLength(n, capacity uint32) {
 	store32(unsafe.Add(r.p, 2), n|capacity<<16)
 }
 
+// shorten makes the content shorter, which leaves the capacity.
+func (r record) shorten(n int) {
+	_, capacity := r.length()
+	r.setLength(uint32(n), capacity)
+}
+
 // contentOffset returns where the content begins.
 func (r record) contentOffset() uint32 { return uint32(keyOffset[r.header()]) + r.keyLen() }
 
-// content aliases the arena.
+// content aliases the arena. Its capacity is its length, or that of the record if the record has an annex.
 func (r record) content() []byte {
-	n, _ := r.length()
-	return bytesAt(r.p, r.contentOffset(), n)
+	n, capacity := r.length()
+	if r.header()&hasAnnex == 0 {
+		capacity = n
+	}
+	return bytesAt(r.p, r.contentOffset(), capacity)[:n]
 }
 
 func (r record) value() Value {

@@ -107,7 +107,7 @@ func (sh *shard) change(h uint64, ref uint32, kind Kind, n int64, contentLen, ro
 // move but the content's end, and a block must not stay mostly unused.
 func (r record) fits(l layout, contentLen int) bool {
 	h := r.header()
-	if h&^kindMask != l.header&^kindMask {
+	if (h^l.header)&^(kindMask|hasAnnex) != 0 {
 		return false
 	}
 	if isInt := h&kindMask == byte(KindInt); isInt || l.header&kindMask == byte(KindInt) {

@@ -190,17 +190,24 @@ func (t Txn) put(key []byte, v Value) {
 // KindRaw, the deadline stays, an absent key is created. The slice is valid
 // until the next call. A value that grows again and again takes amortized
 // constant time per byte.
-func (t Txn) Edit(key []byte, size int) []byte { return t.edit(key, size, KindRaw) }
+func (t Txn) Edit(key []byte, size int) []byte { return t.edit(key, size, 0, KindRaw).Bytes }
 
-func (t Txn) edit(key []byte, size int, kind Kind) []byte {
+// edit keeps room for an annex as well.
+func (t Txn) edit(key []byte, size, annex int, kind Kind) Content {
 	sh, h, ref := t.open(key)
 	t.ks.noteLength(size)
 	if ref == 0 {
-		ref = sh.add(h, key, kind, 0, size, 0)
+		ref = sh.add(h, key, kind, 0, size+annex, 0)
+		sh.at(ref).shorten(size)
 		clear(sh.at(ref).content())
 		t.ks.tell(int(t.db), key, OpSet, 0)
-		return sh.at(ref).content()
+		return sh.contentAt(ref)
 	}
+	return t.resize(sh, h, ref, key, size, annex, kind)
+}
+
+// resize is edit for a record that was found.
+func (t Txn) resize(sh *shard, h uint64, ref uint32, key []byte, size, annex int, kind Kind) Content {
 	r := sh.at(ref)
 	var was []byte
 	var digits [20]byte
@@ -209,10 +216,11 @@ func (t Txn) edit(key []byte, size int, kind Kind) []byte {
 		was = strconv.AppendInt(digits[:0], r.int(), 10)
 	} else {
 		if was = r.content(); size > len(was) {
-			room = size + size/4
+			room = size + size/4 + annex
 		}
 	}
-	ref, old := sh.change(h, ref, kind, 0, size, room, r.deadline())
+	ref, old := sh.change(h, ref, kind, 0, size+annex, room, r.deadline())
+	sh.at(ref).shorten(size)
 	content := sh.at(ref).content()
 	if old != 0 {
 		copy(content, was)
@@ -224,7 +232,7 @@ func (t Txn) edit(key []byte, size int, kind Kind) []byte {
 	if old != 0 {
 		sh.freeRecord(old) // without compaction, which could move content
 	}
-	return content
+	return sh.contentAt(ref)
 }
 
 // Delete removes a key. It returns false if the key is absent.

@@ -61,7 +61,7 @@ func SelfTest() error {
 		}
 		var c Change
 		if !IsDense(b) {
-			switch Raise(b, index, value, &c) {
+			switch Raise(b, nil, index, value, &c) {
 			case Changes:
 				b = append(b, make([]byte, c.Grows())...)
 				b = b[:c.Apply(b)]

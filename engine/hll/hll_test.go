@@ -124,6 +124,47 @@ func TestFind(t *testing.T) {
 	})
 }
 
+// TestSkips: what is found from skips is what is found without, and they follow changes.
+func TestSkips(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 4))
+		b := AppendNew(nil)
+		if rapid.Bool().Draw(t, "by hand") {
+			b = b[:HeaderBytes]
+			for range rapid.IntRange(0, 400).Draw(t, "opcodes") {
+				b = append(b, byte(r.Uint32()))
+			}
+		}
+		spread := rapid.SampledFrom([]int{Registers, 3000, 40}).Draw(t, "spread")
+		base := r.IntN(Registers - spread + 1)
+		values := rapid.IntRange(1, 6).Draw(t, "values") // few of them make VALs that can be joined
+		var skips, anew Skips
+		whole := skips.Fill(b)
+		for range rapid.IntRange(1, 1500).Draw(t, "n") {
+			index, value := base+r.IntN(spread), uint8(1+r.IntN(values))
+			var c, with Change
+			outcome := Raise(b, nil, index, value, &c)
+			if whole {
+				if got := Raise(b, &skips, index, value, &with); got != outcome || with != c {
+					t.Fatalf("register %d: outcome %d, %v, and with skips %d, %v in %x", index, outcome, c, got, with, b)
+				}
+			}
+			if outcome != Changes {
+				continue
+			}
+			was := len(b)
+			b = append(b, make([]byte, c.Grows())...)
+			b = b[:c.Apply(b)]
+			if !whole {
+				continue
+			}
+			if skips.Follow(b, &c, was); !anew.Fill(b) || skips != anew {
+				t.Fatalf("after register %d: skips %x instead of %x in %x", index, skips, anew, b)
+			}
+		}
+	})
+}
+
 // randomTable is of registers as a number of elements leave them.
 func randomTable(t *rapid.T, label string) (b []byte) {
 	n := rapid.SampledFrom([]int{0, 1, 50, 1000, 20_000}).Draw(t, label+" elements")

@@ -99,10 +99,10 @@ func (c *Change) Grows() int { return max(0, c.n-c.size) }
 func (c *Change) From() int { return HeaderBytes + max(0, c.prev) }
 
 // Raise finds out how the register index of the sparse HyperLogLog b, which Check has accepted, gets the value, and
-// writes it to c. It changes nothing.
-func Raise(b []byte, index int, value uint8, c *Change) Outcome {
+// writes it to c. It changes nothing. s is what Fill has made of b, or nil.
+func Raise(b []byte, s *Skips, index int, value uint8, c *Change) Outcome {
 	ops := b[HeaderBytes:]
-	at, first, prev := find(ops, index, 0, 0, -1)
+	at, first, prev := s.find(ops, index)
 	return raise(ops, index, value, at, first, prev, c)
 }
 
