@@ -38,6 +38,7 @@ func sketchMeasurement(cfg config) measurement {
 		metrics: []metric{
 			throughputMetric("pfadd-large", "`PFADD` of a random element to one key of "+grouped(largeElements, 0)),
 			throughputMetric("pfadd-new", "`PFADD` of a new element to one of "+grouped(manyKeys, 0)+" keys"),
+			cpuMetric("pfadd-new", "`PFADD` of a new element"),
 			throughputMetric("pfcount", "`PFCOUNT` of three dense keys"),
 			throughputMetric("cms", "`CMS.INCRBY` of a Zipf distributed item, 2000 × 7 cells"),
 		},

@@ -22,6 +22,12 @@ func throughputMetric(id, title string) metric {
 	return metric{id: id, title: title + ", requests/s", xTitle: "Pipeline", xName: depthName}
 }
 
+// cpuMetric is the CPU time of the server beside the throughput that a sweep leaves in a metric.
+func cpuMetric(of, title string) metric {
+	return metric{id: of + "-cpu", title: title + ", CPU of the server for each request, user and system, µs",
+		xTitle: "Pipeline", xName: depthName, digits: 2}
+}
+
 // sweep runs the load at each depth on each server, in alternating rounds. It
 // leaves the throughput in metric, and the server's CPU time in metric + "-cpu".
 func (l *lab) sweep(ctx context.Context, servers fleet, metric string, ld load, depths []int) error {
@@ -59,7 +65,7 @@ func incrMeasurement(cfg config) measurement {
 		about: fmt.Sprintf("`INCR` of %s random counters that exist, %d clients, redis-benchmark", grouped(float64(cfg.scaled(barKeys)), 0), barClients),
 		metrics: []metric{
 			throughputMetric("incr", "`INCR`"),
-			{id: "incr-cpu", title: "CPU of the server for each request, user and system, µs", xTitle: "Pipeline", xName: depthName, digits: 2},
+			cpuMetric("incr", "`INCR`"),
 		},
 		bars: []bar{
 			{"1", "durable, defaults ÷ appendfsync always, INCR", depthChecks("incr", quipuQuorum, peerAlways, map[int]float64{1: 1.1, 16: 1.9, 100: 2.7})},
@@ -118,7 +124,7 @@ func hotKeyMeasurement(config) measurement {
 	return measurement{
 		name:    "hotkey",
 		about:   fmt.Sprintf("`INCR` of one counter, %d clients, redis-benchmark", barClients),
-		metrics: []metric{throughputMetric("hotkey", "`INCR` of one counter")},
+		metrics: []metric{throughputMetric("hotkey", "`INCR` of one counter"), cpuMetric("hotkey", "`INCR` of one counter")},
 		bars: []bar{{"4", "ack local ÷ no persistence, INCR of one key",
 			depthChecks("hotkey", quipuLocal, peerMemory, map[int]float64{16: 0.95, 100: 1.2})}},
 		run: func(ctx context.Context, l *lab) error {
