@@ -37,8 +37,7 @@ func BenchmarkPFAddNew(b *testing.B) {
 					add(key)
 				}
 			}
-			b.ResetTimer()
-			for range b.N {
+			for b.Loop() {
 				add(names[r.IntN(keys)])
 			}
 		})

@@ -33,8 +33,8 @@ func (c Content) Touch(from, n int) {
 	*(*byte)(c.sh.at(c.ref).p) &^= hasAnnex
 }
 
-// Annex returns what was derived from a string and kept behind it, with undefined bytes to follow; nil if there is
-// none. It aliases the arena and is not to be changed.
+// Annex returns what was derived from a string and kept behind it, with undefined bytes to follow; no bytes if there is
+// nothing. It aliases the arena and is not to be changed.
 func Annex(content []byte) []byte { return content[len(content):cap(content):cap(content)] }
 
 // SetAnnex keeps bytes behind a string that were derived from it. They are gone when the string changes, moves to
@@ -89,15 +89,14 @@ func (v View) Fill(key []byte, from int, b []byte) {
 	if ref == 0 {
 		return
 	}
-	r := sh.at(ref)
-	c := Content{Kind: r.kind(), sh: sh, ref: ref, off: r.contentOffset()}
+	c := sh.contentAt(ref)
 	if !c.Kind.isString() {
 		return
 	}
 	c.MakeRaw()
 	if len(b) > 0 {
 		sh.touch(ref, c.off+uint32(from), uint32(len(b))) // the annex stays: it does not depend on a cache
-		copy(r.content()[from:], b)
+		copy(c.Bytes[from:], b)
 		v.ks.tell(int(v.db), key, OpSet, 0)
 	}
 }

@@ -199,9 +199,10 @@ func (t Txn) edit(key []byte, size, annex int, kind Kind) Content {
 	if ref == 0 {
 		ref = sh.add(h, key, kind, 0, size+annex, 0)
 		sh.at(ref).shorten(size)
-		clear(sh.at(ref).content())
+		c := sh.contentAt(ref)
+		clear(c.Bytes)
 		t.ks.tell(int(t.db), key, OpSet, 0)
-		return sh.contentAt(ref)
+		return c
 	}
 	return t.resize(sh, h, ref, key, size, annex, kind)
 }
@@ -221,18 +222,18 @@ func (t Txn) resize(sh *shard, h uint64, ref uint32, key []byte, size, annex int
 	}
 	ref, old := sh.change(h, ref, kind, 0, size+annex, room, r.deadline())
 	sh.at(ref).shorten(size)
-	content := sh.at(ref).content()
+	c := sh.contentAt(ref)
 	if old != 0 {
-		copy(content, was)
+		copy(c.Bytes, was)
 	}
 	if size > len(was) {
-		clear(content[len(was):])
+		clear(c.Bytes[len(was):])
 	}
 	t.ks.tell(int(t.db), key, OpSet, 0)
 	if old != 0 {
 		sh.freeRecord(old) // without compaction, which could move content
 	}
-	return sh.contentAt(ref)
+	return c
 }
 
 // Delete removes a key. It returns false if the key is absent.

@@ -44,10 +44,12 @@ func sameButCount(c *compared) bool {
 	return a.Type == '$' && b.Type == '$' && len(a.Text) == len(b.Text) && maskedCount(a.Text) == maskedCount(b.Text)
 }
 
-// halfOpcode: SETRANGE has left a sparse HyperLogLog that ends in half an opcode. Redis adds to it, behind its end.
+// halfOpcode: SETRANGE or APPEND has left a sparse HyperLogLog that ends in half an opcode. Redis adds to it, behind its
+// end.
 func halfOpcode(c *compared) bool {
-	c.p.parted = c.p.ran("setrange", "append") && c.replies[redis].Type == ':' && strings.HasPrefix(c.text[quipu], "-INVALIDOBJ")
-	return c.p.parted
+	half := c.p.ran("setrange", "append") && c.replies[redis].Type == ':' && strings.HasPrefix(c.text[quipu], "-INVALIDOBJ")
+	c.p.parted = c.p.parted || half
+	return half
 }
 
 // countedAnew reports whether Quipu's reply is what the registers say, as far as that can be seen.
