@@ -2,6 +2,7 @@ package commands
 
 import (
 	"quipu/engine"
+	"quipu/internal/glob"
 	"quipu/protocol"
 )
 
@@ -126,7 +127,7 @@ func runCommandList(c *Call, _ engine.View) {
 			c.W.Error(protocol.ErrSyntax)
 			return
 		}
-		if isWord(c.Args[3], "pattern") && len(c.Args[4]) > MaxPattern {
+		if isWord(c.Args[3], "pattern") && len(c.Args[4]) > glob.MaxPattern {
 			c.W.Error(protocol.ErrPatternTooLong)
 			return
 		}
@@ -155,7 +156,7 @@ func listFilter(by, value []byte) func(*Command) bool {
 		cat := CategoryByName(value)
 		return func(cmd *Command) bool { return cmd.Categories&cat != 0 }
 	case isWord(by, "pattern"):
-		return func(cmd *Command) bool { return MatchGlob(value, []byte(cmd.full), true) }
+		return func(cmd *Command) bool { return glob.Match(value, []byte(cmd.full), true) }
 	}
 	return nil
 }

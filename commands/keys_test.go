@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"quipu/internal/glob"
 	"quipu/protocol"
 )
 
@@ -119,10 +120,10 @@ func TestKeyRepliesOfOurOwn(t *testing.T) {
 		t.Errorf("MEMORY USAGE: %s", got)
 	}
 	for _, line := range []string{"KEYS ", "SCAN 0 MATCH "} {
-		if got := show(s.do(words(t, line+strings.Repeat("?", MaxPattern+1))...)); !strings.HasPrefix(got, "-ERR glob pattern is too long") {
+		if got := show(s.do(words(t, line+strings.Repeat("?", glob.MaxPattern+1))...)); !strings.HasPrefix(got, "-ERR glob pattern is too long") {
 			t.Errorf("%s: %s", line, got)
 		}
-		if got := show(s.do(words(t, line+strings.Repeat("?", MaxPattern))...)); got[0] != '*' {
+		if got := show(s.do(words(t, line+strings.Repeat("?", glob.MaxPattern))...)); got[0] != '*' {
 			t.Errorf("%s: %s", line, got)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"quipu/engine"
+	"quipu/internal/glob"
 	"quipu/protocol"
 )
 
@@ -34,7 +35,7 @@ const scanStep = 1024
 
 func runKeys(c *Call, v engine.View) {
 	pattern := c.Args[1]
-	if len(pattern) > MaxPattern {
+	if len(pattern) > glob.MaxPattern {
 		c.W.Error(protocol.ErrPatternTooLong)
 		return
 	}
@@ -87,7 +88,7 @@ func (l *keyList) scan(v engine.View, cursor uint64, count int, pattern, kind []
 	}
 	kept := keyList{l.bytes[:begin], l.ends[:first]}
 	for _, end := range l.ends[first:] {
-		ok, n := matchGlob(pattern, l.bytes[begin:end], false)
+		ok, n := glob.MatchSteps(pattern, l.bytes[begin:end], false)
 		if steps += n; ok {
 			kept.add(l.bytes[begin:end]) // moves it down in place
 		}
@@ -182,7 +183,7 @@ func (c *Call) parseScan() (opt scanOptions, ok bool) {
 			}
 			opt.count = int(min(n, scanMaxCount))
 		case isWord(word, "match"):
-			if len(value) > MaxPattern {
+			if len(value) > glob.MaxPattern {
 				c.W.Error(protocol.ErrPatternTooLong)
 				return opt, false
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"quipu/commands"
+	"quipu/internal/glob"
 	"quipu/protocol"
 )
 
@@ -114,7 +115,7 @@ func maxPendingSetting() setting {
 // keyIsLocal is the level of a key by the settings.
 func (c *Config) keyIsLocal(key []byte) bool {
 	for i := range c.AckRules {
-		if commands.MatchGlob([]byte(c.AckRules[i].glob), key, false) {
+		if glob.Match([]byte(c.AckRules[i].glob), key, false) {
 			return c.AckRules[i].local
 		}
 	}

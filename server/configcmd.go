@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"quipu/commands"
+	"quipu/internal/glob"
 	"quipu/protocol"
 )
 
@@ -45,7 +46,7 @@ func configGet(s *Session, args [][]byte, w *protocol.Writer) {
 			switch {
 			case strings.EqualFold(string(pattern), name):
 				name = string(pattern)
-			case !bytes.ContainsAny(pattern, "[*?") || !commands.MatchGlob(pattern, []byte(name), true):
+			case !bytes.ContainsAny(pattern, "[*?") || !glob.Match(pattern, []byte(name), true):
 				continue
 			}
 			found, names = append(found, &settings[i]), append(names, name)

@@ -22,9 +22,9 @@ type layer struct {
 // dir holds. Test files may import, besides, anything below internal.
 var layers = []layer{
 	{dir: "cmd", ours: []string{"server"}},
-	{dir: "server", ours: []string{"commands", "engine", "protocol", "replication"}},
+	{dir: "server", ours: []string{"commands", "engine", "protocol", "replication", "internal/glob"}},
 	{
-		dir: "commands", ours: []string{"engine", "engine/...", "protocol"},
+		dir: "commands", ours: []string{"engine", "engine/...", "protocol", "internal/glob"},
 		banned: []string{"crypto/rand", "math/rand", "math/rand/v2", "net", "net/...", "os", "os/...", "log", "log/slog", "github.com/hashicorp/..."},
 		why:    "commands run on every node from the log and must give the same result everywhere",
 	},
@@ -46,6 +46,7 @@ var layers = []layer{
 	{dir: "bench", ours: []string{"bench/...", "internal/..."}},
 	{dir: "bench/accuracy", ours: []string{"bench/...", "engine/...", "internal/..."}},
 	{dir: "examples", ours: []string{"internal/..."}},
+	{dir: "internal/glob"},
 	{dir: "internal", ours: []string{"server", "commands", "engine", "engine/...", "protocol", "replication", "internal/..."}},
 }
 

@@ -1,22 +1,23 @@
-package commands
+// Package glob matches keys and names against patterns as Redis does.
+package glob
 
 // MaxPattern is the longest glob pattern accepted, in bytes.
 const MaxPattern = 1024
 
-// MatchGlob reports whether s matches pattern under Redis's rules: '*', '?', classes [abc], [^abc] and [a-z], '\' before
+// Match reports whether s matches pattern under Redis's rules: '*', '?', classes [abc], [^abc] and [a-z], '\' before
 // a literal. Letters are compared without case when fold is set. Oddities of Redis are kept: only an empty pattern matches
 // an empty string, a class without its end extends to the end of the pattern, ranges compare bytes as signed
 // and in either order.
 //
 // It takes at most len(pattern)·len(s) steps and no recursion: after a mismatch only the last '*' is widened, which is
 // enough because an earlier one could gain nothing from being longer.
-func MatchGlob(pattern, s []byte, fold bool) bool {
-	ok, _ := matchGlob(pattern, s, fold)
+func Match(pattern, s []byte, fold bool) bool {
+	ok, _ := MatchSteps(pattern, s, fold)
 	return ok
 }
 
-// matchGlob is MatchGlob with the number of steps taken, by which SCAN limits its work.
-func matchGlob(pattern, s []byte, fold bool) (ok bool, steps int) {
+// MatchSteps is Match with the number of steps taken, by which SCAN limits its work.
+func MatchSteps(pattern, s []byte, fold bool) (ok bool, steps int) {
 	if len(s) == 0 {
 		return len(pattern) == 0, 1
 	}
