@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 )
 
@@ -69,7 +70,7 @@ func (p *pipelineClient) roundTrip(tb testing.TB) {
 }
 
 // startHot starts a node and fills its counters, so that GET finds them.
-func startHot(tb testing.TB, change func(*Config)) *testNode {
+func startHot(tb testing.TB, change func(*config.Config)) *testNode {
 	n := startNode(tb, change)
 	newPipelineClient(n.dial(), "SET key:%06d 20000", 1).roundTrip(tb)
 	return n
@@ -78,7 +79,7 @@ func startHot(tb testing.TB, change func(*Config)) *testNode {
 // BenchmarkPipeline measures one client that pipelines, over loopback, into a
 // node on disk: time and allocations of the whole process for each command.
 func BenchmarkPipeline(b *testing.B) {
-	n := startHot(b, func(c *Config) { c.SegmentBytes = 64 << 20 })
+	n := startHot(b, func(c *config.Config) { c.SegmentBytes = 64 << 20 })
 	for _, h := range hotCommands {
 		b.Run(h.name, func(b *testing.B) {
 			p := newPipelineClient(n.dial(), h.command, h.lines)

@@ -5,12 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 )
 
 // TestClientUnblock has one client end another's wait, on a node over both transports and on redis-server.
 func TestClientUnblock(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startGroupNode(t, &testGroup{}, transport)
 		unblockEachOther(t, n.dial(), n.dial(), "WAIT 1 0", "WAIT 1 100000")
 		unblockEachOther(t, n.dial(), n.dial(), "WAITAOF 1 1 0")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"quipu/commands"
+	"quipu/config"
 	"quipu/internal/glob"
 	"quipu/protocol"
 )
@@ -38,11 +39,12 @@ func configHandlers() handler {
 // configGet shows each setting once, under the name it was asked for where that was no pattern.
 func configGet(s *Session, args [][]byte, w *protocol.Writer) {
 	cfg := s.srv.config()
-	var found []*setting
+	var found []*config.Setting
 	var names []string
+	settings := config.Settings()
 	for i := range settings {
 		for _, pattern := range args[2:] {
-			name := settings[i].name
+			name := settings[i].Name
 			switch {
 			case strings.EqualFold(string(pattern), name):
 				name = string(pattern)
@@ -56,7 +58,7 @@ func configGet(s *Session, args [][]byte, w *protocol.Writer) {
 	w.Map(len(found))
 	for i, f := range found {
 		w.BulkString(names[i])
-		w.BulkString(f.get(cfg))
+		w.BulkString(f.Get(cfg))
 	}
 }
 
@@ -75,22 +77,22 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 		return
 	}
 	changed := *srv.config()
-	changed.source++
+	changed.NextSource()
 	for i, row := range rows {
-		if err := row.set(&changed, string(args[3+2*i])); err != nil {
+		if err := row.Set(&changed, string(args[3+2*i])); err != nil {
 			reason := err.Error()
-			if value := (*valueError)(nil); errors.As(err, &value) {
-				reason = value.reason
+			if value := (*config.ValueError)(nil); errors.As(err, &value) {
+				reason = value.Reason
 			}
-			w.Error(protocol.ErrConfigSet(row.name, reason))
+			w.Error(protocol.ErrConfigSet(row.Name, reason))
 			return
 		}
 	}
-	if err := changed.validate(); err != nil {
+	if err := changed.Validate(); err != nil {
 		w.Error("ERR CONFIG SET failed - " + err.Error())
 		return
 	}
-	if changed.usesLocal() {
+	if changed.UsesLocal() {
 		srv.local.used.Store(true) // only writes from now on have fences
 	}
 	srv.cfg.Store(&changed)
@@ -103,16 +105,16 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 }
 
 // settingsToChange finds the settings that CONFIG SET names, or tells why one of them cannot be changed, whatever its value.
-func settingsToChange(pairs [][]byte) (rows []*setting, refusal string) {
+func settingsToChange(pairs [][]byte) (rows []*config.Setting, refusal string) {
 	for i := 0; i < len(pairs); i += 2 {
 		asked := string(pairs[i])
-		row := lookupSetting(strings.ToLower(asked))
+		row := config.Lookup(strings.ToLower(asked))
 		switch {
 		case row == nil:
 			return nil, protocol.ErrConfigUnknown(pairs[i])
-		case row.name == "dir":
+		case row.Name == "dir":
 			return nil, protocol.ErrConfigSet(asked, protocol.ConfigProtected)
-		case row.fixed:
+		case row.Fixed:
 			return nil, protocol.ErrConfigSet(asked, protocol.ConfigImmutable)
 		case slices.Contains(rows, row):
 			return nil, protocol.ErrConfigSet(asked, protocol.ConfigDuplicate)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 	"quipu/protocol"
 )
@@ -92,7 +93,7 @@ type fuzzGround struct {
 type fuzzNode struct {
 	*testNode
 	socket  string
-	configs [2]*Config
+	configs [2]*config.Config
 }
 
 const fuzzPassword = "secret"
@@ -110,14 +111,14 @@ func newFuzzGround(tb testing.TB) *fuzzGround {
 		}
 		tb.Cleanup(func() { os.RemoveAll(dir) })
 		socket := filepath.Join(dir, "s")
-		n := startGroupNode(tb, &testGroup{}, func(c *Config) {
+		n := startGroupNode(tb, &testGroup{}, func(c *config.Config) {
 			c.AnyPort, c.UnixSocket, c.UnixPerm = false, socket, 0o600
 			c.Transport, c.Databases, c.AuthFailures = transport, 4, 1<<30
 		})
 		plain := n.srv.config()
 		locked := *plain
 		locked.RequirePass = fuzzPassword
-		g.nodes = append(g.nodes, &fuzzNode{n, socket, [2]*Config{plain, &locked}})
+		g.nodes = append(g.nodes, &fuzzNode{n, socket, [2]*config.Config{plain, &locked}})
 		// An input that ends the node would end the fuzzing.
 		shutdown := n.srv.table.Lookup([]byte("shutdown"))
 		n.srv.handlers[shutdown.ID()].run = func(_ *Session, _ [][]byte, w *protocol.Writer) { w.Error("ERR not here") }

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 	"quipu/replication"
 )
@@ -27,7 +28,7 @@ type testNode struct {
 }
 
 // startNode starts a node on disk that listens on a free port.
-func startNode(t testing.TB, change func(*Config)) *testNode {
+func startNode(t testing.TB, change func(*config.Config)) *testNode {
 	t.Helper()
 	cfg := testConfig(t, change)
 	srv, err := New(cfg, nil)
@@ -38,7 +39,7 @@ func startNode(t testing.TB, change func(*Config)) *testNode {
 }
 
 // startGroupNode starts a node on a group of the test's.
-func startGroupNode(t testing.TB, g *testGroup, change func(*Config)) *testNode {
+func startGroupNode(t testing.TB, g *testGroup, change func(*config.Config)) *testNode {
 	t.Helper()
 	srv, err := NewWithGroup(testConfig(t, change), nil, func(_ replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		g.Group = replication.NewMemoryGroup(sm, g.clock)
@@ -50,8 +51,8 @@ func startGroupNode(t testing.TB, g *testGroup, change func(*Config)) *testNode 
 	return runNode(t, srv)
 }
 
-func testConfig(t testing.TB, change func(*Config)) Config {
-	cfg := DefaultConfig()
+func testConfig(t testing.TB, change func(*config.Config)) config.Config {
+	cfg := config.Default()
 	cfg.Port, cfg.AnyPort = 0, true
 	cfg.Dir = t.TempDir()
 	cfg.SegmentBytes = 1 << 20
@@ -183,12 +184,12 @@ func expectClosed(t testing.TB, c *redistest.Conn, text string) {
 }
 
 // bothTransports runs a test over epoll, where there is such a thing, and over net.
-func bothTransports(t *testing.T, test func(t *testing.T, transport func(*Config))) {
+func bothTransports(t *testing.T, test func(t *testing.T, transport func(*config.Config))) {
 	for _, name := range []string{"epoll", "net"} {
 		if name == "epoll" && runtime.GOOS != "linux" {
 			continue
 		}
-		t.Run(name, func(t *testing.T) { test(t, func(c *Config) { c.Transport = name }) })
+		t.Run(name, func(t *testing.T) { test(t, func(c *config.Config) { c.Transport = name }) })
 	}
 }
 

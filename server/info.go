@@ -85,7 +85,7 @@ func infoServer(srv *Server, p *infoPrinter) {
 	p.line("uptime_in_days", int64(up.Hours()/24))
 	p.line("hz", int(time.Second/reclaimEvery))
 	p.line("configured_hz", int(time.Second/reclaimEvery))
-	p.line("config_file", cfg.configFile)
+	p.line("config_file", cfg.File)
 }
 
 func infoClients(srv *Server, p *infoPrinter) {

@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 	"quipu/protocol"
 )
 
 func TestSizeLimits(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
-		n := startGroupNode(t, &testGroup{}, func(c *Config) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
+		n := startGroupNode(t, &testGroup{}, func(c *config.Config) {
 			transport(c)
 			c.MaxKey, c.MaxCommand, c.MaxBulk, c.MaxInline = 100, 64<<10, 32<<10, 1024
 		})
@@ -66,9 +67,9 @@ func TestTransactionReplies(t *testing.T) {
 // TestUnreadReplies has a client that pipelines large reads and takes none of the replies: reading from it pauses, and
 // it is closed in the end, while others are served.
 func TestUnreadReplies(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		t.Parallel()
-		n := startGroupNode(t, &testGroup{}, func(c *Config) {
+		n := startGroupNode(t, &testGroup{}, func(c *config.Config) {
 			transport(c)
 			c.OutputTimeout = 500 * time.Millisecond
 		})
@@ -88,9 +89,9 @@ func TestUnreadReplies(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		t.Parallel()
-		n := startGroupNode(t, &testGroup{}, func(c *Config) {
+		n := startGroupNode(t, &testGroup{}, func(c *config.Config) {
 			transport(c)
 			c.Timeout, c.CommandTimeout = 1500*time.Millisecond, 300*time.Millisecond
 		})
@@ -111,9 +112,9 @@ func TestTimeouts(t *testing.T) {
 }
 
 func TestAuthentication(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		t.Parallel()
-		n := startGroupNode(t, &testGroup{}, func(c *Config) {
+		n := startGroupNode(t, &testGroup{}, func(c *config.Config) {
 			transport(c)
 			c.RequirePass, c.AuthTimeout, c.AuthFailures = "secret", 400*time.Millisecond, 3
 		})
@@ -172,8 +173,8 @@ func checkFlood(t *testing.T, c *redistest.Conn) {
 }
 
 func TestMaxClients(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
-		n := startGroupNode(t, &testGroup{}, func(c *Config) { transport(c); c.MaxClients = 3 })
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
+		n := startGroupNode(t, &testGroup{}, func(c *config.Config) { transport(c); c.MaxClients = 3 })
 		var conns []*redistest.Conn
 		for range 20 { // at once: admission must not lag behind
 			conns = append(conns, n.dial())
@@ -202,7 +203,7 @@ func TestMaxClients(t *testing.T) {
 
 // TestLeavingWhileWaiting has clients go away while they wait for replicas that there are not.
 func TestLeavingWhileWaiting(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startGroupNode(t, &testGroup{}, transport)
 		for range 5 {
 			c := n.dial()
@@ -224,9 +225,9 @@ func TestLeavingWhileWaiting(t *testing.T) {
 }
 
 func TestClientKill(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		g := &testGroup{}
-		n := startGroupNode(t, g, func(c *Config) { transport(c); c.WriteTimeout = 100 * time.Millisecond })
+		n := startGroupNode(t, g, func(c *config.Config) { transport(c); c.WriteTimeout = 100 * time.Millisecond })
 		c := n.dial()
 		victims := map[string]*redistest.Conn{"idle": n.dial(), "waits": n.dial(), "paused": n.dial(), "does not read": n.dial(), "pending": n.dial()}
 		callArgs(t, c, "SET", "big", strings.Repeat("x", 1<<20))
@@ -260,7 +261,7 @@ func TestClientKill(t *testing.T) {
 }
 
 func TestClientPause(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startGroupNode(t, &testGroup{}, transport)
 		c, other := n.dial(), n.dial()
 		expect(t, c, "CLIENT PAUSE 10000 WRITE", "+OK\r\n", "GET a", "$-1\r\n")
@@ -306,7 +307,7 @@ func TestProtectedMode(t *testing.T) {
 		{true, "secret", &net.TCPAddr{IP: net.ParseIP("10.0.0.1")}, false},
 		{false, "", &net.TCPAddr{IP: net.ParseIP("10.0.0.1")}, false},
 	} {
-		cfg := &Config{ProtectedMode: c.mode, RequirePass: c.password}
+		cfg := &config.Config{ProtectedMode: c.mode, RequirePass: c.password}
 		if got := protects(cfg, isLocal(c.address)); got != c.refused {
 			t.Errorf("protected-mode %v, password %q, from %v: refused %v", c.mode, c.password, c.address, got)
 		}
@@ -314,7 +315,7 @@ func TestProtectedMode(t *testing.T) {
 }
 
 func TestUnixSocket(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		dir, err := os.MkdirTemp("", "quipu") // t.TempDir is too long for the path of a socket on some systems
 		if err != nil {
 			t.Fatal(err)
@@ -327,7 +328,7 @@ func TestUnixSocket(t *testing.T) {
 		}
 		stale.SetUnlinkOnClose(false)
 		stale.Close()
-		n := startGroupNode(t, &testGroup{}, func(c *Config) { transport(c); c.UnixSocket = path })
+		n := startGroupNode(t, &testGroup{}, func(c *config.Config) { transport(c); c.UnixSocket = path })
 		c, err := redistest.Dial(path)
 		if err != nil {
 			t.Fatal(err)
@@ -401,7 +402,7 @@ func TestTrimInput(t *testing.T) {
 
 // TestPipelineOfReservations sends many small commands at once that take 64 MiB each: those beyond maxmemory are refused.
 func TestPipelineOfReservations(t *testing.T) {
-	n := startGroupNode(t, &testGroup{}, func(c *Config) { c.MaxMemory = 100 << 20 })
+	n := startGroupNode(t, &testGroup{}, func(c *config.Config) { c.MaxMemory = 100 << 20 })
 	c := n.dial()
 	var commands []string
 	for i := range 6 {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"quipu/config"
 	"quipu/protocol"
 )
 
@@ -134,7 +135,7 @@ func (srv *Server) accept(ln net.Listener, serve func(c net.Conn, trusts bool)) 
 }
 
 // protects reports whether protected mode turns a connection away; trusts says that it comes from this machine.
-func protects(cfg *Config, trusts bool) bool {
+func protects(cfg *config.Config, trusts bool) bool {
 	return cfg.ProtectedMode && cfg.RequirePass == "" && !trusts
 }
 
@@ -158,7 +159,7 @@ func refuse(c net.Conn, text string) {
 const reservedFiles = 64 // file descriptors kept for the log, snapshots and listeners
 
 // maxClients is the limit in force: never more than the process has file descriptors for.
-func (srv *Server) maxClients(cfg *Config) int {
+func (srv *Server) maxClients(cfg *config.Config) int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return cfg.MaxClients

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"quipu/commands"
+	"quipu/config"
 	"quipu/engine"
 	"quipu/replication"
 )
@@ -65,8 +66,8 @@ const (
 
 // startLocal makes the node an origin. The group is open, and nobody is served yet.
 func (srv *Server) startLocal(incarnation uint64) error {
-	srv.local.used.Store(srv.config().usesLocal())
-	srv.keyspace.SetLocalKeys(func(key []byte) bool { return srv.config().keyIsLocal(key) })
+	srv.local.used.Store(srv.config().UsesLocal())
+	srv.keyspace.SetLocalKeys(func(key []byte) bool { return srv.config().KeyIsLocal(key) })
 	srv.keyspace.OnDropped(srv.incrementDropped)
 	return srv.keyspace.SetOrigin(srv.group.Status().NodeID, incarnation)
 }
@@ -349,7 +350,7 @@ func (srv *Server) runDrainer(ctx context.Context) {
 
 // pause is how long the drainer waits for the next round. What was lost is not left to wait: writes of clients might
 // need it to go first, and would be refused as long as it does not fit one entry with them.
-func (l *localState) pause(cfg *Config) time.Duration {
+func (l *localState) pause(cfg *config.Config) time.Duration {
 	if l.lost.Load() {
 		return min(cfg.LocalInterval, resendEvery)
 	}

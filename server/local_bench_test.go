@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quipu/commands"
+	"quipu/config"
 	"quipu/internal/redistest"
 )
 
@@ -31,8 +32,8 @@ func (o *benchOwner) resume(*Session)                 {}
 const benchKeys = 1_000_000
 
 // newBenchSession returns a session of a node at level local with a million counters.
-func newBenchSession(b *testing.B, change func(*Config)) *Session {
-	n := startGroupNode(b, &testGroup{}, func(c *Config) {
+func newBenchSession(b *testing.B, change func(*config.Config)) *Session {
+	n := startGroupNode(b, &testGroup{}, func(c *config.Config) {
 		c.AckLocal = true
 		if change != nil {
 			change(c)

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 )
 
@@ -144,7 +145,7 @@ func TestLocalModel(t *testing.T) {
 // TestLocalUnderFailures has clients of both levels count a few keys while batches fail in every way: whatever was
 // answered counts exactly once, and what has an unknown outcome at most once.
 func TestLocalUnderFailures(t *testing.T) {
-	n, g := localNode(t, func(c *Config) {
+	n, g := localNode(t, func(c *config.Config) {
 		c.LocalInterval, c.WriteTimeout = time.Millisecond, 30*time.Millisecond
 	})
 	const clients, keys = 4, 5

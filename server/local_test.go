@@ -6,15 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"quipu/config"
 	"quipu/protocol"
 	"quipu/replication"
 )
 
 // localNode is a node on a group whose commits the test decides, at level local, that does not drain by itself.
-func localNode(t *testing.T, change func(*Config)) (*testNode, *testGroup) {
+func localNode(t *testing.T, change func(*config.Config)) (*testNode, *testGroup) {
 	t.Helper()
 	g := &testGroup{}
-	return startGroupNode(t, g, func(c *Config) {
+	return startGroupNode(t, g, func(c *config.Config) {
 		c.AckLocal = true
 		c.LocalInterval = time.Hour
 		if change != nil {
@@ -35,7 +36,7 @@ func (n *testNode) check() {
 
 // TestLocalIncrement counts while the log takes nothing.
 func TestLocalIncrement(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n, g := localNode(t, transport)
 		c, quorum := n.dial(), n.dial()
 		expect(t, quorum, "CLIENT ACK QUORUM", "+OK\r\n", "SET text abc", "+OK\r\n", "SET b 10", "+OK\r\n")
@@ -63,7 +64,7 @@ func TestLocalIncrement(t *testing.T) {
 
 // TestLocalPipeline has more in one packet than a burst holds, with other commands in between.
 func TestLocalPipeline(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n, _ := localNode(t, transport)
 		c := n.dial()
 		var commands, want []string
@@ -211,7 +212,7 @@ func TestFence(t *testing.T) {
 		t.Run(change.write, func(t *testing.T) {
 			_, clock := newTestTime()
 			g := &testGroup{clock: clock}
-			n := startGroupNode(t, g, func(c *Config) { c.AckLocal, c.LocalInterval = true, time.Hour })
+			n := startGroupNode(t, g, func(c *config.Config) { c.AckLocal, c.LocalInterval = true, time.Hour })
 			c, other := n.dial(), n.dial()
 			expect(t, c, change.before, "+OK\r\n")
 			g.hold()
@@ -233,7 +234,7 @@ func TestFence(t *testing.T) {
 func TestLocalExpiry(t *testing.T) {
 	tt, clock := newTestTime()
 	g := &testGroup{clock: clock}
-	n := startGroupNode(t, g, func(c *Config) { c.AckLocal, c.LocalInterval = true, time.Hour })
+	n := startGroupNode(t, g, func(c *config.Config) { c.AckLocal, c.LocalInterval = true, time.Hour })
 	c := n.dial()
 	expect(t, c, "SET a 10 PX 1000", "+OK\r\n", "INCR a", ":11\r\n", "INCR b", ":1\r\n")
 	tt.advance(2 * time.Second)
@@ -265,7 +266,7 @@ func TestLocalDropped(t *testing.T) {
 
 // TestLocalWithoutLeader counts on without a leader for a while, and is refused afterwards.
 func TestLocalWithoutLeader(t *testing.T) {
-	n, g := localNode(t, func(c *Config) {
+	n, g := localNode(t, func(c *config.Config) {
 		c.LocalInterval, c.LocalMaxAge = time.Millisecond, 50*time.Millisecond
 	})
 	c := n.dial()
@@ -298,7 +299,7 @@ func TestLocalWithoutLeader(t *testing.T) {
 
 // TestLocalBehind has the log hang while there is a leader: increments are refused by nobody, but wait for the log.
 func TestLocalBehind(t *testing.T) {
-	n, g := localNode(t, func(c *Config) {
+	n, g := localNode(t, func(c *config.Config) {
 		c.LocalInterval, c.LocalMaxAge, c.WriteTimeout = time.Millisecond, 50*time.Millisecond, time.Minute
 	})
 	c := n.dial()
@@ -324,7 +325,7 @@ func TestLocalBehind(t *testing.T) {
 // TestLocalBehindOwnLog has increments that memory cannot take amid others of one pipeline: what stands behind them must
 // wait for the log with them, and see them.
 func TestLocalBehindOwnLog(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n, _ := localNode(t, transport)
 		c := n.dial()
 		const big = "4611686018427387904"
@@ -345,7 +346,7 @@ func TestLocalBehindOwnLog(t *testing.T) {
 }
 
 func TestLocalMemoryLimit(t *testing.T) {
-	n, g := localNode(t, func(c *Config) {
+	n, g := localNode(t, func(c *config.Config) {
 		c.LocalInterval, c.LocalMaxAge, c.LocalMaxBytes = time.Millisecond, time.Hour, 64<<10
 	})
 	c := n.dial()
@@ -370,7 +371,7 @@ func TestLocalMemoryLimit(t *testing.T) {
 func TestUnknownDrain(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprint("lost=", lost), func(t *testing.T) {
-			n, g := localNode(t, func(c *Config) { c.WriteTimeout = 100 * time.Millisecond })
+			n, g := localNode(t, func(c *config.Config) { c.WriteTimeout = 100 * time.Millisecond })
 			c, other := n.dial(), n.dial()
 			expect(t, c, "INCR a", ":1\r\n")
 			g.hold()
@@ -395,7 +396,7 @@ func TestUnknownDrain(t *testing.T) {
 
 // TestRefusedDrain has drains in batches that are certainly not applied, and behind them a write that must find them.
 func TestRefusedDrain(t *testing.T) {
-	n, g := localNode(t, func(c *Config) { c.WriteTimeout = 200 * time.Millisecond })
+	n, g := localNode(t, func(c *config.Config) { c.WriteTimeout = 200 * time.Millisecond })
 	c, other, third := n.dial(), n.dial(), n.dial()
 	expect(t, third, "SET b 1", "+OK\r\n")
 	g.hold()
@@ -416,9 +417,9 @@ func TestRefusedDrain(t *testing.T) {
 }
 
 func TestStopDrains(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		dir := t.TempDir()
-		at := func(c *Config) { transport(c); c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Hour }
+		at := func(c *config.Config) { transport(c); c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Hour }
 		n := startNode(t, at)
 		c := n.dial()
 		for i := 1; i <= 100; i++ {
@@ -447,7 +448,7 @@ func TestStopThatCannotDrain(t *testing.T) {
 // TestRestartOverDrains opens a log with drains in it, without and behind a snapshot.
 func TestRestartOverDrains(t *testing.T) {
 	dir := t.TempDir()
-	at := func(c *Config) { c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Millisecond }
+	at := func(c *config.Config) { c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Millisecond }
 	want := 0
 	for round := range 4 {
 		n := startNode(t, at)
@@ -472,7 +473,7 @@ func TestRestartOverDrains(t *testing.T) {
 }
 
 func TestAckRules(t *testing.T) {
-	n, g := localNode(t, func(c *Config) {
+	n, g := localNode(t, func(c *config.Config) {
 		c.AckLocal = false
 		if err := c.Set("ack-rule", "views:secret quorum views:* local"); err != nil {
 			t.Fatal(err)
@@ -502,37 +503,10 @@ func TestAckRules(t *testing.T) {
 	g.release()
 }
 
-func TestAckSettings(t *testing.T) {
-	var c Config
-	c = DefaultConfig()
-	if err := c.loadFlags([]string{"--ack-rule", "a* local", "--ack-rule", "b* quorum", "c* local"}); err != nil {
-		t.Fatal(err)
-	}
-	if got := lookupSetting("ack-rule").get(&c); got != "a* local b* quorum c* local" {
-		t.Error(got)
-	}
-	if err := c.loadEnviron([]string{"QUIPU_ACK_RULE=d* local"}); err != nil || lookupSetting("ack-rule").get(&c) != "d* local" {
-		t.Error(err, lookupSetting("ack-rule").get(&c))
-	}
-	for name, values := range map[string][]string{
-		"ack": {"", "both"}, "ack-rule": {"a*", "a* both"},
-		"local-ack-max-pending": {"", "1s", "64mb 1s", "1ms 64mb", "1s 1kb", "2h 64mb", "1s x"}, "local-ack-interval": {"0s", "1us", "11s"},
-	} {
-		for _, v := range values {
-			if err := c.Set(name, v); err == nil {
-				t.Errorf("%s %q is accepted", name, v)
-			}
-		}
-	}
-	if err := c.Set("local-ack-max-pending", "2s 1mb"); err != nil || lookupSetting("local-ack-max-pending").get(&c) != "2s 1048576" {
-		t.Error(err, lookupSetting("local-ack-max-pending").get(&c))
-	}
-}
-
 // TestLocalOverflow: an increment too large to be kept in memory overflows where the sum of all that was answered does,
 // and a client that watches keys reads its own increments.
 func TestLocalOverflow(t *testing.T) {
-	n := startNode(t, func(c *Config) { c.AckLocal = true })
+	n := startNode(t, func(c *config.Config) { c.AckLocal = true })
 	c := n.dial()
 	expect(t, c, "INCRBY a 23", ":23\r\n", "INCRBY a 9223372036854775807", "-ERR increment or decrement would overflow\r\n",
 		"INCRBY a 9223372036854775784", ":9223372036854775807\r\n", "INCR a", "-ERR increment or decrement would overflow\r\n",

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"quipu/commands"
+	"quipu/config"
 	"quipu/protocol"
 )
 
@@ -283,7 +284,7 @@ func (srv *Server) setLogLevel(level slog.Level) {
 const ballastBytes = 16 << 20
 
 // Main runs a node as a process does: it logs to standard error and stops gracefully on SIGTERM and SIGINT.
-func Main(ctx context.Context, cfg Config) error {
+func Main(ctx context.Context, cfg config.Config) error {
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
 	log, level := newLogger(cfg.LogLevel)

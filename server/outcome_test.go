@@ -5,12 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"quipu/config"
 	"quipu/protocol"
 	"quipu/replication"
 )
 
-func shortTimeout(transport func(*Config)) func(*Config) {
-	return func(c *Config) {
+func shortTimeout(transport func(*config.Config)) func(*config.Config) {
+	return func(c *config.Config) {
 		transport(c)
 		c.WriteTimeout = 400 * time.Millisecond
 	}
@@ -19,7 +20,7 @@ func shortTimeout(transport func(*Config)) func(*Config) {
 // TestUnknownOutcome has a log that does not commit: the write's outcome is unknown, what stands behind it has not run,
 // and others read on. When it is committed after all, it counts once.
 func TestUnknownOutcome(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		g := &testGroup{}
 		n := startGroupNode(t, g, shortTimeout(transport))
 		c, other := n.dial(), n.dial()
@@ -53,7 +54,7 @@ func TestUnknownOutcome(t *testing.T) {
 
 // TestFailedCommit has a proposal fail in a way that says nothing about its fate.
 func TestFailedCommit(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		g := &testGroup{}
 		n := startGroupNode(t, g, transport)
 		c := n.dial()
@@ -101,7 +102,7 @@ func TestRefusedWrites(t *testing.T) {
 // TestShutdownResolvesEverything stops a node whose log stands still: everybody gets an answer, and the node says that
 // it could not finish.
 func TestShutdownResolvesEverything(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		g := &testGroup{}
 		n := startGroupNode(t, g, transport)
 		n.srv.drainTimeout = 100 * time.Millisecond

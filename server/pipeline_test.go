@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 )
 
@@ -94,7 +95,7 @@ func conversation(r *rand.Rand, n int) []step {
 // TestPipelineEqualsSteps holds the same conversation one command at a time, in one packet, and cut into pieces at
 // random places: the replies are the same bytes.
 func TestPipelineEqualsSteps(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		for range 6 {
 			seed := rand.Uint64()
 			steps := conversation(rand.New(rand.NewPCG(seed, 1)), 150)
@@ -129,7 +130,7 @@ func TestPipelineEqualsSteps(t *testing.T) {
 }
 
 // converse has a conversation with a fresh node, so that ids and state are the same each time.
-func converse(t *testing.T, transport func(*Config), talk func(c *redistest.Conn) []string) []string {
+func converse(t *testing.T, transport func(*config.Config), talk func(c *redistest.Conn) []string) []string {
 	t.Helper()
 	n := startGroupNode(t, &testGroup{}, transport)
 	c := n.dial()
@@ -172,8 +173,8 @@ func compareReplies(t *testing.T, steps []step, got, want []string, how string) 
 // TestParallelPipelines has many clients increment the same keys: sums are exact, and no reply to an INCR comes twice.
 func TestParallelPipelines(t *testing.T) {
 	const clients, rounds, depth, keys = 6, 15, 40, 3
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
-		n := startNode(t, func(c *Config) { transport(c); c.IOLoops = 2 })
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
+		n := startNode(t, func(c *config.Config) { transport(c); c.IOLoops = 2 })
 		var mu sync.Mutex
 		var seen [keys]map[int64]bool
 		for k := range seen {
@@ -224,8 +225,8 @@ func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 // TestBarriersDoNotStarveOthers has one client pipeline commands each of which waits for a commit, while another one is
 // served all the same.
 func TestBarriersDoNotStarveOthers(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
-		n := startNode(t, func(c *Config) { transport(c); c.IOLoops = 1 })
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
+		n := startNode(t, func(c *config.Config) { transport(c); c.IOLoops = 1 })
 		greedy, other := n.dial(), n.dial()
 		const pairs = 8000
 		var b []byte
@@ -251,7 +252,7 @@ func TestBarriersDoNotStarveOthers(t *testing.T) {
 }
 
 func TestQuitBehindWrites(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startNode(t, transport)
 		c := n.dial()
 		send(t, c, "INCR a", "GET a", "QUIT", "INCR a")
@@ -265,7 +266,7 @@ func TestQuitBehindWrites(t *testing.T) {
 
 // TestHalfClose has a client that ends its side of the connection behind its commands, as nc does.
 func TestHalfClose(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startNode(t, transport)
 		c := n.dial()
 		send(t, c, "INCR a", "KEYS a", "INCR a")

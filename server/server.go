@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"quipu/commands"
+	"quipu/config"
 	"quipu/engine"
 	"quipu/replication"
 )
 
 // Server is one node. Run serves until its context ends or the node fails.
 type Server struct {
-	cfg      atomic.Pointer[Config]
+	cfg      atomic.Pointer[config.Config]
 	cfgMu    sync.Mutex // serializes CONFIG SET
 	log      *slog.Logger
 	level    *slog.LevelVar
@@ -74,7 +75,7 @@ type Server struct {
 
 // New opens the data directory of cfg and starts to recover what is in it. The server accepts clients once Run is
 // called. log may be nil.
-func New(cfg Config, log *slog.Logger) (*Server, error) {
+func New(cfg config.Config, log *slog.Logger) (*Server, error) {
 	return NewWithGroup(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		return replication.OpenGroup(context.Background(), cfg, sm)
 	})
@@ -84,7 +85,7 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 type OpenGroup func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error)
 
 // NewWithGroup is New on a group that the caller makes: one in memory, or one whose clock the caller moves.
-func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error) {
+func NewWithGroup(cfg config.Config, log *slog.Logger, open OpenGroup) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -126,7 +127,7 @@ func NewWithGroup(cfg Config, log *slog.Logger, open OpenGroup) (*Server, error)
 	return srv, nil
 }
 
-func (srv *Server) config() *Config { return srv.cfg.Load() }
+func (srv *Server) config() *config.Config { return srv.cfg.Load() }
 
 func (srv *Server) newRunner() *commands.Runner {
 	r := commands.NewRunner(srv.keyspace, srv.table)

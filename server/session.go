@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"quipu/commands"
+	"quipu/config"
 	"quipu/engine"
 	"quipu/protocol"
 )
@@ -29,7 +30,7 @@ type Session struct {
 
 	parser   protocol.Parser
 	limits   protocol.Limits
-	limitsOf *Config // the configuration the limits were taken from
+	limitsOf *config.Config // the configuration the limits were taken from
 	args     [][]byte
 	size     int             // bytes of the command being read
 	out      protocol.Writer // replies for the transport to send
@@ -118,7 +119,7 @@ func newSession(srv *Server, o owner, remote, local string, trusts bool) *Sessio
 
 // useLimits takes the parser's limits from the configuration; before authentication they are tighter. Without a
 // password everybody is authenticated, and remains so when one is set.
-func (s *Session) useLimits(c *Config) {
+func (s *Session) useLimits(c *config.Config) {
 	s.limitsOf = c
 	s.authed = s.authed || c.RequirePass == ""
 	s.limits = protocol.Limits{MaxArgs: c.MaxArguments, MaxBulk: c.MaxBulk, MaxInline: c.MaxInline, MaxCommand: c.MaxCommand}
@@ -205,7 +206,7 @@ const readChunk = 64 << 10
 
 // ready reports whether the next command may be read: reading pauses, and with it in the end the client, while too
 // much of its work or too many replies wait.
-func (s *Session) ready(cfg *Config) bool {
+func (s *Session) ready(cfg *config.Config) bool {
 	if s.closing || s.waiting != waitNothing || len(s.out.B) >= cfg.ClientOutputPause || s.srv.draining.Load() {
 		return false
 	}
@@ -221,7 +222,7 @@ func (s *Session) ready(cfg *Config) bool {
 
 // listens reports whether input is taken though no command may run: a client that waits for replicas is to be noticed
 // when it leaves. held is the input that waits already.
-func (s *Session) listens(cfg *Config, held int) bool {
+func (s *Session) listens(cfg *config.Config, held int) bool {
 	return s.waiting == waitReplicas && !s.closing && held < cfg.ClientInput
 }
 

@@ -8,14 +8,16 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"quipu/config"
 )
 
 // TestGracefulStop stops a node right behind commands: they are answered, a snapshot is there, and a node that opens the
 // directory again has every count.
 func TestGracefulStop(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		dir := t.TempDir()
-		inDir := func(c *Config) { transport(c); c.Dir = dir }
+		inDir := func(c *config.Config) { transport(c); c.Dir = dir }
 		n := startNode(t, inDir)
 		c := n.dial()
 		const count = 500
@@ -44,9 +46,9 @@ func TestGracefulStop(t *testing.T) {
 
 // TestStopUnderLoad stops a node while clients go on sending: what was acknowledged is there afterwards.
 func TestStopUnderLoad(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		dir := t.TempDir()
-		inDir := func(c *Config) { transport(c); c.Dir = dir }
+		inDir := func(c *config.Config) { transport(c); c.Dir = dir }
 		n := startNode(t, inDir)
 		const clients = 4
 		var acknowledged [clients]int
@@ -91,7 +93,7 @@ func TestStopUnderLoad(t *testing.T) {
 }
 
 func TestShutdownCommand(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startNode(t, transport)
 		c, waiting := n.dial(), n.dial()
 		send(t, waiting, "WAIT 1 0")
@@ -112,7 +114,7 @@ func TestShutdownCommand(t *testing.T) {
 
 // TestReplyThatIsSlowlyTaken has a client read its replies only after the node began to stop.
 func TestReplyThatIsSlowlyTaken(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startNode(t, transport)
 		c := n.dial()
 		big := strings.Repeat("x", 1<<20)
@@ -149,8 +151,8 @@ func TestReplyThatIsSlowlyTaken(t *testing.T) {
 
 func TestStartErrors(t *testing.T) {
 	dir := t.TempDir()
-	n := startNode(t, func(c *Config) { c.Dir = dir })
-	if _, err := New(testConfig(t, func(c *Config) { c.Dir = dir }), nil); err == nil {
+	n := startNode(t, func(c *config.Config) { c.Dir = dir })
+	if _, err := New(testConfig(t, func(c *config.Config) { c.Dir = dir }), nil); err == nil {
 		t.Error("two nodes opened one data directory")
 	}
 	// A port in use: everything that was opened is closed again.
@@ -171,7 +173,7 @@ func TestStartErrors(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(testConfig(t, func(c *Config) { c.Dir = file }), nil); err == nil {
+	if _, err := New(testConfig(t, func(c *config.Config) { c.Dir = file }), nil); err == nil {
 		t.Error("a file serves as data directory")
 	}
 }

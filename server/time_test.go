@@ -3,6 +3,8 @@ package server
 import (
 	"testing"
 	"time"
+
+	"quipu/config"
 )
 
 // TestExpiryByLogTime moves log time: what a read sees follows it, reclaiming follows the entries applied, and a tick
@@ -62,7 +64,7 @@ func TestReclaimMany(t *testing.T) {
 }
 
 func TestDebug(t *testing.T) {
-	n := startNode(t, func(c *Config) { c.DebugCommand = true })
+	n := startNode(t, func(c *config.Config) { c.DebugCommand = true })
 	c := n.dial()
 	expect(t, c, "DEBUG CHECK", "+OK\r\n", "DEBUG CHECKSUM", "+0000000000000000\r\n", "DEBUG NONSENSE", "-ERR unknown subcommand")
 	expect(t, c, "SET a 1", "+OK\r\n", "SELECT 3", "+OK\r\n", "SET b two PX 100000", "+OK\r\n")

@@ -3,6 +3,8 @@ package server
 import (
 	"testing"
 	"time"
+
+	"quipu/config"
 )
 
 func TestWatch(t *testing.T) {
@@ -104,7 +106,7 @@ func TestWatchQueuedWrite(t *testing.T) {
 // TestWatchUnknownOutcome has the write whose fate is unknown be applied between another client's WATCH and its EXEC.
 func TestWatchUnknownOutcome(t *testing.T) {
 	g := &testGroup{}
-	n := startGroupNode(t, g, func(c *Config) { c.WriteTimeout = 50 * time.Millisecond })
+	n := startGroupNode(t, g, func(c *config.Config) { c.WriteTimeout = 50 * time.Millisecond })
 	watching, writing := n.dial(), n.dial()
 	g.hold()
 	send(t, writing, "INCR w")

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 
+	"quipu/config"
 	"quipu/server"
 )
 
@@ -20,6 +21,6 @@ func runHelp([]string) int {
 		fmt.Printf("  quipu %-8s %-32s %s\n", sub.name, sub.usage, sub.summary)
 	}
 	fmt.Println("\nSettings, as --name value, as a line \"name value\" of the configuration file, or as QUIPU_NAME in the environment:")
-	server.DescribeSettings(os.Stdout)
+	config.Describe(os.Stdout)
 	return 0
 }

@@ -7,13 +7,14 @@ import (
 	"os/signal"
 	"syscall"
 
+	"quipu/config"
 	"quipu/server"
 )
 
 // runServer starts a node and returns when it has stopped: 0 after a graceful stop, 1 after a failure, 2 for a
 // configuration that cannot work.
 func runServer(args []string) int {
-	cfg, err := server.LoadConfig(args, os.Environ())
+	cfg, err := config.Load(args, os.Environ())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quipu:", err)
 		return 2

@@ -21,8 +21,13 @@ type layer struct {
 // layers are the import arrows of docs/ARCHITECTURE.md. The longest matching
 // dir holds. Test files may import, besides, anything below internal.
 var layers = []layer{
-	{dir: "cmd", ours: []string{"server"}},
-	{dir: "server", ours: []string{"commands", "engine", "protocol", "replication", "internal/glob"}},
+	{dir: "cmd", ours: []string{"server", "config"}},
+	{dir: "server", ours: []string{"config", "commands", "engine", "protocol", "replication", "internal/glob"}},
+	{
+		dir: "config", ours: []string{"protocol", "internal/glob"},
+		banned: []string{"net", "net/...", "github.com/hashicorp/..."},
+		why:    "settings are values: reading them starts nothing",
+	},
 	{
 		dir: "commands", ours: []string{"engine", "engine/...", "protocol", "internal/glob"},
 		banned: []string{"crypto/rand", "math/rand", "math/rand/v2", "net", "net/...", "os", "os/...", "log", "log/slog", "github.com/hashicorp/..."},
@@ -47,7 +52,7 @@ var layers = []layer{
 	{dir: "bench/accuracy", ours: []string{"bench/...", "engine/...", "internal/..."}},
 	{dir: "examples", ours: []string{"internal/..."}},
 	{dir: "internal/glob"},
-	{dir: "internal", ours: []string{"server", "commands", "engine", "engine/...", "protocol", "replication", "internal/..."}},
+	{dir: "internal", ours: []string{"server", "config", "commands", "engine", "engine/...", "protocol", "replication", "internal/..."}},
 }
 
 // bannedExceptions are justified imports of something banned, by file and

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"quipu/config"
 	"quipu/internal/redistest"
 	"quipu/replication"
 	"quipu/server"
@@ -118,7 +119,7 @@ func startPair(tb testing.TB, lib string, s setup) *pair {
 // startQuipu starts a node in this process and returns its address.
 func (p *pair) startQuipu() string {
 	tb := p.tb
-	cfg := server.DefaultConfig()
+	cfg := config.Default()
 	cfg.Port, cfg.AnyPort, cfg.Dir, cfg.MaxBulk = 0, true, tb.TempDir(), 8<<20
 	cfg.Transport, cfg.AuthFailures, cfg.SegmentBytes = p.setup.transport, 1<<20, 4<<20
 	if p.setup.password {

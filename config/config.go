@@ -1,4 +1,6 @@
-package server
+// Package config is the settings of a node: their table, and reading them from the command line, the environment and a
+// file. It opens nothing but that file.
+package config
 
 import (
 	"fmt"
@@ -48,11 +50,11 @@ type Config struct {
 	OutputTimeout     time.Duration
 	CommandTimeout    time.Duration // for the rest of a command that has begun
 	AuthTimeout       time.Duration
-	AuthFailures      int // per second and address
-	configFile        string
+	AuthFailures      int    // per second and address
+	File              string // the configuration file it was loaded from; empty: none
 
 	AckLocal      bool      // level of increments that no rule says anything about
-	AckRules      []ackRule // never changed in place
+	AckRules      []AckRule // never changed in place
 	LocalInterval time.Duration
 	LocalMaxAge   time.Duration
 	LocalMaxBytes int64
@@ -60,21 +62,21 @@ type Config struct {
 	rulesFrom     int // the one that AckRules are from
 }
 
-// DefaultConfig is the configuration of a node that is told nothing.
-func DefaultConfig() Config {
+// Default is the configuration of a node that is told nothing.
+func Default() Config {
 	var c Config
 	for i := range settings {
-		if err := settings[i].set(&c, settings[i].def); err != nil {
-			panic(fmt.Sprintf("BUG: default of %s: %v", settings[i].name, err))
+		if err := settings[i].Set(&c, settings[i].Default); err != nil {
+			panic(fmt.Sprintf("BUG: default of %s: %v", settings[i].Name, err))
 		}
 	}
 	return c
 }
 
-// LoadConfig builds a configuration from, in rising order of precedence, the defaults, the configuration file that args
+// Load builds a configuration from, in rising order of precedence, the defaults, the configuration file that args
 // may begin with, the environment and the flags in args ("--port 7000 --bind 127.0.0.1 ::1").
-func LoadConfig(args, environ []string) (Config, error) {
-	c := DefaultConfig()
+func Load(args, environ []string) (Config, error) {
+	c := Default()
 	if len(args) > 0 && !strings.HasPrefix(args[0], "--") {
 		if err := c.loadFile(args[0]); err != nil {
 			return c, err
@@ -87,7 +89,7 @@ func LoadConfig(args, environ []string) (Config, error) {
 	if err := c.loadFlags(args); err != nil {
 		return c, err
 	}
-	return c, c.validate()
+	return c, c.Validate()
 }
 
 func (c *Config) loadFile(path string) error {
@@ -95,8 +97,8 @@ func (c *Config) loadFile(path string) error {
 	if err != nil {
 		return fmt.Errorf("configuration file: %w", err)
 	}
-	c.configFile = path
-	c.source++
+	c.File = path
+	c.NextSource()
 	for i, line := range strings.Split(string(text), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
@@ -122,7 +124,7 @@ func unquote(v string) string {
 }
 
 func (c *Config) loadEnviron(environ []string) error {
-	c.source++
+	c.NextSource()
 	for _, kv := range environ {
 		key, value, _ := strings.Cut(kv, "=")
 		name, ok := strings.CutPrefix(key, "QUIPU_")
@@ -130,7 +132,7 @@ func (c *Config) loadEnviron(environ []string) error {
 			continue
 		}
 		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		if lookupSetting(name) == nil {
+		if Lookup(name) == nil {
 			continue // other programs' variables may share the prefix
 		}
 		if err := c.Set(name, value); err != nil {
@@ -141,7 +143,7 @@ func (c *Config) loadEnviron(environ []string) error {
 }
 
 func (c *Config) loadFlags(args []string) error {
-	c.source++
+	c.NextSource()
 	for i := 0; i < len(args); {
 		name, ok := strings.CutPrefix(args[i], "--")
 		if !ok {
@@ -169,18 +171,22 @@ func (c *Config) loadFlags(args []string) error {
 
 // Set changes one setting by name; the error says what is wrong with the name or the value.
 func (c *Config) Set(name, value string) error {
-	s := lookupSetting(strings.ToLower(name))
+	s := Lookup(strings.ToLower(name))
 	if s == nil {
 		return fmt.Errorf("unknown setting %q", name)
 	}
-	if err := s.set(c, value); err != nil {
-		return fmt.Errorf("setting %s: %w", s.name, err)
+	if err := s.Set(c, value); err != nil {
+		return fmt.Errorf("setting %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-// validate checks what concerns several settings together.
-func (c *Config) validate() error {
+// NextSource says that what is set from now on comes from another place than what was set before: settings that add up
+// within one place begin anew.
+func (c *Config) NextSource() { c.source++ }
+
+// Validate checks what concerns several settings together.
+func (c *Config) Validate() error {
 	if (c.Port == 0 && !c.AnyPort || len(c.Bind) == 0) && c.UnixSocket == "" {
 		return fmt.Errorf("neither port and bind nor unixsocket are set: nobody could connect")
 	}

@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"fmt"
@@ -9,22 +9,33 @@ import (
 	"strings"
 	"time"
 
-	"quipu/commands"
 	"quipu/protocol"
 )
 
-// setting is one row of the table: how a value is read into a Config and shown again.
-type setting struct {
-	name    string
-	def     string
-	fixed   bool // cannot change while the node runs
-	summary string
+// Setting is one row of the table: how a value is read into a Config and shown again.
+type Setting struct {
+	Name    string // in lower case
+	Default string // as text
+	Fixed   bool   // cannot change while the node runs
+	Summary string
 	set     func(c *Config, v string) error
 	get     func(c *Config) string
 }
 
-// settings in the order of `quipu help`.
-var settings = []setting{
+// Set reads a value of the setting into c. The error is a *ValueError where Redis has words of its own for it.
+func (s *Setting) Set(c *Config, value string) error { return s.set(c, value) }
+
+// Get is the value of the setting in c, as text that Set reads.
+func (s *Setting) Get(c *Config) string { return s.get(c) }
+
+// Settings is the table of all settings, in the order of `quipu help`. It is not to be changed.
+func Settings() []Setting { return settings }
+
+// bulkMax is the highest limit on the length of an argument, in bytes: as long as the longest value that commands build,
+// commands.MaxValueBytes, so that every value can also be sent.
+const bulkMax = 8 << 20
+
+var settings = []Setting{
 	intSetting("port", "6379", fixed, "TCP port; 0 for none", func(c *Config) *int { return &c.Port }, 0, 65535),
 	listSetting("bind", "127.0.0.1", fixed, "addresses to listen on", func(c *Config) *[]string { return &c.Bind }),
 	textSetting("unixsocket", "", fixed, "path of a unix socket; empty for none", func(c *Config) *string { return &c.UnixSocket }),
@@ -51,7 +62,7 @@ var settings = []setting{
 	durationSetting("write-timeout", "5s", fixed, "how long a write may wait for its commit", func(c *Config) *time.Duration { return &c.WriteTimeout }, 10*time.Millisecond, time.Hour),
 	bytesSetting("snapshot-log-bytes", "0", fixed, "log bytes that trigger a snapshot; 0: max(256mb, 2 × last snapshot)", func(c *Config) *int64 { return &c.SnapshotBytes }, 0, 1<<40),
 	bytesSetting("log-segment-bytes", "0", fixed, "size of a log segment; 0 chooses from the size of the disk", func(c *Config) *int64 { return &c.SegmentBytes }, 0, 1<<30),
-	limitSetting("proto-max-bulk-len", "1mb", "longest argument", func(c *Config) *int { return &c.MaxBulk }, 1024, commands.MaxValueBytes),
+	limitSetting("proto-max-bulk-len", "1mb", "longest argument", func(c *Config) *int { return &c.MaxBulk }, 1024, bulkMax),
 	limitSetting("max-key-bytes", "4kb", "longest key", func(c *Config) *int { return &c.MaxKey }, 16, 64<<10-1),
 	limitSetting("max-arguments", "65536", "most arguments of a command", func(c *Config) *int { return &c.MaxArguments }, 16, 1<<20),
 	limitSetting("max-inline-bytes", "64kb", "longest inline command", func(c *Config) *int { return &c.MaxInline }, 1024, 1<<20),
@@ -78,22 +89,26 @@ var settings = []setting{
 
 const fixed = 1
 
-func lookupSetting(name string) *setting {
+// Lookup returns the setting of that name, given in lower case, or nil.
+func Lookup(name string) *Setting {
 	for i := range settings {
-		if settings[i].name == name {
+		if settings[i].Name == name {
 			return &settings[i]
 		}
 	}
 	return nil
 }
 
-// valueError is why a setting does not take a value: in our words for the command line, and in those of CONFIG SET.
-type valueError struct{ text, reason string }
+// ValueError is why a setting does not take a value.
+type ValueError struct {
+	Text   string // in our words, for the command line
+	Reason string // in those of CONFIG SET
+}
 
-func (e *valueError) Error() string { return e.text }
+func (e *ValueError) Error() string { return e.Text }
 
 func notOneOf(v string, choices ...string) error {
-	return &valueError{fmt.Sprintf("%q is not one of %s", v, strings.Join(choices, ", ")), protocol.ConfigNotOneOf(choices...)}
+	return &ValueError{fmt.Sprintf("%q is not one of %s", v, strings.Join(choices, ", ")), protocol.ConfigNotOneOf(choices...)}
 }
 
 func wholeNumber(v string, low, high int64) (int64, error) {
@@ -101,15 +116,15 @@ func wholeNumber(v string, low, high int64) (int64, error) {
 	n, ok := protocol.ParseInt([]byte(v))
 	switch {
 	case !ok:
-		return 0, &valueError{text, protocol.ConfigNotInteger}
+		return 0, &ValueError{text, protocol.ConfigNotInteger}
 	case n < low || n > high:
-		return 0, &valueError{text, protocol.ConfigNotBetween(low, high)}
+		return 0, &ValueError{text, protocol.ConfigNotBetween(low, high)}
 	}
 	return n, nil
 }
 
-func intSetting(name, def string, flags int, summary string, field func(*Config) *int, low, high int) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func intSetting(name, def string, flags int, summary string, field func(*Config) *int, low, high int) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			n, err := wholeNumber(v, int64(low), int64(high))
 			if err != nil {
@@ -121,8 +136,8 @@ func intSetting(name, def string, flags int, summary string, field func(*Config)
 		func(c *Config) string { return strconv.Itoa(*field(c)) }}
 }
 
-func octalSetting(name, def string, flags int, summary string, field func(*Config) *int) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func octalSetting(name, def string, flags int, summary string, field func(*Config) *int) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			n, err := strconv.ParseUint(v, 8, 12)
 			if err != nil {
@@ -134,14 +149,14 @@ func octalSetting(name, def string, flags int, summary string, field func(*Confi
 		func(c *Config) string { return strconv.FormatInt(int64(*field(c)), 8) }}
 }
 
-func textSetting(name, def string, flags int, summary string, field func(*Config) *string) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func textSetting(name, def string, flags int, summary string, field func(*Config) *string) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error { *field(c) = v; return nil },
 		func(c *Config) string { return *field(c) }}
 }
 
-func choiceSetting(name, def string, flags int, summary string, field func(*Config) *string, choices ...string) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func choiceSetting(name, def string, flags int, summary string, field func(*Config) *string, choices ...string) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			for _, choice := range choices {
 				if strings.EqualFold(v, choice) {
@@ -155,32 +170,32 @@ func choiceSetting(name, def string, flags int, summary string, field func(*Conf
 }
 
 // enumSetting is a setting that has one possible value today: it is accepted and reported, and nothing else is.
-func enumSetting(name string, flags int, summary, only string) setting {
+func enumSetting(name string, flags int, summary, only string) Setting {
 	return choiceEnum(name, flags, summary, only)
 }
 
 // choiceEnum is a setting whose choices make no difference on a single node; it reports the first.
-func choiceEnum(name string, flags int, summary string, choices ...string) setting {
-	return setting{name, choices[0], flags&fixed != 0, summary,
+func choiceEnum(name string, flags int, summary string, choices ...string) Setting {
+	return Setting{name, choices[0], flags&fixed != 0, summary,
 		func(_ *Config, v string) error {
 			for _, choice := range choices {
 				if strings.EqualFold(v, choice) {
 					return nil
 				}
 			}
-			return &valueError{fmt.Sprintf("only %q is supported", choices[0]), protocol.ConfigNotOneOf(choices...)}
+			return &ValueError{fmt.Sprintf("only %q is supported", choices[0]), protocol.ConfigNotOneOf(choices...)}
 		},
 		func(*Config) string { return choices[0] }}
 }
 
-func listSetting(name, def string, flags int, summary string, field func(*Config) *[]string) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func listSetting(name, def string, flags int, summary string, field func(*Config) *[]string) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error { *field(c) = strings.Fields(v); return nil },
 		func(c *Config) string { return strings.Join(*field(c), " ") }}
 }
 
-func boolSetting(name, def string, flags int, summary string, field func(*Config) *bool) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func boolSetting(name, def string, flags int, summary string, field func(*Config) *bool) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			switch strings.ToLower(v) {
 			case "yes":
@@ -188,7 +203,7 @@ func boolSetting(name, def string, flags int, summary string, field func(*Config
 			case "no":
 				*field(c) = false
 			default:
-				return &valueError{fmt.Sprintf("%q is neither yes nor no", v), protocol.ConfigNotBool}
+				return &ValueError{fmt.Sprintf("%q is neither yes nor no", v), protocol.ConfigNotBool}
 			}
 			return nil
 		},
@@ -205,8 +220,8 @@ var logLevels = []struct {
 	level slog.Level
 }{{"debug", slog.LevelDebug}, {"verbose", slog.LevelDebug + 2}, {"notice", slog.LevelInfo}, {"warning", slog.LevelWarn}}
 
-func levelSetting(name, def string, flags int, summary string) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func levelSetting(name, def string, flags int, summary string) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			for _, l := range logLevels {
 				if strings.EqualFold(v, l.name) {
@@ -226,15 +241,15 @@ func levelSetting(name, def string, flags int, summary string) setting {
 		}}
 }
 
-func bytesSetting[T int | int64](name, def string, flags int, summary string, field func(*Config) *T, low, high T) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func bytesSetting[T int | int64](name, def string, flags int, summary string, field func(*Config) *T, low, high T) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			n, err := parseBytes(v)
 			if err != nil {
 				return err
 			}
 			if n < int64(low) || n > int64(high) {
-				return &valueError{fmt.Sprintf("%d bytes is not from %d to %d", n, low, high), protocol.ConfigNotBetween(int64(low), int64(high))}
+				return &ValueError{fmt.Sprintf("%d bytes is not from %d to %d", n, low, high), protocol.ConfigNotBetween(int64(low), int64(high))}
 			}
 			*field(c) = T(n)
 			return nil
@@ -243,12 +258,12 @@ func bytesSetting[T int | int64](name, def string, flags int, summary string, fi
 }
 
 // limitSetting is a size in bytes that may change at run time.
-func limitSetting(name, def, summary string, field func(*Config) *int, low, high int) setting {
+func limitSetting(name, def, summary string, field func(*Config) *int, low, high int) Setting {
 	return bytesSetting(name, def, 0, summary, field, low, high)
 }
 
-func secondsSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func secondsSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			n, err := wholeNumber(v, 0, math.MaxInt32)
 			if err != nil {
@@ -260,8 +275,8 @@ func secondsSetting(name, def string, flags int, summary string, field func(*Con
 		func(c *Config) string { return strconv.Itoa(int(*field(c) / time.Second)) }}
 }
 
-func durationSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration, low, high time.Duration) setting {
-	return setting{name, def, flags&fixed != 0, summary,
+func durationSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration, low, high time.Duration) Setting {
+	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			d, err := time.ParseDuration(v)
 			if err != nil || d < low || d > high {
@@ -292,17 +307,17 @@ func parseBytes(v string) (int64, error) {
 		}
 		return n * u.factor, nil
 	}
-	return 0, &valueError{fmt.Sprintf("%q is not a size such as 512mb", v), protocol.ConfigNotMemory}
+	return 0, &ValueError{fmt.Sprintf("%q is not a size such as 512mb", v), protocol.ConfigNotMemory}
 }
 
-// DescribeSettings prints every setting with its default.
-func DescribeSettings(w io.Writer) {
+// Describe prints every setting with its default.
+func Describe(w io.Writer) {
 	for i := range settings {
 		s := &settings[i]
 		note := ""
-		if s.fixed {
+		if s.Fixed {
 			note = " (fixed at start)"
 		}
-		fmt.Fprintf(w, "  --%-26s %-12s %s%s\n", s.name, s.def, s.summary, note)
+		fmt.Fprintf(w, "  --%-26s %-12s %s%s\n", s.Name, s.Default, s.Summary, note)
 	}
 }

@@ -1,0 +1,113 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestSettingDefaults checks that every setting shows its default in a form that sets it again.
+func TestSettingDefaults(t *testing.T) {
+	cfg := Default()
+	for i := range settings {
+		s := &settings[i]
+		shown := s.Get(&cfg)
+		again := cfg
+		if err := again.Set(strings.ToUpper(s.Name), shown); err != nil {
+			t.Errorf("%s: its own value %q is refused: %v", s.Name, shown, err)
+		}
+		if got := s.Get(&again); got != shown {
+			t.Errorf("%s: %q became %q", s.Name, shown, got)
+		}
+		if s.Summary == "" || strings.ToLower(s.Name) != s.Name {
+			t.Errorf("%s: no summary, or not in lower case", s.Name)
+		}
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Errorf("the default configuration is refused: %v", err)
+	}
+	if cfg.Port != 6379 || !slices.Equal(cfg.Bind, []string{"127.0.0.1"}) || cfg.Dir != "./quipu-data" || cfg.MaxBulk != 1<<20 {
+		t.Errorf("unexpected defaults: %+v", cfg)
+	}
+}
+
+func TestConfigPrecedence(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "quipu.conf")
+	text := "# comment\n\nport 7001\nmaxclients\t77\n  timeout   12\nrequirepass \"a b\"\nbind 127.0.0.1 ::1\nmaxmemory 2gb\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"QUIPU_PORT=7002", "QUIPU_TIMEOUT=13", "QUIPU_MAX_KEY_BYTES=100", "QUIPU_OTHER_PROGRAM=x", "PORT=1"}
+	cfg, err := Load([]string{file, "--port", "7003", "--proto-max-bulk-len=2mb", "--bind", "127.0.0.2", "::1"}, environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"port": "7003", "proto-max-bulk-len": "2097152", "bind": "127.0.0.2 ::1", // flags
+		"timeout": "13", "max-key-bytes": "100", // environment
+		"maxclients": "77", "requirepass": "a b", "maxmemory": "2147483648", // file
+		"databases": "16", // default
+	}
+	for name, value := range want {
+		if got := Lookup(name).Get(&cfg); got != value {
+			t.Errorf("%s is %q, want %q", name, got, value)
+		}
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"--port x", `setting port: "x" is not a whole number from 0 to 65535`},
+		{"--port 65536", "not a whole number"},
+		{"--port", "flag --port needs a value"},
+		{"--portt 1", `unknown setting "portt"`},
+		{"--port 1 --maxmemory 3parsec", "not a size such as 512mb"},
+		{"--maxmemory -1", "not a size"},
+		{"--maxmemory 9223372036854775807kb", "not a size"},
+		{"--proto-max-bulk-len 9mb", "is not from 1024 to 8388608"},
+		{"--protected-mode maybe", "neither yes nor no"},
+		{"--write-timeout 5", "not a duration such as 5s"},
+		{"--write-timeout 1ns", "from 10ms to 1h"},
+		{"--loglevel loud", "not one of debug"},
+		{"--transport pigeon", "not one of auto, epoll, net"},
+		{"--unixsocketperm 999", "octal"},
+		{"--timeout -1", "not a whole number from 0"},
+		{"--appendonly no", `only "yes" is supported`},
+		{"--maxmemory-policy allkeys-lru", `only "noeviction" is supported`},
+		{"--port 0", "nobody could connect"},
+		{"--bind=", "nobody could connect"},
+		{"--max-command-bytes 64kb", "below proto-max-bulk-len"},
+		{"--client-output-bytes 1mb --client-output-pause-bytes 2mb", "below client-output-pause-bytes"},
+		{"--port 1 stray", "not a whole number"},
+		{"/does/not/exist", "configuration file"},
+	} {
+		_, err := Load(strings.Fields(c.args), nil)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got error %v, want one with %q", c.args, err, c.want)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "bad.conf")
+	if err := os.WriteFile(file, []byte("port 1\nporrt 2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load([]string{file}, nil); err == nil || !strings.Contains(err.Error(), "bad.conf:2") {
+		t.Errorf("the error does not tell the line: %v", err)
+	}
+}
+
+func TestParseBytes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "1": 1, "10b": 10, "1k": 1000, "1KB": 1024, "3mb": 3 << 20, "2m": 2e6, "1g": 1e9, "4gb": 4 << 30,
+	} {
+		if got, err := parseBytes(text); err != nil || got != want {
+			t.Errorf("%s: %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "k", "-1", "+ 1", "1.5mb", "1 mb", "1tb", "99999999999gb"} {
+		if got, err := parseBytes(text); err == nil {
+			t.Errorf("%q is read as %d", text, got)
+		}
+	}
+}
