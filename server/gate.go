@@ -232,10 +232,10 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	for i, arg := range args {
 		copied[i] = bytes.Clone(arg)
 	}
-	reply := s.replyLater(waitWorker)
+	reply := s.replyLater(waitTask)
 	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
 	db, now := s.db, s.srv.clock.Now()
-	s.srv.workers.run(func() {
+	s.srv.tasks.run(func() {
 		s.srv.newRunner().Read(cmd, copied, db, now, &result)
 		s.owner.post(func() {
 			reply(func(w *protocol.Writer) { w.B = append(w.B, result.B...) })

@@ -171,8 +171,8 @@ func saveCommand(s *Session, _ [][]byte) bool {
 	if s.awaitPending() {
 		return false
 	}
-	reply := s.replyLater(waitWorker)
-	s.srv.workers.run(func() {
+	reply := s.replyLater(waitTask)
+	s.srv.tasks.run(func() {
 		err := s.srv.group.Snapshot()
 		s.owner.post(func() {
 			reply(func(w *protocol.Writer) {
@@ -198,7 +198,7 @@ func backgroundSnapshot(started, busy string) func(s *Session, _ [][]byte, w *pr
 			w.Error(busy)
 			return
 		}
-		s.srv.workers.run(func() {
+		s.srv.tasks.run(func() {
 			defer s.srv.saving.Store(false)
 			if err := s.srv.group.Snapshot(); err != nil {
 				s.srv.log.Error("snapshot failed", "error", err)

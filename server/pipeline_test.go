@@ -39,7 +39,7 @@ func conversation(r *rand.Rand, n int) []step {
 		func() { say("INCR s%d", r.IntN(3)) }, // sometimes an error
 		func() { say("DEL k%d s%d", r.IntN(4), r.IntN(3)) },
 		func() { say("DBSIZE") },
-		func() { say("KEYS k%d", r.IntN(4)) }, // slow: on a worker
+		func() { say("KEYS k%d", r.IntN(4)) }, // slow: in the task pool
 		func() { say("PING") },
 		func() { say("ECHO word%d", r.IntN(100)) },
 		func() { say("SELECT %d", r.IntN(3)) },

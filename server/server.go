@@ -45,7 +45,7 @@ type Server struct {
 	clients    clientRegistry
 	nextClient atomic.Int64
 	failures   failureLimiter
-	workers    workerPool
+	tasks      taskPool
 	pause      pauseState
 	stats      statistics
 	nextStripe atomic.Uint32
@@ -123,7 +123,7 @@ func NewWithGroup(cfg config.Config, log *slog.Logger, open OpenGroup) (*Server,
 	srv.batcher = replication.NewBatcher(group, srv.clock, srv.newBatch, replication.BatcherOptions{
 		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit,
 	})
-	srv.workers.start(2)
+	srv.tasks.start(2)
 	return srv, nil
 }
 
@@ -216,7 +216,7 @@ func (srv *Server) shutdown(graceful bool) error {
 	srv.stopServing()
 	srv.serving.Wait()
 	srv.stopPause()
-	srv.workers.stop()
+	srv.tasks.stop()
 	if graceful {
 		errs = append(errs, srv.group.Snapshot())
 	}
@@ -229,29 +229,29 @@ func (srv *Server) shutdown(graceful bool) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// workerPool runs what would hold up an event loop.
-type workerPool struct {
-	tasks chan func()
+// taskPool runs what would hold up an event loop.
+type taskPool struct {
+	queue chan func()
 	wg    sync.WaitGroup
 }
 
-const workerQueue = 1 << 16 // more than the clients that can wait for one each
+const taskQueue = 1 << 16 // more than the clients that can wait for one each
 
-func (p *workerPool) start(n int) {
-	p.tasks = make(chan func(), workerQueue)
+func (p *taskPool) start(n int) {
+	p.queue = make(chan func(), taskQueue)
 	for range n {
 		p.wg.Go(func() {
-			for task := range p.tasks {
+			for task := range p.queue {
 				task()
 			}
 		})
 	}
 }
 
-func (p *workerPool) run(task func()) { p.tasks <- task }
+func (p *taskPool) run(task func()) { p.queue <- task }
 
-func (p *workerPool) stop() {
-	close(p.tasks)
+func (p *taskPool) stop() {
+	close(p.queue)
 	p.wg.Wait()
 }
 

@@ -87,7 +87,7 @@ const (
 	waitNothing  waitReason = iota
 	waitPending             // for its own submissions
 	waitPause               // for the end of CLIENT PAUSE
-	waitWorker              // for a slow command that runs elsewhere
+	waitTask                // for a slow command that runs elsewhere
 	waitReplicas            // in WAIT or WAITAOF, for replicas that there are not
 )
 
