@@ -14,13 +14,13 @@ import (
 // batchSoftLimit is the size in bytes at which a submission goes on in the next batch.
 const batchSoftLimit = 512 << 10
 
-// batch is a commands.Batch on its way through the log, together with the owners of the sessions that wait for it.
+// batch is a commands.Batch on its way through the log, together with the workers whose sessions wait for it.
 type batch struct {
 	*commands.Batch
 	srv     *Server
 	serial  uint64       // distinguishes the lives of a recycled batch
-	owners  []owner      // each once
-	refs    atomic.Int32 // owners that have not yet taken their replies
+	workers []*worker    // each once
+	refs    atomic.Int32 // workers that have not yet taken their replies
 	failed  error        // why applying it failed
 	carrier bool         // it has drains of pending increments, or is to send lost ones
 	fences  []engine.Fence
@@ -28,27 +28,10 @@ type batch struct {
 
 var _ replication.Batch = (*batch)(nil)
 
-// owner is what runs a session: an event loop with many, or a goroutine with one.
-type owner interface {
-	commandRunner() *commands.Runner
-	// calls counts the commands the owner's sessions have run, by Command.ID.
-	calls() []atomic.Int64
-	// joins notes that the owner waits for the batch of this serial, and reports whether it did not before.
-	joins(serial uint64) bool
-	// submitted says that a submission of the owner was added to the gathering batch.
-	submitted()
-	// complete hands over a batch with replies for the owner's sessions. Called from any goroutine; must not block.
-	complete(b *batch)
-	// post has fn run on the owner's goroutine soon. Called from any goroutine; must not block.
-	post(fn func())
-	// resume has s read on, and sends its replies. Called on the owner's goroutine.
-	resume(s *Session)
-}
-
-// join notes that o waits for the batch. The batcher's lock is held.
-func (b *batch) join(o owner) {
-	if o.joins(b.serial) {
-		b.owners = append(b.owners, o)
+// join notes that w waits for the batch. The batcher's lock is held.
+func (b *batch) join(w *worker) {
+	if w.joins(b.serial) {
+		b.workers = append(b.workers, w)
 	}
 }
 
@@ -83,18 +66,18 @@ func (b *batch) Complete(err error) {
 		b.srv.local.live.Add(-1)
 	}
 	b.srv.batchDecided(b, err)
-	owners := b.owners
-	if len(owners) == 0 {
+	workers := b.workers
+	if len(workers) == 0 {
 		b.recycle()
 		return
 	}
-	b.refs.Store(int32(len(owners)))
-	for i := range owners {
-		owners[i].complete(b)
+	b.refs.Store(int32(len(workers)))
+	for i := range workers {
+		workers[i].complete(b)
 	}
 }
 
-// done is called by each owner once it has taken its replies.
+// done is called by each worker once it has taken its replies.
 func (b *batch) done() {
 	if b.refs.Add(-1) == 0 {
 		b.recycle()
@@ -109,8 +92,8 @@ func (b *batch) recycle() {
 		return
 	}
 	b.Reset()
-	clear(b.owners)
-	b.owners, b.failed = b.owners[:0], nil
+	clear(b.workers)
+	b.workers, b.failed = b.workers[:0], nil
 	b.srv.spare.Put(b)
 }
 

@@ -200,19 +200,17 @@ func (s *Session) killMatching(f *killFilter) (killed int) {
 			continue
 		case other == s:
 			killed++
-			s.close("killed")
+			s.Close("killed")
 			continue
 		case !other.kill.CompareAndSwap(false, true):
 			continue // it is on its way out
 		}
 		killed++
-		if c, ok := other.conn.(*netConn); ok {
-			c.sock.Close() // ends a write that its goroutine may be waiting in
-		}
-		other.owner.post(func() {
-			other.close("killed")
+		other.link.Interrupt()
+		other.worker.loop.Post(func() {
+			other.Close("killed")
 			other.waiting = waitNothing
-			other.owner.resume(other)
+			other.link.Resume()
 		})
 	}
 	return killed

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"quipu/protocol"
 )
 
 // clientRegistry knows every connected session.
@@ -114,28 +112,6 @@ func (s *Session) describe(now time.Time) string {
 		int(now.Sub(time.Unix(0, s.seen.lastActive.Load())).Seconds()), flags, s.seen.db.Load(), s.seen.multi.Load(),
 		s.seen.input.Load(), s.seen.output.Load(), s.seen.input.Load()+s.seen.output.Load(), last, s.user, s.seen.resp.Load(),
 		id.libName, id.libVersion)
-}
-
-// overdue returns why the session has to be closed for being too slow, or "", and what its client is to be told.
-// Times are unix nanoseconds; in and out are the bytes of input and output that wait.
-func (s *Session) overdue(now, lastRead, lastWrite int64, in, out int) (reason, text string) {
-	cfg := s.srv.config()
-	s.seen.lastActive.Store(lastRead)
-	quiet := time.Duration(now - lastRead)
-	switch {
-	case s.kill.Load():
-		return "killed", ""
-	case !s.authed && now-s.strange.UnixNano() > int64(cfg.AuthTimeout):
-		return "not authenticated in time", protocol.ErrAuthTimeout
-	case out > 0 && time.Duration(now-max(lastWrite, lastRead)) > cfg.OutputTimeout:
-		return "reads no replies", ""
-	case in > 0 && s.parser.Started() && quiet > cfg.CommandTimeout && out < cfg.ClientOutputPause && s.ready(cfg):
-		// While the server itself does not read, the rest of the command may have been sent long ago.
-		return "half a command", protocol.ErrCommandTimeout
-	case cfg.Timeout > 0 && s.outstanding == 0 && s.waiting == waitNothing && out == 0 && quiet > cfg.Timeout:
-		return "idle", "" // Redis says nothing either
-	}
-	return "", ""
 }
 
 // failureLimiter counts failed authentications per address and second.

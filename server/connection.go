@@ -64,7 +64,7 @@ func selectCommand(s *Session, args [][]byte, w *protocol.Writer) {
 
 func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	w.OK()
-	s.close("quit")
+	s.Close("quit")
 }
 
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
@@ -113,7 +113,7 @@ func (s *Session) authenticate(user, password []byte) string {
 	}
 	cfg := s.srv.config()
 	if !s.srv.failures.allow(address, now, cfg.AuthFailures) {
-		s.close("too many failed authentications")
+		s.Close("too many failed authentications")
 		return protocol.ErrAuthRate
 	}
 	right := cfg.RequirePass == "" || subtle.ConstantTimeCompare(password, []byte(cfg.RequirePass)) == 1

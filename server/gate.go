@@ -151,7 +151,7 @@ func (s *Session) afterCommand(cmd *commands.Command) {
 	}
 	s.ran++
 	if cmd != nil {
-		s.owner.calls()[cmd.ID()].Add(1)
+		s.worker.calls[cmd.ID()].Add(1)
 	}
 }
 
@@ -175,7 +175,7 @@ func (s *Session) refuse(name []byte, text string) {
 		return
 	case bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:")):
 		// A web page that makes its reader's browser send a request to this port: let none of it be understood.
-		s.close("an HTTP request")
+		s.Close("an HTTP request")
 		return
 	case s.multi != nil:
 		s.multi.spoiled = true
@@ -226,7 +226,7 @@ func (s *Session) longKey(cmd *commands.Command, args [][]byte) (long bool) {
 	return long
 }
 
-// runSlow executes a read that may take long on another goroutine; the session waits for it, its owner does not.
+// runSlow executes a read that may take long on another goroutine; the session waits for it, its loop does not.
 func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	copied := make([][]byte, len(args))
 	for i, arg := range args {
@@ -237,7 +237,7 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	db, now := s.db, s.srv.clock.Now()
 	s.srv.tasks.run(func() {
 		s.srv.newRunner().Read(cmd, copied, db, now, &result)
-		s.owner.post(func() {
+		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) { w.B = append(w.B, result.B...) })
 		})
 	})

@@ -141,7 +141,7 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	}
 }
 
-// gatherIncrement adds an increment to those that the session's owner carries out together. Whenever others have to go
+// gatherIncrement adds an increment to those that the session's worker carries out together. Whenever others have to go
 // first, some of the session's own may turn out to go through the log, and then this one follows them there.
 func (s *Session) gatherIncrement(key []byte, delta int64) {
 	r := s.runner
@@ -186,21 +186,10 @@ func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
 	return true
 }
 
-// answer carries out what was gathered, of this session and of others of its owner, before anything else happens.
-func (s *Session) answer() { s.srv.answer(s.runner) }
+// answer carries out what was gathered, of this session and of others of its worker, before anything else happens.
+func (s *Session) answer() { s.worker.CarryOut() }
 
-func (srv *Server) answer(r *commands.Runner) {
-	if r.Gathered() == 0 {
-		return
-	}
-	counts := r.GathersIncrements()
-	r.Answer(srv.clock.Now())
-	if counts {
-		srv.wakeDrainer()
-	}
-}
-
-// EndThroughLog implements commands.BurstClient: another client of the owner may be next.
+// EndThroughLog implements commands.BurstClient: another client of the worker may be next.
 func (s *Session) EndThroughLog() { s.endSubmission() }
 
 // ThroughLog takes an increment at level local that memory cannot take, or must not while the log is behind, or that

@@ -10,24 +10,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"quipu/commands"
 	"quipu/config"
 	"quipu/internal/redistest"
+	"quipu/transport"
 )
 
-// benchOwner runs a session without a socket.
-type benchOwner struct {
-	runner *commands.Runner
-	counts []atomic.Int64
-}
+// benchLoop is a loop and a link for a session without a socket.
+type benchLoop struct{}
 
-func (o *benchOwner) commandRunner() *commands.Runner { return o.runner }
-func (o *benchOwner) calls() []atomic.Int64           { return o.counts }
-func (o *benchOwner) joins(uint64) bool               { return false }
-func (o *benchOwner) submitted()                      {}
-func (o *benchOwner) complete(*batch)                 {}
-func (o *benchOwner) post(func())                     {}
-func (o *benchOwner) resume(*Session)                 {}
+func (benchLoop) Post(func()) {}
+func (benchLoop) Completed()  {}
+func (benchLoop) Resume()     {}
+func (benchLoop) Interrupt()  {}
 
 const benchKeys = 1_000_000
 
@@ -43,7 +37,8 @@ func newBenchSession(b *testing.B, change func(*config.Config)) *Session {
 	for i := range benchKeys {
 		t.SetInt(fmt.Appendf(nil, "likes:post:%08d", i), 20_000, 0)
 	}
-	return newSession(n.srv, &benchOwner{n.srv.newRunner(), make([]atomic.Int64, len(n.srv.table.All()))}, "", "", true)
+	w := newWorker(n.srv, benchLoop{}, make([]atomic.Int64, len(n.srv.table.All())))
+	return newSession(w, benchLoop{}, transport.Peer{Trusted: true})
 }
 
 // benchPipelines are packets of 100 commands on random keys.
@@ -83,7 +78,7 @@ func BenchmarkSession(b *testing.B) {
 			cpu := processCPU()
 			for i := 0; i*100 < b.N; i++ {
 				packet := packets[i%len(packets)]
-				if used := s.process(packet); used != len(packet) || s.outstanding != 0 {
+				if used := s.Process(packet, 0); used != len(packet) || s.outstanding != 0 {
 					b.Fatalf("%d of %d bytes used, %d submissions", used, len(packet), s.outstanding)
 				}
 				s.answer()

@@ -183,7 +183,7 @@ func (s *Session) addTransaction(b *commands.Batch, t *transaction) {
 	for i := range t.queue {
 		q := &t.queue[i]
 		scratch = t.arguments(q, scratch)
-		s.owner.calls()[q.cmd.ID()].Add(1)
+		s.worker.calls[q.cmd.ID()].Add(1)
 		switch {
 		case q.cmd.Write != nil:
 			b.Write(q.cmd, scratch, s.origin())
@@ -233,6 +233,6 @@ func (s *Session) runReadTransaction(t *transaction) {
 	sub := &b.Submissions()[0]
 	s.out.B = append(s.out.B, b.Replies(sub)...)
 	if sub.Overflowed {
-		s.close("more unsent replies than a client may have")
+		s.Close("more unsent replies than a client may have")
 	}
 }

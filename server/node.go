@@ -130,7 +130,7 @@ func waitAOFInTransaction(_ *Session, _ [][]byte, w *protocol.Writer) { w.Array(
 type blockedWait struct {
 	reply   func(write func(w *protocol.Writer))
 	timeout func(w *protocol.Writer) // the reply when the time is over
-	alarm   *time.Timer              // set and stopped by the session's owner
+	alarm   *time.Timer              // set and stopped on the session's loop
 }
 
 // waitInVain replies when the timeout is over, 0 being never. Nothing of the session is pending.
@@ -150,7 +150,7 @@ func (s *Session) unblock(b *blockedWait, write func(w *protocol.Writer)) bool {
 		return false
 	}
 	s.srv.stats.blocked.Add(-1)
-	s.owner.post(func() {
+	s.worker.loop.Post(func() {
 		b.alarm.Stop()
 		if s.waiting == waitReplicas && !s.closing {
 			b.reply(write)
@@ -174,7 +174,7 @@ func saveCommand(s *Session, _ [][]byte) bool {
 	reply := s.replyLater(waitTask)
 	s.srv.tasks.run(func() {
 		err := s.srv.group.Snapshot()
-		s.owner.post(func() {
+		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) {
 				if err != nil {
 					w.Error("ERR " + err.Error())
@@ -238,7 +238,7 @@ func shutdownCommand(s *Session, args [][]byte, w *protocol.Writer) {
 		w.Error(protocol.ErrNoShutdown)
 		return
 	}
-	s.close("shutdown")
+	s.Close("shutdown")
 	s.srv.stopOnce.Do(func() { close(s.srv.stopping) })
 }
 
@@ -321,5 +321,7 @@ func (srv *Server) resetCalls() {
 	}
 	clearCounts(srv.netCalls)
 	clearCounts(srv.rejected)
-	srv.eachLoopCalls(clearCounts)
+	for _, calls := range srv.loopCalls {
+		clearCounts(calls)
+	}
 }

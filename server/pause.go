@@ -57,10 +57,10 @@ func (srv *Server) resumePaused() {
 	}
 	srv.pause.mu.Unlock()
 	for _, s := range srv.clients.all() {
-		s.owner.post(func() {
+		s.worker.loop.Post(func() {
 			if s.waiting == waitPause && !s.closing {
 				s.waiting = waitNothing
-				s.owner.resume(s)
+				s.link.Resume()
 			}
 		})
 	}

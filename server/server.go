@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"runtime"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"quipu/config"
 	"quipu/engine"
 	"quipu/replication"
+	"quipu/transport"
 )
 
 // Server is one node. Run serves until its context ends or the node fails.
@@ -51,16 +52,14 @@ type Server struct {
 	nextStripe atomic.Uint32
 	local      localState
 
-	listeners    []net.Listener
-	accepting    chan struct{} // closed when clients are accepted
-	loops        []*eventLoop
-	stopped      atomic.Bool // connections are being closed
-	nextLoop     atomic.Int64
-	netCalls     []atomic.Int64
-	rejected     []atomic.Int64 // calls refused before they ran, by Command.ID
+	transport    *transport.Transport
+	accepting    chan struct{}    // closed when clients are accepted
+	loopCalls    [][]atomic.Int64 // of the workers of event loops, all of which are made before clients are accepted
+	netCalls     []atomic.Int64   // of all other workers together
+	rejected     []atomic.Int64   // calls refused before they ran, by Command.ID
 	reclaimer    reclaimer
 	drainTimeout time.Duration
-	serving      sync.WaitGroup // accept goroutines, connections, housekeeping
+	serving      sync.WaitGroup // housekeeping, drainer
 
 	bulk      atomic.Int64 // bytes that the sessions' bulk adds up to
 	readyFlag atomic.Bool
@@ -124,6 +123,7 @@ func NewWithGroup(cfg config.Config, log *slog.Logger, open OpenGroup) (*Server,
 		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit,
 	})
 	srv.tasks.start(2)
+	srv.transport = transport.New(host{srv}, transport.Options{Goroutines: cfg.Transport == "net", Loops: cfg.IOLoops, Log: log})
 	return srv, nil
 }
 
@@ -146,10 +146,13 @@ func (srv *Server) fail(err error) {
 // Run listens and serves until ctx ends, then stops gracefully, or until the node fails. nil means that everything
 // acknowledged is on disk and a snapshot was taken.
 func (srv *Server) Run(ctx context.Context) error {
-	if err := srv.listen(); err != nil {
+	cfg := srv.config()
+	if err := srv.transport.Listen(transport.Addresses{
+		TCP: cfg.Port != 0 || cfg.AnyPort, Hosts: cfg.Bind, Port: cfg.Port, Unix: cfg.UnixSocket, UnixPerm: os.FileMode(cfg.UnixPerm),
+	}); err != nil {
 		return errors.Join(err, srv.shutdown(false))
 	}
-	if err := srv.startServing(); err != nil {
+	if err := srv.transport.Serve(); err != nil {
 		return errors.Join(err, srv.shutdown(false))
 	}
 	house, stopHouse := context.WithCancel(context.Background())
@@ -170,6 +173,12 @@ func (srv *Server) Run(ctx context.Context) error {
 	stopHouse()
 	return srv.shutdown(true)
 }
+
+// Serving is closed when Run accepts clients.
+func (srv *Server) Serving() <-chan struct{} { return srv.accepting }
+
+// Addr is the address of the first listener, for tests that bind to any port. Valid from Serving on.
+func (srv *Server) Addr() net.Addr { return srv.transport.Addr() }
 
 // housekeeping makes the node ready when the log has been replayed, then reclaims expired keys and ticks log time.
 func (srv *Server) housekeeping(ctx context.Context) {
@@ -201,9 +210,7 @@ const drainTimeout = 30 * time.Second // most time for a graceful stop to finish
 // shutdown stops everything. A graceful one answers what has been read from clients and takes a snapshot first.
 func (srv *Server) shutdown(graceful bool) error {
 	var errs []error
-	for _, ln := range srv.listeners {
-		ln.Close()
-	}
+	srv.transport.StopListening()
 	srv.draining.Store(true)
 	if graceful {
 		ctx, cancel := context.WithTimeout(context.Background(), srv.drainTimeout)
@@ -213,7 +220,7 @@ func (srv *Server) shutdown(graceful bool) error {
 		errs = append(errs, err)
 	}
 	srv.batcher.Close()
-	srv.stopServing()
+	srv.transport.Stop()
 	srv.serving.Wait()
 	srv.stopPause()
 	srv.tasks.stop()
@@ -254,7 +261,3 @@ func (p *taskPool) stop() {
 	close(p.queue)
 	p.wg.Wait()
 }
-
-// defaultLoops is the number of event loops where the setting leaves it open. Measured on 2 cores, one loop beats two
-// at every pipeline depth: the load generator, Raft and the sync need the other core.
-func defaultLoops() int { return max(1, runtime.NumCPU()/2) }

@@ -8,10 +8,11 @@ import (
 	"quipu/config"
 	"quipu/engine"
 	"quipu/protocol"
+	"quipu/transport"
 )
 
-// Session is one client's conversation with the node, the same for every transport. Its owner, an event loop or the
-// connection's goroutine, is the only one to touch it, but for the atomic fields and what is said of watcher.
+// Session is one client's conversation with the node, the same for every transport. Only the
+// goroutine of its worker's loop touches it, but for the atomic fields and what is said of watcher.
 //
 // A command takes one of three ways. A read with nothing of the client's pending runs at once. A write is added to the
 // batch that gathers for the log, as one submission with the rest of the client's pipeline. Once anything is pending,
@@ -19,7 +20,8 @@ import (
 // order without waiting command by command.
 type Session struct {
 	srv    *Server
-	owner  owner
+	worker *worker
+	link   transport.Link
 	runner *commands.Runner
 	id     int64
 	remote string
@@ -55,7 +57,6 @@ type Session struct {
 	closing     bool                        // close once out has been sent
 	reason      string                      // why it is closing, for the log
 
-	conn     any   // the transport's connection
 	ran      int64 // commands run
 	last     *commands.Command
 	identity atomic.Pointer[identity]
@@ -100,11 +101,11 @@ const (
 	replySkip     // the command being read gets no reply
 )
 
-// newSession is called by the transport for each connection it has accepted.
-func newSession(srv *Server, o owner, remote, local string, trusts bool) *Session {
+func newSession(w *worker, link transport.Link, peer transport.Peer) *Session {
+	srv := w.srv
 	s := &Session{
-		srv: srv, owner: o, runner: o.commandRunner(), id: srv.nextClient.Add(1),
-		remote: remote, local: local, since: time.Now(), trusts: trusts, user: "default",
+		srv: srv, worker: w, link: link, runner: w.runner, id: srv.nextClient.Add(1),
+		remote: peer.Remote, local: peer.Local, since: time.Now(), trusts: peer.Trusted, user: "default",
 	}
 	s.out = protocol.Writer{V: 2, Failed: srv.stats.errors.count}
 	s.side = s.out
@@ -130,12 +131,13 @@ func (s *Session) useLimits(c *config.Config) {
 	}
 }
 
-// process runs the commands at the start of input and returns how many bytes it has used. It stops at an incomplete
-// command, when the client is to be closed, and when it has to wait. Afterwards the batcher's lock is not held, and some
-// commands may be gathered: the input must stay until Server.answer has carried them out.
-func (s *Session) process(input []byte) int {
+// Process implements transport.Conn. Afterwards the batcher's lock is not held.
+func (s *Session) Process(input []byte, out int) int {
 	used := 0
 	cfg := s.srv.config()
+	if out >= cfg.ClientOutputPause {
+		return 0
+	}
 	if cfg != s.limitsOf {
 		s.useLimits(cfg)
 	}
@@ -145,7 +147,7 @@ func (s *Session) process(input []byte) int {
 			s.srv.stats.protocolErrors.Add(1)
 			s.answer()
 			s.replyError(err.Error())
-			s.close("protocol error")
+			s.Close("protocol error")
 			break
 		}
 		if n == 0 {
@@ -158,7 +160,7 @@ func (s *Session) process(input []byte) int {
 			}
 			if !s.authed && len(s.out.B) > strangerOutput && !s.closing {
 				s.replyError(protocol.ErrUnauthOutput)
-				s.close("too much output without authentication")
+				s.Close("too much output without authentication")
 			}
 		}
 		used += n
@@ -182,30 +184,12 @@ func (s *Session) dropScratch() {
 		s.args = nil
 	}
 	clear(s.args[:cap(s.args)])
-	if cap(s.side.B) > maxIdleBuffer {
+	if cap(s.side.B) > transport.MaxIdleBuffer {
 		s.side.B = nil
 	}
 }
 
-// maxIdleBuffer is the size in bytes of a buffer that a connection may keep while it is empty.
-const maxIdleBuffer = 16 << 10
-
-// trimInput gives back the memory of an input buffer of which little is still in use.
-func trimInput(in []byte) []byte {
-	switch {
-	case len(in) == 0:
-		return nil
-	case cap(in) > readChunk && len(in) < cap(in)/4:
-		return append([]byte(nil), in...)
-	}
-	return in
-}
-
-// readChunk is how many bytes are read from a socket at once.
-const readChunk = 64 << 10
-
-// ready reports whether the next command may be read: reading pauses, and with it in the end the client, while too
-// much of its work or too many replies wait.
+// ready is Ready under a configuration.
 func (s *Session) ready(cfg *config.Config) bool {
 	if s.closing || s.waiting != waitNothing || len(s.out.B) >= cfg.ClientOutputPause || s.srv.draining.Load() {
 		return false
@@ -219,15 +203,6 @@ func (s *Session) ready(cfg *config.Config) bool {
 	}
 	return s.bytes+open < cfg.ClientOutstanding && s.srv.batcher.Queued() < cfg.Outstanding
 }
-
-// listens reports whether input is taken though no command may run: a client that waits for replicas is to be noticed
-// when it leaves. held is the input that waits already.
-func (s *Session) listens(cfg *config.Config, held int) bool {
-	return s.waiting == waitReplicas && !s.closing && held < cfg.ClientInput
-}
-
-// mayEnd reports whether a connection whose client has finished sending can be closed, once its replies are sent.
-func (s *Session) mayEnd() bool { return s.waiting == waitNothing || s.waiting == waitReplicas }
 
 // publish makes the figures of the burst visible to other goroutines.
 func (s *Session) publish(used int) {
@@ -249,21 +224,6 @@ func (s *Session) publishState() {
 	s.seen.multi.Store(multi)
 }
 
-// close ends the session after the replies it has so far, if the transport can still send them.
-func (s *Session) close(reason string) {
-	if !s.closing {
-		s.closing, s.reason = true, reason
-	}
-}
-
-// release gives up everything the session holds elsewhere; the transport calls it last.
-func (s *Session) release() {
-	s.unwatch()
-	s.multi = nil
-	s.endWait()
-	s.srv.clients.remove(s)
-}
-
 // pending reports whether earlier commands of the client await their commit.
 func (s *Session) pending() bool { return s.outstanding > 0 }
 
@@ -283,7 +243,7 @@ func (s *Session) submission(size int) *commands.Batch {
 	if s.batch == nil {
 		s.answer() // gathered commands of other clients may need the batcher's lock
 		s.batch = s.srv.batcher.Lock(size).(*batch)
-		s.batch.join(s.owner)
+		s.batch.join(s.worker)
 		s.batch.Begin(s)
 		s.outstanding++
 	}
@@ -295,7 +255,7 @@ func (s *Session) endSubmission() {
 		s.bytes += s.batch.End()
 		s.batch = nil
 		s.srv.batcher.Unlock()
-		s.owner.submitted()
+		s.worker.submitted = true
 	}
 }
 
@@ -306,7 +266,7 @@ func (s *Session) finish(b *batch, sub *commands.Submission) {
 	s.out.B = append(s.out.B, b.Replies(sub)...)
 	if sub.Overflowed {
 		s.srv.stats.outputClosed.Add(1)
-		s.close("more unsent replies than a client may have")
+		s.Close("more unsent replies than a client may have")
 	}
 	if s.outstanding == 0 {
 		s.srv.bulk.Add(int64(-s.bulk))
@@ -365,7 +325,7 @@ func (s *Session) endReply() {
 	s.side.B = s.side.B[:0]
 }
 
-// replyLater makes the session wait for reason. The function returned ends that, on the owner's goroutine, with the
+// replyLater makes the session wait for reason. The function returned ends that, on the loop's goroutine, with the
 // command's reply. Nothing of the session is pending.
 func (s *Session) replyLater(reason waitReason) func(write func(w *protocol.Writer)) {
 	s.waiting = reason
@@ -377,6 +337,6 @@ func (s *Session) replyLater(reason waitReason) func(write func(w *protocol.Writ
 		if !silent && !s.closing {
 			write(&s.out)
 		}
-		s.owner.resume(s)
+		s.link.Resume()
 	}
 }

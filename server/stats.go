@@ -15,7 +15,7 @@ import (
 )
 
 // statistics are the node's counters since its start or the last CONFIG RESETSTAT. Bytes and commands are also counted
-// per session and per owner. What many cores count all the time is striped: by event loop, or by connection of the net
+// per session and per worker. What many cores count all the time is striped: by event loop, or by connection of the net
 // transport.
 type statistics struct {
 	connections    atomic.Int64
@@ -128,7 +128,7 @@ func rate(n int64, seconds float64) int64 {
 	return int64(float64(n) / seconds)
 }
 
-// commandCalls sums what all owners have counted, by Command.ID.
+// commandCalls sums what all workers have counted, by Command.ID.
 func (srv *Server) commandCalls() []int64 {
 	sums := make([]int64, len(srv.table.All()))
 	add := func(counts []atomic.Int64) {
@@ -137,7 +137,9 @@ func (srv *Server) commandCalls() []int64 {
 		}
 	}
 	add(srv.netCalls)
-	srv.eachLoopCalls(add)
+	for _, calls := range srv.loopCalls {
+		add(calls)
+	}
 	return sums
 }
 

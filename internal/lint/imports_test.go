@@ -22,7 +22,12 @@ type layer struct {
 // dir holds. Test files may import, besides, anything below internal.
 var layers = []layer{
 	{dir: "cmd", ours: []string{"server", "config"}},
-	{dir: "server", ours: []string{"config", "commands", "engine", "protocol", "replication", "internal/glob"}},
+	{dir: "server", ours: []string{"transport", "config", "commands", "engine", "protocol", "replication", "internal/glob"}},
+	{
+		dir:    "transport",
+		banned: []string{"github.com/hashicorp/...", "github.com/tidwall/..."},
+		why:    "a transport carries bytes, whatever they mean",
+	},
 	{
 		dir: "config", ours: []string{"protocol", "internal/glob"},
 		banned: []string{"net", "net/...", "github.com/hashicorp/..."},

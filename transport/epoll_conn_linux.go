@@ -1,4 +1,4 @@
-package server
+package transport
 
 import (
 	"errors"
@@ -34,37 +34,35 @@ func (l *eventLoop) read(c *conn) {
 		return
 	}
 	c.lastRead = l.now
-	s := c.session
-	s.seen.bytesIn.Store(s.seen.bytesIn.Load() + int64(n))
-	l.srv.stats.bytesIn.Add(l.stripe, int64(n))
+	c.side.Received(n)
 	if len(c.in) > 0 {
 		c.in = c.in[:len(c.in)+n]
 		l.advance(c)
 		return
 	}
-	used := s.process(buf[:n])
+	used := c.side.Process(buf[:n], len(c.out))
 	if used < n {
 		c.in = append(c.in, buf[used:n]...)
 	}
 	l.used += used
-	l.after(c)
+	l.touch(c)
 }
 
 // room returns free space for what a socket has: commands of other connections that are gathered point into what is
 // before it.
 func (l *eventLoop) room() []byte {
-	if l.used > len(l.buf)-readChunk {
-		l.srv.answer(l.runner)
+	if l.used > len(l.buf)-ReadChunk {
+		l.worker.CarryOut()
 	}
-	if l.runner.Gathered() == 0 {
+	if !l.worker.Gathers() {
 		l.used = 0
 	}
-	return l.buf[l.used : l.used+readChunk]
+	return l.buf[l.used : l.used+ReadChunk]
 }
 
 // room returns free space behind the waiting input: enough for the rest of the command that has begun, up to a chunk.
 func (c *conn) room() []byte {
-	want := min(max(c.session.parser.Need(), 4<<10), readChunk)
+	want := min(max(c.side.Need(), 4<<10), ReadChunk)
 	if free := cap(c.in) - len(c.in); free < want {
 		grown := make([]byte, len(c.in), max(2*cap(c.in), len(c.in)+want))
 		copy(grown, c.in)
@@ -74,23 +72,13 @@ func (c *conn) room() []byte {
 }
 
 // mayRead reports whether more input is welcome.
-func (c *conn) mayRead() bool {
-	s := c.session
-	cfg := s.srv.config()
-	if c.eof || len(c.out) >= cfg.ClientOutputPause {
-		return false
-	}
-	if !s.ready(cfg) {
-		return s.listens(cfg, len(c.in))
-	}
-	return len(c.in) < cfg.ClientInput || s.parser.Started() && len(c.in) < cfg.MaxCommand+readChunk
-}
+func (c *conn) mayRead() bool { return !c.eof && c.side.MayRead(len(c.in), len(c.out)) }
 
 // advance runs commands in the input that waits.
 func (l *eventLoop) advance(c *conn) {
-	for len(c.in) > 0 && len(c.out) < l.srv.config().ClientOutputPause {
-		used := c.session.process(c.in)
-		l.srv.answer(l.runner)
+	for len(c.in) > 0 {
+		used := c.side.Process(c.in, len(c.out))
+		l.worker.CarryOut()
 		if used == 0 {
 			break
 		}
@@ -98,12 +86,6 @@ func (l *eventLoop) advance(c *conn) {
 		c.in = c.in[:rest]
 	}
 	c.in = trimInput(c.in)
-	l.after(c)
-}
-
-// after books the state the session was left in.
-func (l *eventLoop) after(c *conn) {
-	c.session.seen.input.Store(int64(len(c.in)))
 	l.touch(c)
 }
 
@@ -124,10 +106,10 @@ func (l *eventLoop) sendTouched() {
 
 // send writes what it can, and closes the connection when that is due.
 func (l *eventLoop) send(c *conn) {
-	s := c.session
-	if len(c.out) > 0 && len(s.out.B) > 0 {
-		c.out = append(c.out, s.out.B...)
-		s.out.B = s.out.B[:0]
+	replies := *c.replies
+	if len(c.out) > 0 && len(replies) > 0 {
+		c.out = append(c.out, replies...)
+		replies = replies[:0]
 	}
 	if len(c.out) > 0 {
 		n, ok := l.write(c, c.out)
@@ -138,41 +120,30 @@ func (l *eventLoop) send(c *conn) {
 		if len(c.out) == 0 {
 			c.out = nil
 		}
-	} else if len(s.out.B) > 0 {
-		n, ok := l.write(c, s.out.B)
+	} else if len(replies) > 0 {
+		n, ok := l.write(c, replies)
 		if !ok {
 			return
 		}
-		if n < len(s.out.B) {
-			c.out = append(c.out, s.out.B[n:]...)
+		if n < len(replies) {
+			c.out = append(c.out, replies[n:]...)
 			c.lastWrite = l.now
 		}
-		s.out.B = s.out.B[:0]
+		replies = replies[:0]
 	}
-	if cap(s.out.B) > maxIdleBuffer {
-		s.out.B = nil
+	if cap(replies) > MaxIdleBuffer {
+		replies = nil
 	}
+	*c.replies = replies
 	l.afterSend(c)
 }
 
 func (l *eventLoop) afterSend(c *conn) {
-	s := c.session
-	cfg := l.srv.config()
-	s.seen.output.Store(int64(len(c.out)))
-	if len(c.out) > cfg.ClientOutputMax || !s.authed && len(c.out) > strangerOutput {
-		l.srv.stats.outputClosed.Add(1)
-		l.closeConn(c, "more unsent replies than a client may have")
-		return
-	}
-	switch {
-	case len(c.in) > 0 && len(c.out) == 0 && s.ready(cfg) && !s.parser.Started():
+	c.side.Holds(len(c.in), len(c.out))
+	if len(c.in) > 0 && len(c.out) == 0 && c.side.Ready() && !c.side.Started() {
 		l.advance(c)
-	case len(c.out) > 0 || s.outstanding > 0:
-	case s.closing:
-		l.closeConn(c, s.reason)
-		return
-	case c.eof && s.mayEnd():
-		l.closeConn(c, "closed by the client")
+	} else if reason, finished := c.side.Finished(c.eof, len(c.out)); finished {
+		l.closeConn(c, reason)
 		return
 	}
 	l.interests(c)
@@ -198,8 +169,7 @@ func (l *eventLoop) write(c *conn, b []byte) (int, bool) {
 	}
 	if sent > 0 {
 		c.lastWrite = l.now
-		c.session.seen.bytesOut.Store(c.session.seen.bytesOut.Load() + int64(sent))
-		l.srv.stats.bytesOut.Add(l.stripe, int64(sent))
+		c.side.Sent(sent)
 	}
 	return sent, true
 }
@@ -230,14 +200,12 @@ func (l *eventLoop) closeConn(c *conn, reason string) {
 	if c.closed {
 		return
 	}
-	l.srv.answer(l.runner)
+	l.worker.CarryOut()
 	c.closed = true
 	delete(l.conns, c.fd)
 	unix.Close(c.fd)
-	c.session.closing = true
-	c.session.release()
+	c.side.Release(reason)
 	c.in, c.out = nil, nil
-	l.srv.log.Debug("client closed", "id", c.session.id, "addr", c.session.remote, "reason", reason)
 }
 
 // tick enforces the limits that depend on time, once a second over all connections.
@@ -247,13 +215,12 @@ func (l *eventLoop) tick(now time.Time) {
 	}
 	at := now.UnixNano()
 	for _, c := range l.conns {
-		reason, text := c.session.overdue(at, c.lastRead, c.lastWrite, len(c.in), len(c.out))
+		reason, lastWords := c.side.Overdue(at, c.lastRead, c.lastWrite, len(c.in), len(c.out))
 		if reason == "" {
 			continue
 		}
-		l.srv.stats.timeoutClosed.Add(1)
-		if text != "" && len(c.out) == 0 {
-			_, _ = unix.Write(c.fd, []byte("-"+text+"\r\n")) // it is closed whether it reads this or not
+		if len(lastWords) > 0 && len(c.out) == 0 {
+			_, _ = unix.Write(c.fd, lastWords) // it is closed whether it reads this or not
 		}
 		l.closeConn(c, reason)
 	}

@@ -1,33 +1,29 @@
-package server
+package transport
 
 import (
 	"errors"
 	"fmt"
-	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"quipu/commands"
 )
 
 // An event loop serves many connections on one goroutine. One turn of it:
 //
 //	wait for ready sockets
-//	for each: read once, run every whole command in what was read, but gather short reads and increments answered from memory
-//	carry out what is gathered (whenever there is enough of it, and before any other command)
-//	send the replies of those with nothing pending
-//	flush the batcher; while this node is the only voter, wait for the commit here
-//	for each batch that is complete: take its replies, run what was left unread, send
+//	for each: read once, and process every whole command in what was read: the worker runs, gathers or submits it
+//	the worker carries out what is gathered (also whenever there is enough of it, and before any other command)
+//	send the replies of those with nothing submitted
+//	the worker hands over what is submitted; where the worker allows it, wait for the commit here
+//	the worker takes the replies to what is complete; its connections go on with the input left unread; send
 //
 // Waiting for the commit inside the loop saves two hand-overs between threads per commit, which cost more than the
 // sync itself. The wait is bounded by inlineWait: behind a slow disk the loop goes back to its sockets, does not wait
 // like that again, and the completion arrives as an event. What one turn does is bounded too, so that clients with much
 // input waiting do not keep the loop from the others' sockets.
 //
-// Sockets are level-triggered. A connection that must not be read any more, because its session waits or holds too
+// Sockets are level-triggered. A connection that must not be read any more, because its Conn waits or holds too
 // much, loses its read interest until it may go on: the client then feels TCP's own backpressure.
 
 const (
@@ -39,50 +35,45 @@ const (
 )
 
 type eventLoop struct {
-	srv    *Server
+	t      *Transport
+	worker Worker
 	epfd   int
 	wakefd int
 	conns  map[int]*conn
-	runner *commands.Runner
-	counts []atomic.Int64
-	serial uint64 // batch joined last
-	stripe uint32 // of the server's statistics
 	buf    []byte // read buffer, shared by the connections
 	used   int    // bytes of it that gathered commands may point into
 	events []unix.EpollEvent
 
 	touched []*conn // connections with something to send at the end of the turn
-	waiting int     // batches joined and not yet complete
 	late    bool    // the commit has outlasted inlineWait: no more waiting for it in place
-	flush   bool    // something was submitted in this turn
 	more    bool    // the turn has left something to do
 
 	mu        sync.Mutex // guards the fields below; a leaf
 	posted    []func()
-	completed []*batch
+	completed bool // the worker has something to take
 	inline    bool // the loop waits on signal, not in epoll
-	awake     bool // wakefd was raised and the lists not yet taken
-	ended     bool // nothing takes the lists any more, and wakefd is closed: its number may be another file's
+	awake     bool // wakefd was raised and the above not yet looked at
+	ended     bool // nothing looks at the above any more, and wakefd is closed: its number may be another file's
 	signal    chan struct{}
 
-	spareCompleted []*batch
-	spareHeld      []*conn
-	spareTouched   []*conn
-	timer          *time.Timer
-	now            int64 // unix nanoseconds, as of the last wait
-	ticks          int
-	nextTick       time.Time
+	spareTouched []*conn
+	timer        *time.Timer
+	now          int64 // unix nanoseconds, as of the last wait
+	ticks        int
+	nextTick     time.Time
 }
 
 // conn is one connection of an event loop.
 type conn struct {
+	loop    *eventLoop
 	fd      int
-	session *Session
-	in      []byte // input that could not be used yet
-	out     []byte // replies the socket would not take yet
-	reads   bool   // registered for reading
-	writes  bool   // registered for writing
-	listed  bool   // in touched
+	side    Conn
+	replies *[]byte // the Conn's output
+	in      []byte  // input that could not be used yet
+	out     []byte  // replies the socket would not take yet
+	reads   bool    // registered for reading
+	writes  bool    // registered for writing
+	listed  bool    // in touched
 	closed  bool
 	eof     bool
 
@@ -90,7 +81,7 @@ type conn struct {
 	lastWrite int64 // of progress in sending, or of the start of waiting for it
 }
 
-func newEventLoop(srv *Server) (*eventLoop, error) {
+func newEventLoop(t *Transport) (*eventLoop, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll: %w", err)
@@ -101,8 +92,7 @@ func newEventLoop(srv *Server) (*eventLoop, error) {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
 	l := &eventLoop{
-		srv: srv, epfd: epfd, wakefd: wakefd, conns: map[int]*conn{}, runner: srv.newRunner(), stripe: srv.nextStripe.Add(1),
-		counts: make([]atomic.Int64, len(srv.table.All())), buf: make([]byte, 2*readChunk), events: make([]unix.EpollEvent, maxEvents),
+		t: t, epfd: epfd, wakefd: wakefd, conns: map[int]*conn{}, buf: make([]byte, 2*ReadChunk), events: make([]unix.EpollEvent, maxEvents),
 		signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour),
 	}
 	l.timer.Stop()
@@ -112,32 +102,22 @@ func newEventLoop(srv *Server) (*eventLoop, error) {
 		unix.Close(wakefd)
 		return nil, fmt.Errorf("epoll: %w", err)
 	}
+	l.worker = t.host.NewWorker(l, true)
 	return l, nil
 }
 
-func (l *eventLoop) commandRunner() *commands.Runner { return l.runner }
-func (l *eventLoop) calls() []atomic.Int64           { return l.counts }
-func (l *eventLoop) submitted()                      { l.flush = true }
-
-func (l *eventLoop) joins(serial uint64) bool {
-	if l.serial == serial {
-		return false
-	}
-	l.serial = serial
-	l.waiting++
-	return true
-}
-
-func (l *eventLoop) complete(b *batch) {
+// Completed implements Loop.
+func (l *eventLoop) Completed() {
 	l.mu.Lock()
-	l.completed = append(l.completed, b)
+	l.completed = true
 	l.wake(true)
 	l.mu.Unlock()
 }
 
-func (l *eventLoop) post(fn func()) { l.tryPost(fn) }
+// Post implements Loop.
+func (l *eventLoop) Post(fn func()) { l.tryPost(fn) }
 
-// tryPost is post, and reports false if the loop has ended.
+// tryPost is Post, and reports false if the loop has ended.
 func (l *eventLoop) tryPost(fn func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,11 +147,11 @@ func (l *eventLoop) wake(completion bool) {
 	}
 }
 
-// run is the loop; it returns when the server has stopped.
+// run is the loop; it returns when the transport has stopped.
 func (l *eventLoop) run() {
 	l.nextTick = time.Now().Add(loopTick)
 	defer l.end()
-	for !l.srv.stopped.Load() {
+	for !l.t.stopping.Load() {
 		if !l.once() {
 			return
 		}
@@ -195,7 +175,7 @@ func (l *eventLoop) run() {
 func (l *eventLoop) once() bool {
 	n, err := l.poll()
 	if err != nil {
-		l.srv.fail(fmt.Errorf("epoll_wait: %w", err))
+		l.t.host.Fail(fmt.Errorf("epoll_wait: %w", err))
 		return false
 	}
 	l.now = time.Now().UnixNano()
@@ -221,7 +201,7 @@ func (l *eventLoop) end() {
 	l.ended = true
 	unix.Close(l.wakefd)
 	l.mu.Unlock()
-	l.takePosted()
+	l.takeMessages()
 	for _, c := range l.conns {
 		l.closeConn(c, "shutdown")
 	}
@@ -268,20 +248,15 @@ func (l *eventLoop) handle(ev *unix.EpollEvent) {
 // turn does what is due between two looks at the sockets.
 func (l *eventLoop) turn() {
 	l.more = false
-	l.srv.answer(l.runner)
+	l.worker.CarryOut()
 	for range turnRounds {
 		l.sendTouched()
-		if l.flush {
-			l.flush = false
-			l.srv.batcher.Flush()
+		l.worker.Submit()
+		worked := l.takeMessages()
+		if !worked && l.waitsInPlace() && l.awaitCommit() {
+			worked = l.takeMessages()
 		}
-		worked := l.takePosted()
-		if l.takeCompleted() {
-			worked = true
-		} else if !worked && l.waitsInPlace() && l.awaitCommit() {
-			worked = l.takeCompleted()
-		}
-		if !worked && !l.flush && len(l.touched) == 0 {
+		if !worked && len(l.touched) == 0 {
 			return
 		}
 	}
@@ -290,14 +265,12 @@ func (l *eventLoop) turn() {
 
 // waitsInPlace reports whether the loop should wait for commits without looking at its sockets. Reading on meanwhile for
 // the next batch was measured and gains nothing: the batches get smaller by as much.
-func (l *eventLoop) waitsInPlace() bool {
-	return l.waiting > 0 && !l.late && l.srv.group.SoleVoter()
-}
+func (l *eventLoop) waitsInPlace() bool { return !l.late && l.worker.MayAwait() }
 
-// awaitCommit waits until a batch is complete, at most inlineWait.
+// awaitCommit waits until the worker has something to take, at most inlineWait.
 func (l *eventLoop) awaitCommit() bool {
 	l.mu.Lock()
-	if len(l.completed) > 0 {
+	if l.completed {
 		l.mu.Unlock()
 		return true
 	}
@@ -311,7 +284,7 @@ func (l *eventLoop) awaitCommit() bool {
 	}
 	l.mu.Lock()
 	l.inline = false
-	done := len(l.completed) > 0
+	done := l.completed
 	l.late = !done
 	if len(l.posted) > 0 {
 		l.wake(false)
@@ -324,57 +297,31 @@ func (l *eventLoop) awaitCommit() bool {
 	return done
 }
 
-func (l *eventLoop) takePosted() bool {
+// takeMessages runs what was posted and has the worker take what is complete. It reports whether there was anything.
+func (l *eventLoop) takeMessages() bool {
 	l.mu.Lock()
-	posted := l.posted
-	l.posted = nil
-	l.awake = false
+	posted, completed := l.posted, l.completed
+	l.posted, l.completed, l.awake = nil, false, false
 	l.mu.Unlock()
 	for _, fn := range posted {
 		fn()
 	}
-	return len(posted) > 0
-}
-
-// takeCompleted takes the replies of complete batches and lets their sessions read on.
-func (l *eventLoop) takeCompleted() bool {
-	l.mu.Lock()
-	batches := l.completed
-	l.completed = l.spareCompleted[:0]
-	l.mu.Unlock()
-	l.spareCompleted = batches
-	if len(batches) > 0 {
+	if completed {
 		l.late = false
+		l.worker.TakeCompleted()
 	}
-	for _, b := range batches {
-		held := l.spareHeld[:0]
-		for i := range b.Submissions() {
-			sub := &b.Submissions()[i]
-			s, ok := sub.Client.(*Session)
-			if !ok || s.owner != owner(l) { // nobody waits for drains
-				continue
-			}
-			s.finish(b, sub)
-			if c := s.conn.(*conn); !c.closed {
-				held = append(held, c)
-			}
-		}
-		l.waiting--
-		b.done()
-		for _, c := range held {
-			l.advance(c)
-		}
-		l.spareHeld = held
-	}
-	clear(batches)
-	return len(batches) > 0
+	return len(posted) > 0 || completed
 }
 
-func (l *eventLoop) resume(s *Session) {
-	if c := s.conn.(*conn); !c.closed {
-		l.advance(c)
+// Resume implements Link.
+func (c *conn) Resume() {
+	if !c.closed {
+		c.loop.advance(c)
 	}
 }
+
+// Interrupt implements Link: no write to this socket ever waits.
+func (c *conn) Interrupt() {}
 
 // touch has the connection looked at before the loop waits again: replies sent, interests set.
 func (l *eventLoop) touch(c *conn) {
@@ -385,15 +332,15 @@ func (l *eventLoop) touch(c *conn) {
 }
 
 // adopt makes an accepted socket a connection of this loop.
-func (l *eventLoop) adopt(fd int, local, remote net.Addr, trusts bool) {
-	c := &conn{fd: fd, reads: true, lastRead: time.Now().UnixNano()}
-	s := newSession(l.srv, l, remote.String(), local.String(), trusts)
-	s.conn, c.session = c, s
-	l.srv.clients.add(s)
+func (l *eventLoop) adopt(fd int, peer Peer) {
+	c := &conn{loop: l, fd: fd, reads: true, lastRead: time.Now().UnixNano()}
+	c.side = l.worker.Accept(c, peer)
+	c.replies = c.side.Output()
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)}
 	if err := unix.EpollCtl(l.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
-		l.srv.clients.remove(s)
+		c.closed = true
 		unix.Close(fd)
+		c.side.Release("epoll_ctl: " + err.Error())
 		return
 	}
 	l.conns[fd] = c

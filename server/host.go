@@ -1,0 +1,78 @@
+package server
+
+import (
+	"sync/atomic"
+	"syscall"
+
+	"quipu/config"
+	"quipu/protocol"
+	"quipu/transport"
+)
+
+// host is the server as its transport sees it.
+type host struct{ srv *Server }
+
+var _ transport.Host = host{}
+
+// NewWorker implements transport.Host. Workers that serve a single connection count their calls together, because their
+// counts outlive them.
+func (h host) NewWorker(l transport.Loop, shared bool) transport.Worker {
+	srv := h.srv
+	calls := srv.netCalls
+	if shared {
+		calls = make([]atomic.Int64, len(srv.table.All()))
+		srv.loopCalls = append(srv.loopCalls, calls)
+	}
+	return newWorker(srv, l, calls)
+}
+
+// Admit implements transport.Host.
+func (h host) Admit(local bool) (refusal []byte) {
+	srv := h.srv
+	srv.stats.connections.Add(1)
+	cfg := srv.config()
+	switch {
+	case protects(cfg, local):
+		refusal = errorLine(protocol.ErrDenied)
+	case !srv.clients.admit(srv.maxClients(cfg)):
+		refusal = errorLine(protocol.ErrMaxClients)
+	default:
+		return nil
+	}
+	srv.stats.rejected.Add(1)
+	return refusal
+}
+
+// errorLine is an error reply to a client of which nothing is known.
+func errorLine(text string) []byte { return []byte("-" + text + "\r\n") }
+
+// Dismiss implements transport.Host.
+func (h host) Dismiss() { h.srv.clients.leave() }
+
+// AcceptFailed implements transport.Host.
+func (h host) AcceptFailed() { h.srv.stats.acceptErrors.Add(1) }
+
+// Settings implements transport.Host.
+func (h host) Settings() transport.Settings {
+	cfg := h.srv.config()
+	return transport.Settings{Keepalive: cfg.TCPKeepalive, OutputTimeout: cfg.OutputTimeout}
+}
+
+// Fail implements transport.Host.
+func (h host) Fail(err error) { h.srv.fail(err) }
+
+// protects reports whether protected mode turns a connection away; local says that it comes from this machine.
+func protects(cfg *config.Config, local bool) bool {
+	return cfg.ProtectedMode && cfg.RequirePass == "" && !local
+}
+
+const reservedFiles = 64 // file descriptors kept for the log, snapshots and listeners
+
+// maxClients is the limit in force: never more than the process has file descriptors for.
+func (srv *Server) maxClients(cfg *config.Config) int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return cfg.MaxClients
+	}
+	return min(cfg.MaxClients, max(1, int(min(limit.Cur, 1<<30))-reservedFiles))
+}
