@@ -2,7 +2,6 @@ package server
 
 import (
 	"sync/atomic"
-	"syscall"
 
 	"quipu/config"
 	"quipu/protocol"
@@ -64,15 +63,4 @@ func (h host) Fail(err error) { h.srv.fail(err) }
 // protects reports whether protected mode turns a connection away; local says that it comes from this machine.
 func protects(cfg *config.Config, local bool) bool {
 	return cfg.ProtectedMode && cfg.RequirePass == "" && !local
-}
-
-const reservedFiles = 64 // file descriptors kept for the log, snapshots and listeners
-
-// maxClients is the limit in force: never more than the process has file descriptors for.
-func (srv *Server) maxClients(cfg *config.Config) int {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return cfg.MaxClients
-	}
-	return min(cfg.MaxClients, max(1, int(min(limit.Cur, 1<<30))-reservedFiles))
 }

@@ -1,19 +1,12 @@
 package server
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math"
-	"os"
-	"runtime"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"quipu/commands"
-	"quipu/config"
 	"quipu/protocol"
 )
 
@@ -261,67 +254,5 @@ func debugCommand(s *Session, args [][]byte, w *protocol.Writer) {
 		w.OK()
 	default:
 		w.Error(protocol.ErrSubcommandSyntax(args[1], "debug"))
-	}
-}
-
-// newLogger writes to w in text form, with times, at a level that CONFIG SET can change.
-func newLogger(level slog.Level) (*slog.Logger, *slog.LevelVar) {
-	v := new(slog.LevelVar)
-	v.Set(level)
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: v})), v
-}
-
-func (srv *Server) setLogLevel(level slog.Level) {
-	if srv.level != nil {
-		srv.level.Set(level)
-	}
-}
-
-// ballastBytes is memory on the Go heap that is never touched, and so never resident: the collector waits until the heap
-// has doubled, and without it that means every few MiB, because the data is not on the heap. At Go's default INCR at
-// pipeline 100 lost 5 to 10 %; with it up to 20 MiB more may be resident. A higher GOGC would do the same for the small
-// heap, but let a large one, of replies to clients that do not read, grow several times over.
-const ballastBytes = 16 << 20
-
-// Main runs a node as a process does: it logs to standard error and stops gracefully on SIGTERM and SIGINT.
-func Main(ctx context.Context, cfg config.Config) error {
-	ballast := make([]byte, ballastBytes)
-	defer runtime.KeepAlive(ballast)
-	log, level := newLogger(cfg.LogLevel)
-	raiseFileLimit(log, cfg.MaxClients)
-	srv, err := New(cfg, log)
-	if err != nil {
-		return err
-	}
-	srv.level = level
-	return srv.Run(ctx)
-}
-
-// raiseFileLimit asks the system for as many file descriptors as maxclients needs.
-func raiseFileLimit(log *slog.Logger, maxClients int) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return
-	}
-	want := uint64(maxClients + reservedFiles)
-	if limit.Cur >= want {
-		return
-	}
-	limit.Cur = min(want, limit.Max)
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur < want {
-		log.Warn("the limit on open files is below maxclients", "limit", limit.Cur, "maxclients", maxClients, "error", err)
-	}
-}
-
-func (srv *Server) resetCalls() {
-	clearCounts := func(counts []atomic.Int64) {
-		for i := range counts {
-			counts[i].Store(0)
-		}
-	}
-	clearCounts(srv.netCalls)
-	clearCounts(srv.rejected)
-	for _, calls := range srv.loopCalls {
-		clearCounts(calls)
 	}
 }

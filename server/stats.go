@@ -151,6 +151,20 @@ func (srv *Server) totalCalls() int64 {
 	return total
 }
 
+// resetCalls sets all counts of commands to 0.
+func (srv *Server) resetCalls() {
+	clearCounts := func(counts []atomic.Int64) {
+		for i := range counts {
+			counts[i].Store(0)
+		}
+	}
+	clearCounts(srv.netCalls)
+	clearCounts(srv.rejected)
+	for _, calls := range srv.loopCalls {
+		clearCounts(calls)
+	}
+}
+
 // residentMemory is the process's resident set in bytes, 0 where /proc does not tell.
 func residentMemory() int64 {
 	text, err := os.ReadFile("/proc/self/statm")
