@@ -126,10 +126,10 @@ func (c *Call) bulkValue(v engine.Value, found bool) {
 }
 
 // engineError replies with the client's text for an error of the keyspace.
-func (c *Call) engineError(err error) { c.W.Error(errorText(err)) }
+func (c *Call) engineError(err error) { c.W.Error(ErrorText(err)) }
 
-// errorText is the client's text for an error of the keyspace.
-func errorText(err error) string {
+// ErrorText is the client's text for an error of the keyspace.
+func ErrorText(err error) string {
 	switch err {
 	case engine.ErrNotInteger:
 		return protocol.ErrNotInteger

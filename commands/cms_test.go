@@ -346,20 +346,3 @@ func BenchmarkSketchCommands(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkBatchCMSIncrBy is what CMS.INCRBY of one item costs on its way through a batch: 425 ns on two busy cores of an
-// AMD EPYC (Zen 4), where an INCR takes 200, and no allocation.
-func BenchmarkBatchCMSIncrBy(b *testing.B) {
-	items := make([][][]byte, 1600)
-	zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.05, 1, 999_999)
-	for i := range items {
-		items[i] = words(b, fmt.Sprintf("CMS.INCRBY sketch item:%d 1", zipf.Uint64()))
-	}
-	create := words(b, "CMS.INITBYDIM sketch 2000 7")
-	benchBatch(b, func(batch *Batch, t *Table, i int) {
-		if i == 0 {
-			batch.Write(t.Lookup(create[0]), create, Origin{RESP: 2})
-		}
-		batch.Write(t.byLog[52], items[i], Origin{RESP: 2})
-	})
-}

@@ -165,6 +165,10 @@ type Command struct {
 // ReadStats counts what reads have found. All runners share one.
 type ReadStats struct{ Hits, Misses *engine.Striped }
 
+// MaxValueBytes is the longest value that APPEND and SETRANGE may build. It is fixed, and not the setting
+// proto-max-bulk-len, because what a logged command does must be the same on every node and at every replay.
+const MaxValueBytes = 8 << 20
+
 // Call is one execution of a command. A handler writes exactly one reply to W and retains nothing of Args.
 // What a write depends on must be the same on every node: MaxBulk and Databases are therefore settings of the
 // cluster, not of a node, and Random is for reads only.
@@ -185,6 +189,9 @@ type Call struct {
 
 // FullName is the name as COMMAND INFO, ACL rules and metrics show it: "set", or "object|encoding" for a subcommand.
 func (c *Command) FullName() string { return c.full }
+
+// NameBytes is Name, for the arguments of a call that comes from the log. Not to be changed.
+func (c *Command) NameBytes() []byte { return c.name }
 
 // ID is the command's position in Table.All, for counters kept in slices.
 func (c *Command) ID() int { return c.id }
@@ -277,6 +284,34 @@ func (c *Command) FirstKey(args [][]byte) []byte {
 		return args[c.Keys[0].First]
 	}
 	return nil
+}
+
+// LongKey reports whether a key among args is longer than engine.MaxKey.
+func (c *Command) LongKey(args [][]byte) (long bool) {
+	c.EachKey(args, func(key []byte) { long = long || len(key) > engine.MaxKey })
+	return long
+}
+
+// AddPartsOrAll is AddParts that takes every part for a command without keys, which may concern the whole keyspace.
+func (c *Command) AddPartsOrAll(args [][]byte, parts *engine.PartSet) {
+	if c.HasKeys() {
+		c.AddParts(args, parts)
+	} else {
+		parts.AddAll()
+	}
+}
+
+// CrossesDatabases reports whether a write may change keys of another database than the one it runs on.
+func (c *Command) CrossesDatabases(args [][]byte) bool { return c.Name == "copy" && len(args) > 3 }
+
+// OneKey reports whether exactly one argument is a key, at a fixed place: the common case, locked without a set.
+func (c *Command) OneKey() bool {
+	return len(c.Keys) == 1 && c.Keys[0].First == c.Keys[0].Last && c.GetKeys == nil
+}
+
+// Gathers reports whether a read of args can be gathered: it is short, and its only argument is its key.
+func (c *Command) Gathers(args [][]byte) bool {
+	return c.Read != nil && len(args) == 2 && c.Flags&(FlagFast|FlagSlow) == FlagFast && c.OneKey() && c.Keys[0].First == 1
 }
 
 // bounds resolves the spec against n arguments; last < first when there is no key.

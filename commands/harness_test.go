@@ -26,6 +26,7 @@ type shell struct {
 	now   int64
 	resp  int
 	seed  uint64
+	call  Call // used again and again: a test counts allocations
 }
 
 // startOfLogTime is an arbitrary moment in 2023, in ms.
@@ -70,14 +71,23 @@ func (s *shell) run(cmd *Command, maxBulk int, args [][]byte, w *protocol.Writer
 	s.ks.Lock(&parts)
 	defer s.ks.Unlock(&parts)
 	s.seed = s.seed*6364136223846793005 + 1442695040888963407
-	c := &Call{
-		Cmd: cmd, Args: args, W: w, Table: s.table, MaxBulk: maxBulk, Databases: s.ks.Databases(), Random: s.seed,
-	}
+	c := &s.call
+	c.Cmd, c.Args, c.W, c.Table, c.MaxBulk, c.Databases, c.Random = cmd, args, w, s.table, maxBulk, s.ks.Databases(), s.seed
 	if cmd.Write != nil {
 		cmd.Write(c, s.ks.Txn(s.db, s.now, false))
 	} else {
 		cmd.Read(c, s.ks.View(s.db, s.now, false))
 	}
+}
+
+// asksUnchanged asks a write whether it would change nothing, and has it reply if so.
+func (s *shell) asksUnchanged(cmd *Command, args [][]byte, w *protocol.Writer) bool {
+	part := engine.Part(cmd.FirstKey(args))
+	s.ks.LockPart(part)
+	defer s.ks.UnlockPart(part)
+	c := &s.call
+	c.Cmd, c.Args, c.W = cmd, args, w
+	return cmd.Unchanged(c, s.ks.View(s.db, s.now, false))
 }
 
 // words splits a line into arguments at spaces. "" is an empty argument; \xHH and other Go escapes work.

@@ -156,7 +156,6 @@ func TestPFUnchanged(t *testing.T) {
 	s.do(words(t, "SET number 5")...)
 	s.do([]byte("SET"), []byte("given"), hll.AppendNew(nil))
 	s.do([]byte("SET"), []byte("wrong"), append(hll.AppendNew(nil)[:hll.HeaderBytes], 0x7f, 0x00))
-	r := NewRunner(s.ks, s.table)
 	for line, want := range map[string]string{
 		"PFADD sparse a": ":0", "PFADD sparse c b a": ":0", "PFADD sparse": ":0", "PFADD sparse a new": "", "PFADD dense a b": ":0",
 		"PFADD dense new": "", "PFADD none": "", "PFADD text a": "", "PFADD number a": "", "PFADD given": "", "PFADD wrong e": "",
@@ -167,7 +166,7 @@ func TestPFUnchanged(t *testing.T) {
 		args := words(t, line)
 		w := &protocol.Writer{V: 2}
 		before := s.ks.Checksum(s.now)
-		done := r.Unchanged(s.table.Find(args), args, 0, s.now, w)
+		done := s.asksUnchanged(s.table.Find(args), args, w)
 		if done != (want != "") || show(w.B) != want {
 			t.Errorf("%s: %v, %q instead of %q", line, done, show(w.B), want)
 		}
@@ -185,17 +184,14 @@ func TestPFDoesNotAllocate(t *testing.T) {
 	s.do(words(t, "PFADD sparse a b c")...)
 	s.do(words(t, "PFADD dense a b c")...)
 	s.do(words(t, "PFDEBUG TODENSE dense")...)
-	r := NewRunner(s.ks, s.table)
 	w := &protocol.Writer{B: make([]byte, 0, 1024), V: 2}
 	for _, line := range []string{"PFADD sparse a b c", "PFADD dense a", "PFCOUNT sparse", "PFCOUNT sparse dense", "PFMERGE to sparse", "PFMERGE to dense"} {
 		args := words(t, line)
 		cmd := s.table.Find(args)
 		n := testing.AllocsPerRun(100, func() {
 			w.B = w.B[:0]
-			if cmd.Write == nil {
-				r.Read(cmd, args, 0, s.now, w)
-			} else if cmd.Unchanged == nil || !r.Unchanged(cmd, args, 0, s.now, w) {
-				r.write(cmd, args, 0, s.now, w)
+			if cmd.Unchanged == nil || !s.asksUnchanged(cmd, args, w) {
+				s.run(cmd, MaxValueBytes, args, w)
 			}
 		})
 		if n != 0 {
@@ -209,7 +205,7 @@ func TestPFDoesNotAllocate(t *testing.T) {
 		add[2] = strconv.AppendInt(add[2][:0], int64(i), 10)
 		i++
 		w.B = w.B[:0]
-		r.write(cmd, add, 0, s.now, w)
+		s.run(cmd, MaxValueBytes, add, w)
 	})
 	if n != 0 {
 		t.Errorf("PFADD of new elements: %v allocations", n)
@@ -242,16 +238,14 @@ func FuzzPF(f *testing.F) {
 }
 
 func BenchmarkPFAdd(b *testing.B) {
-	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
-	defer ks.Close()
-	r := NewRunner(ks, NewTable())
+	s := newShell(b)
 	w := &protocol.Writer{V: 2}
 	args := [][]byte{[]byte("PFADD"), []byte("key"), nil}
-	cmd := r.table.Find(args)
+	cmd := s.table.Find(args)
 	for i := range 1_000_000 {
 		args[2] = fmt.Appendf(args[2][:0], "element:%d", i)
 		w.B = w.B[:0]
-		r.write(cmd, args, 0, 1, w)
+		s.run(cmd, MaxValueBytes, args, w)
 	}
 	i := 0
 	b.ReportAllocs()
@@ -259,7 +253,7 @@ func BenchmarkPFAdd(b *testing.B) {
 		i = (i + 7919) % 1_000_000
 		args[2] = appendInt(append(args[2][:0], "element:"...), int64(i))
 		w.B = w.B[:0]
-		if !r.Unchanged(cmd, args, 0, 1, w) {
+		if !s.asksUnchanged(cmd, args, w) {
 			b.Fatal("changed")
 		}
 	}

@@ -124,7 +124,7 @@ func (c *Command) validate() error {
 		return fmt.Errorf("exactly the writes have a number in the log")
 	case c.Write != nil && c.Flags&FlagWrite == 0:
 		return fmt.Errorf("a write without FlagWrite")
-	case c.Unchanged != nil && (c.Write == nil || !c.oneKey()):
+	case c.Unchanged != nil && (c.Write == nil || !c.OneKey()):
 		return fmt.Errorf("Unchanged is for writes with one key")
 	case c.Write == nil && c.Read == nil && c.Flags&FlagWrite != 0:
 		return fmt.Errorf("FlagWrite without a handler")

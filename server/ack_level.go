@@ -3,7 +3,7 @@ package server
 import (
 	"strings"
 
-	"quipu/commands"
+	"quipu/exec"
 	"quipu/protocol"
 )
 
@@ -32,20 +32,20 @@ func (s *Session) isLocal(key []byte) bool {
 }
 
 // readLevel is the level at which the session reads. One that watches keys reads what EXEC will find.
-func (s *Session) readLevel() commands.Level {
+func (s *Session) readLevel() exec.Level {
 	if s.watcher != nil || s.ack == ackQuorum {
-		return commands.LevelQuorum
+		return exec.LevelQuorum
 	}
 	cfg := s.srv.config()
 	switch {
 	case s.ack == ackLocal:
-		return commands.LevelLocal
+		return exec.LevelLocal
 	case len(cfg.AckRules) > 0:
-		return commands.LevelByKey
+		return exec.LevelByKey
 	case cfg.AckLocal:
-		return commands.LevelLocal
+		return exec.LevelLocal
 	}
-	return commands.LevelQuorum
+	return exec.LevelQuorum
 }
 
 // clientAck chooses the level of the connection, and answers once all that this node has counted in memory so far is

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"quipu/commands"
 	"quipu/engine"
+	"quipu/exec"
 	"quipu/protocol"
 	"quipu/replication"
 )
@@ -14,9 +14,9 @@ import (
 // batchSoftLimit is the size in bytes at which a submission goes on in the next batch.
 const batchSoftLimit = 512 << 10
 
-// batch is a commands.Batch on its way through the log, together with the workers whose sessions wait for it.
+// batch is an exec.Batch on its way through the log, together with the workers whose sessions wait for it.
 type batch struct {
-	*commands.Batch
+	*exec.Batch
 	srv     *Server
 	serial  uint64       // distinguishes the lives of a recycled batch
 	workers []*worker    // each once
@@ -101,7 +101,7 @@ func (b *batch) recycle() {
 func (srv *Server) newBatch() replication.Batch {
 	b, _ := srv.spare.Get().(*batch)
 	if b == nil {
-		b = &batch{Batch: commands.NewBatch(srv.table, replication.HeaderSize), srv: srv}
+		b = &batch{Batch: exec.NewBatch(srv.table, replication.HeaderSize), srv: srv}
 		b.CountErrors(srv.stats.errors.count)
 	}
 	srv.batchSerial++

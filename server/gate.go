@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"quipu/commands"
+	"quipu/exec"
 	"quipu/protocol"
 )
 
@@ -121,7 +122,7 @@ func (s *Session) runHandler(h *handler, args [][]byte) bool {
 // not collect more output than a client may have, half of which leaves room for values that grow meanwhile, and those of
 // all clients together not more than the node can hold. A client's first such read always passes.
 const (
-	bulkBudget    = commands.MaxReplyBytes / 2
+	bulkBudget    = exec.MaxReplyBytes / 2
 	bulkBudgetAll = 64 << 20
 )
 

@@ -11,6 +11,7 @@ import (
 	"quipu/commands"
 	"quipu/config"
 	"quipu/engine"
+	"quipu/exec"
 	"quipu/replication"
 )
 
@@ -152,7 +153,7 @@ func (s *Session) gatherIncrement(key []byte, delta int64) {
 	switch {
 	case s.pending():
 	case !silent:
-		if r.GatherIncrement(s, s.db, key, delta, &s.out) == commands.BurstMax {
+		if r.GatherIncrement(s, s.db, key, delta, &s.out) == exec.BurstMax {
 			s.answer()
 		}
 		return
@@ -180,7 +181,7 @@ func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
 	if s.pending() {
 		return false
 	}
-	if s.runner.GatherRead(cmd, args, s.db, s.readLevel(), &s.out) == commands.BurstMax {
+	if s.runner.GatherRead(cmd, args, s.db, s.readLevel(), &s.out) == exec.BurstMax {
 		s.answer()
 	}
 	return true
@@ -189,7 +190,7 @@ func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
 // answer carries out what was gathered, of this session and of others of its worker, before anything else happens.
 func (s *Session) answer() { s.worker.CarryOut() }
 
-// EndThroughLog implements commands.BurstClient: another client of the worker may be next.
+// EndThroughLog implements exec.BurstClient: another client of the worker may be next.
 func (s *Session) EndThroughLog() { s.endSubmission() }
 
 // ThroughLog takes an increment at level local that memory cannot take, or must not while the log is behind, or that
@@ -200,7 +201,7 @@ func (s *Session) ThroughLog(key []byte, delta int64, silent bool) {
 	s.answer()          // may leave something pending for the key
 	s.drainKey(key)
 	o := s.origin()
-	o.Level, o.Silent = commands.LevelLocal, silent
+	o.Level, o.Silent = exec.LevelLocal, silent
 	s.submission(len(key)+overhead).Increment(key, delta, o)
 }
 
@@ -239,7 +240,7 @@ func (s *Session) drainKey(key []byte) {
 
 // drainAll drains everything, and returns the batch to go on with: what is added to it runs when all that was pending
 // is applied.
-func (s *Session) drainAll() *commands.Batch {
+func (s *Session) drainAll() *exec.Batch {
 	for part := range engine.Parts {
 		if n := s.srv.keyspace.GatherBytes(part); n > 0 {
 			s.submission(n)

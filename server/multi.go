@@ -2,6 +2,7 @@ package server
 
 import (
 	"quipu/commands"
+	"quipu/exec"
 	"quipu/protocol"
 )
 
@@ -176,7 +177,7 @@ const literalRoom = 1 << 20
 
 // addTransaction adds the queued commands to the batch as one operation. Commands of the connection run now, so that
 // SELECT and HELLO take effect for those behind them.
-func (s *Session) addTransaction(b *commands.Batch, t *transaction) {
+func (s *Session) addTransaction(b *exec.Batch, t *transaction) {
 	b.BeginTxn(len(t.queue), s.watchDeadline(), s.origin())
 	room := literalRoom
 	var scratch [][]byte
@@ -222,7 +223,7 @@ func (s *Session) runReadTransaction(t *transaction) {
 		}
 		aborts = s.touched // once more, with the keys locked
 	}
-	b := commands.NewBatch(s.srv.table, 0)
+	b := exec.NewBatch(s.srv.table, 0)
 	b.CountErrors(s.out.Failed)
 	b.Begin(s)
 	s.addTransaction(b, t)

@@ -17,6 +17,7 @@ import (
 	"quipu/commands"
 	"quipu/config"
 	"quipu/engine"
+	"quipu/exec"
 	"quipu/replication"
 	"quipu/transport"
 )
@@ -129,8 +130,8 @@ func NewWithGroup(cfg config.Config, log *slog.Logger, open OpenGroup) (*Server,
 
 func (srv *Server) config() *config.Config { return srv.cfg.Load() }
 
-func (srv *Server) newRunner() *commands.Runner {
-	r := commands.NewRunner(srv.keyspace, srv.table)
+func (srv *Server) newRunner() *exec.Runner {
+	r := exec.NewRunner(srv.keyspace, srv.table)
 	r.CountReads(&srv.stats.reads, srv.nextStripe.Add(1))
 	return r
 }

@@ -7,6 +7,7 @@ import (
 	"quipu/commands"
 	"quipu/config"
 	"quipu/engine"
+	"quipu/exec"
 	"quipu/protocol"
 	"quipu/transport"
 )
@@ -22,7 +23,7 @@ type Session struct {
 	srv    *Server
 	worker *worker
 	link   transport.Link
-	runner *commands.Runner
+	runner *exec.Runner
 	id     int64
 	remote string
 	local  string
@@ -228,15 +229,15 @@ func (s *Session) publishState() {
 func (s *Session) pending() bool { return s.outstanding > 0 }
 
 // origin is how a command now being read is to be executed.
-func (s *Session) origin() commands.Origin {
-	return commands.Origin{DB: s.db, RESP: s.out.V, Silent: s.isSilent()}
+func (s *Session) origin() exec.Origin {
+	return exec.Origin{DB: s.db, RESP: s.out.V, Silent: s.isSilent()}
 }
 
 func (s *Session) isSilent() bool { return s.silent == replyOff || s.silent == replySkip }
 
 // submission is the batch to add size bytes of the client's commands to; it opens a submission on first use, and goes
 // on to the next batch when one is full.
-func (s *Session) submission(size int) *commands.Batch {
+func (s *Session) submission(size int) *exec.Batch {
 	if s.batch != nil && s.batch.Size()+size > batchSoftLimit && !s.batch.Empty() {
 		s.endSubmission()
 	}
@@ -260,7 +261,7 @@ func (s *Session) endSubmission() {
 }
 
 // finish takes the replies of a submission that is complete. The session may be able to read on afterwards.
-func (s *Session) finish(b *batch, sub *commands.Submission) {
+func (s *Session) finish(b *batch, sub *exec.Submission) {
 	s.outstanding--
 	s.bytes -= sub.Bytes
 	s.out.B = append(s.out.B, b.Replies(sub)...)

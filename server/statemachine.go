@@ -7,15 +7,15 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	"quipu/commands"
 	"quipu/engine"
+	"quipu/exec"
 	"quipu/replication"
 )
 
 // stateMachine plugs the commands into the log: it executes each committed entry on the keyspace.
 type stateMachine struct {
 	keyspace *engine.Keyspace
-	runner   *commands.Runner
+	runner   *exec.Runner
 	stamp    atomic.Int64 // of the last entry applied, log time in ms
 	entries  atomic.Int64
 	fatal    func(error)

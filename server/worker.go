@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"quipu/commands"
+	"quipu/exec"
 	"quipu/transport"
 )
 
@@ -13,7 +13,7 @@ import (
 type worker struct {
 	srv    *Server
 	loop   transport.Loop
-	runner *commands.Runner
+	runner *exec.Runner
 	calls  []atomic.Int64 // commands the sessions have run, by Command.ID
 	stripe uint32         // of the server's statistics
 

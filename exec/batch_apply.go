@@ -1,6 +1,7 @@
-package commands
+package exec
 
 import (
+	"quipu/commands"
 	"quipu/engine"
 	"quipu/protocol"
 )
@@ -149,8 +150,8 @@ func (a *applier) unheard(it *item) bool { return it.flags&itemSilent != 0 || a.
 
 // fills reports whether a read leaves something behind even if nobody gets its reply, as PFCOUNT does.
 func (a *applier) fills(it *item) bool {
-	keys := a.b.table.all[it.cmd].Keys
-	return len(keys) > 0 && keys[0].Flags&KeyRW != 0
+	keys := a.b.table.All()[it.cmd].Keys
+	return len(keys) > 0 && keys[0].Flags&commands.KeyRW != 0
 }
 
 // settle takes back the output from start on if nobody is to get it, and all of the submission's if it is too much.
@@ -192,7 +193,7 @@ func (b *Batch) replyRun(index, i uint32) {
 	run := &b.runs[index]
 	switch {
 	case run.err != nil:
-		b.out.Error(errorText(run.err))
+		b.out.Error(commands.ErrorText(run.err))
 	case i >= run.applied:
 		b.out.Error(protocol.ErrOverflow)
 	default:
@@ -200,7 +201,7 @@ func (b *Batch) replyRun(index, i uint32) {
 	}
 }
 
-func (a *applier) readArgs(it *item) (*Command, [][]byte) {
+func (a *applier) readArgs(it *item) (*commands.Command, [][]byte) {
 	d := decoder{rest: a.b.local[it.a:]}
 	a.args = a.args[:0]
 	for range it.b {
@@ -210,7 +211,7 @@ func (a *applier) readArgs(it *item) (*Command, [][]byte) {
 		}
 		a.args = append(a.args, arg)
 	}
-	return a.b.table.all[it.cmd], a.args
+	return a.b.table.All()[it.cmd], a.args
 }
 
 // txn executes the transaction item at position i with the parts of all its commands locked.

@@ -1,4 +1,4 @@
-package commands
+package exec
 
 import (
 	"encoding/binary"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"quipu/commands"
 	"quipu/engine"
 )
 
@@ -46,7 +47,7 @@ type op struct {
 	delta    int64  // run
 	count    uint32 // run, drain
 	key      []byte // run
-	cmd      *Command
+	cmd      *commands.Command
 	args     [][]byte // command; args[0] is the name
 	deadline int64    // transaction
 	body     []byte   // transaction: its operations; drain: its items
@@ -57,7 +58,7 @@ type op struct {
 // decoder reads the operations of a payload one after the other. It trusts nothing: whatever the bytes, it returns an
 // error or an operation that can be executed, and allocates no more than its arguments' headers.
 type decoder struct {
-	table     *Table
+	table     *commands.Table
 	databases int  // there are; an operation may name no other
 	nested    bool // in a transaction's body: only commands
 	trusted   bool // the items of drains need no check: this process wrote them, or somebody else checks
@@ -124,9 +125,9 @@ func (d *decoder) command(o *op) (err error) {
 		return errPayload
 	}
 	if !o.cmd.ArityOK(int(n) + 1) {
-		return fmt.Errorf("%w: %d arguments for %s", errPayload, n, o.cmd.full)
+		return fmt.Errorf("%w: %d arguments for %s", errPayload, n, o.cmd.FullName())
 	}
-	d.args = append(d.args[:0], o.cmd.name)
+	d.args = append(d.args[:0], o.cmd.NameBytes())
 	longest := 0
 	for range n {
 		arg, err := d.bytes()
@@ -136,17 +137,11 @@ func (d *decoder) command(o *op) (err error) {
 		d.args = append(d.args, arg)
 		longest = max(longest, len(arg))
 	}
-	if longest > engine.MaxKey && o.cmd.longKey(d.args) {
-		return fmt.Errorf("%w: key too long for %s", errPayload, o.cmd.full)
+	if longest > engine.MaxKey && o.cmd.LongKey(d.args) {
+		return fmt.Errorf("%w: key too long for %s", errPayload, o.cmd.FullName())
 	}
 	o.args = d.args
 	return nil
-}
-
-// longKey reports whether a key among args is longer than the keyspace takes.
-func (c *Command) longKey(args [][]byte) (long bool) {
-	c.EachKey(args, func(key []byte) { long = long || len(key) > engine.MaxKey })
-	return long
 }
 
 func (d *decoder) transaction(o *op) error {
@@ -207,7 +202,7 @@ func appendRun(dst []byte, db int, delta int64, key []byte) (out []byte, countAt
 	return append(dst, key...), countAt, keyAt
 }
 
-func appendCommand(dst []byte, db int, cmd *Command, args [][]byte) []byte {
+func appendCommand(dst []byte, db int, cmd *commands.Command, args [][]byte) []byte {
 	dst = append(dst, opCommand)
 	dst = binary.AppendUvarint(dst, uint64(db))
 	dst = binary.AppendUvarint(dst, uint64(cmd.LogID))
@@ -233,16 +228,7 @@ func (d *decoder) parts(parts *engine.PartSet) error {
 		if err != nil || !more {
 			return err
 		}
-		o.cmd.addPartsOrAll(o.args, parts)
-	}
-}
-
-// addPartsOrAll is AddParts that takes every part for a command without keys, which may concern the whole keyspace.
-func (c *Command) addPartsOrAll(args [][]byte, parts *engine.PartSet) {
-	if c.HasKeys() {
-		c.AddParts(args, parts)
-	} else {
-		parts.AddAll()
+		o.cmd.AddPartsOrAll(o.args, parts)
 	}
 }
 
@@ -250,7 +236,9 @@ func (c *Command) addPartsOrAll(args [][]byte, parts *engine.PartSet) {
 // node has pending, Keyspace.UnderWay knows better.
 func (d *decoder) touches(match func(db int, key []byte) bool) (found bool, err error) {
 	var o op
-	see := func(key []byte, flags KeyFlag) { found = found || flags&KeyRO == 0 && match(o.db, key) }
+	see := func(key []byte, flags commands.KeyFlag) {
+		found = found || flags&commands.KeyRO == 0 && match(o.db, key)
+	}
 	for !found {
 		more, err := d.next(&o)
 		if err != nil || !more {
@@ -265,7 +253,7 @@ func (d *decoder) touches(match func(db int, key []byte) bool) (found bool, err 
 				return false, err
 			}
 		case opCommand:
-			if !o.cmd.HasKeys() || o.cmd.crossesDatabases(o.args) {
+			if !o.cmd.HasKeys() || o.cmd.CrossesDatabases(o.args) {
 				return true, nil
 			}
 			o.cmd.EachKeyFlags(o.args, see)
@@ -273,6 +261,3 @@ func (d *decoder) touches(match func(db int, key []byte) bool) (found bool, err 
 	}
 	return true, nil
 }
-
-// crossesDatabases reports whether a write may change keys of another database than the one it runs on.
-func (c *Command) crossesDatabases(args [][]byte) bool { return c.Name == "copy" && len(args) > 3 }

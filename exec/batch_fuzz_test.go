@@ -1,16 +1,17 @@
-package commands
+package exec
 
 import (
 	"errors"
 	"testing"
 
+	"quipu/commands"
 	"quipu/engine"
 )
 
 // FuzzReplay gives any bytes to Replay: it applies them or says that they are malformed, and the keyspace stays sound.
 // What was applied leads to the same state on another node.
 func FuzzReplay(f *testing.F) {
-	table := NewTable()
+	table := commands.NewTable()
 	b := NewBatch(table, 0)
 	for _, list := range [][]action{
 		lines("INCR k", "INCR k", "DECRBY k 7", "INCRBY j 9223372036854775807", "INCRBY j 9223372036854775807"),

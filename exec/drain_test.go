@@ -1,4 +1,4 @@
-package commands
+package exec
 
 import (
 	"bytes"
@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"quipu/commands"
 	"quipu/engine"
 	"quipu/protocol"
 )
 
 // newOriginRig is a keyspace that counts in memory too.
-func newOriginRig(tb testing.TB, table *Table) *rig {
+func newOriginRig(tb testing.TB, table *commands.Table) *rig {
 	tb.Helper()
 	g := newRig(tb, table)
 	if err := g.ks.SetOrigin("node", 7); err != nil {
@@ -72,7 +73,7 @@ func (g *rig) value(key string) string {
 }
 
 func TestDrainFormat(t *testing.T) {
-	g := newOriginRig(t, NewTable())
+	g := newOriginRig(t, commands.NewTable())
 	defer g.close()
 	c := &burstClient{}
 	c.gather(g.r, "k", 1)
@@ -122,7 +123,7 @@ func TestMalformedDrains(t *testing.T) {
 		if err != nil {
 			t.Fatal(c.name, err)
 		}
-		g := newRig(t, NewTable())
+		g := newRig(t, commands.NewTable())
 		if err := g.r.Replay(payload, startOfLogTime); err == nil {
 			t.Errorf("%s: accepted", c.name)
 		}
@@ -131,7 +132,7 @@ func TestMalformedDrains(t *testing.T) {
 		}
 		g.close()
 	}
-	g := newRig(t, NewTable())
+	g := newRig(t, commands.NewTable())
 	defer g.close()
 	good, _ := hex.DecodeString(strings.ReplaceAll(head+"01000000 05000000 00 01 6b 02 00", " ", ""))
 	if err := g.r.Replay(good, startOfLogTime); err != nil || g.value("k") != "$1\r\n1\r\n" {
@@ -142,7 +143,7 @@ func TestMalformedDrains(t *testing.T) {
 // TestDrainAmongWrites has writes before and behind a drain in one entry, on the node that counted and on one that
 // only has the log.
 func TestDrainAmongWrites(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	node, other := newOriginRig(t, table), newRig(t, table)
 	defer node.close()
 	defer other.close()
@@ -182,7 +183,7 @@ func TestDrainAmongWrites(t *testing.T) {
 
 // TestResend loses batches: their drains come first in the next.
 func TestResend(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	node, other := newOriginRig(t, table), newRig(t, table)
 	defer node.close()
 	defer other.close()
@@ -233,7 +234,7 @@ func TestResend(t *testing.T) {
 
 // TestResendInPieces has more to send again than one entry may hold.
 func TestResendInPieces(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	node := newOriginRig(t, table)
 	defer node.close()
 	lost := NewBatch(table, 0)
@@ -284,7 +285,7 @@ func TestResendInPieces(t *testing.T) {
 
 // TestLocalRuns has increments at level local go through the log: their replies continue those given from memory.
 func TestLocalRuns(t *testing.T) {
-	g := newOriginRig(t, NewTable())
+	g := newOriginRig(t, commands.NewTable())
 	defer g.close()
 	local := Origin{RESP: 2, Level: LevelLocal}
 	b := NewBatch(g.table, 0)
@@ -312,7 +313,7 @@ func TestLocalRuns(t *testing.T) {
 }
 
 func TestBarrier(t *testing.T) {
-	b := NewBatch(NewTable(), 0)
+	b := NewBatch(commands.NewTable(), 0)
 	b.Begin(1)
 	b.Literal([]byte("+PONG\r\n"), plain)
 	b.Barrier([]byte("+OK\r\n"), plain)
@@ -330,7 +331,7 @@ func TestBarrier(t *testing.T) {
 
 // TestRowsOfIncrements has equal increments in a row, which are carried out as one, up to where they overflow.
 func TestRowsOfIncrements(t *testing.T) {
-	g := newOriginRig(t, NewTable())
+	g := newOriginRig(t, commands.NewTable())
 	defer g.close()
 	const top = math.MaxInt64
 	for _, c := range []struct {
@@ -383,7 +384,7 @@ func TestRowsOfIncrements(t *testing.T) {
 
 // TestAnswerLeavesTheRest has an increment that must go through the log in the middle of a burst of two clients.
 func TestAnswerLeavesTheRest(t *testing.T) {
-	g := newOriginRig(t, NewTable())
+	g := newOriginRig(t, commands.NewTable())
 	defer g.close()
 	one, two := &burstClient{}, &burstClient{}
 	g.ks.Txn(0, 1, false).Set([]byte("text"), []byte("x"), 0)
@@ -404,7 +405,7 @@ func TestAnswerLeavesTheRest(t *testing.T) {
 
 // TestSilent has increments without replies added up, and those that memory cannot take left to the log.
 func TestSilent(t *testing.T) {
-	g := newOriginRig(t, NewTable())
+	g := newOriginRig(t, commands.NewTable())
 	defer g.close()
 	one, two := &burstClient{}, &burstClient{db: 1}
 	g.ks.Txn(0, 1, false).Set([]byte("text"), []byte("x"), 0)
@@ -460,7 +461,7 @@ func TestSilent(t *testing.T) {
 
 // TestReadsTogether has reads of several clients and databases carried out together.
 func TestReadsTogether(t *testing.T) {
-	g := newOriginRig(t, NewTable())
+	g := newOriginRig(t, commands.NewTable())
 	defer g.close()
 	g.ks.Txn(0, 1, false).Set([]byte("a"), []byte("x"), 500)
 	g.ks.Txn(1, 1, false).SetInt([]byte("a"), 7, 0)

@@ -1,6 +1,7 @@
-package commands
+package exec
 
 import (
+	"quipu/commands"
 	"quipu/engine"
 	"quipu/protocol"
 )
@@ -35,7 +36,7 @@ type burst struct {
 }
 
 type burstRead struct {
-	cmd   *Command
+	cmd   *commands.Command
 	args  [2][]byte
 	db    int
 	level Level
@@ -43,11 +44,6 @@ type burstRead struct {
 
 // Gathered is the number of commands that wait for Answer, rows of silent increments counted once.
 func (r *Runner) Gathered() int { return r.burst.increments + r.burst.silent.n + r.burst.reads }
-
-// Gathers reports whether a read of args can be gathered: it is short, and its only argument is its key.
-func (c *Command) Gathers(args [][]byte) bool {
-	return c.Read != nil && len(args) == 2 && c.Flags&(FlagFast|FlagSlow) == FlagFast && c.oneKey() && c.Keys[0].First == 1
-}
 
 // GatherIncrement adds an increment to be answered from memory, with its reply to w, and returns how many are gathered;
 // at BurstMax it is time for Answer. No reads may be gathered and no silent increments, which it would have to count.
@@ -71,7 +67,7 @@ func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta i
 
 // GatherRead adds a read for which Command.Gathers is true, and returns how many are gathered; at BurstMax it is time
 // for Answer. No increments may be gathered. args must not change until then.
-func (r *Runner) GatherRead(cmd *Command, args [][]byte, db int, level Level, w *protocol.Writer) int {
+func (r *Runner) GatherRead(cmd *commands.Command, args [][]byte, db int, level Level, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.reads
 	b.asked[n] = burstRead{cmd, [2][]byte(args), db, level}
@@ -153,7 +149,7 @@ func replyIncrements(w *protocol.Writer, inc *engine.Increment) {
 		if i < inc.Done {
 			w.Int(inc.Sum - inc.Delta*int64(inc.Done-1-i))
 		} else {
-			w.Error(errorText(inc.Err))
+			w.Error(commands.ErrorText(inc.Err))
 		}
 	}
 }

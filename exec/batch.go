@@ -1,9 +1,10 @@
-package commands
+package exec
 
 import (
 	"encoding/binary"
 	"hash/maphash"
 
+	"quipu/commands"
 	"quipu/engine"
 	"quipu/protocol"
 )
@@ -19,7 +20,7 @@ import (
 // A batch is built under the batcher's lock, then sealed, then touched by the state machine alone, then, complete, read
 // by the transports.
 type Batch struct {
-	table    *Table
+	table    *commands.Table
 	reserved int // bytes kept free at the start of entry for its header
 
 	entry []byte
@@ -116,7 +117,7 @@ type recentRun struct {
 var runSeed = maphash.MakeSeed()
 
 // NewBatch returns an empty batch that leaves the first reserved bytes of its entry to the caller.
-func NewBatch(table *Table, reserved int) *Batch {
+func NewBatch(table *commands.Table, reserved int) *Batch {
 	b := &Batch{table: table, reserved: reserved, recentOf: 1}
 	b.Reset()
 	return b
@@ -199,7 +200,7 @@ func (o Origin) item(kind itemKind) item {
 }
 
 // Write adds a command that has a Write handler and whose arity is right.
-func (b *Batch) Write(cmd *Command, args [][]byte, o Origin) {
+func (b *Batch) Write(cmd *commands.Command, args [][]byte, o Origin) {
 	if b.txnAt < 0 {
 		if cmd.Delta != nil {
 			if delta, ok := cmd.Delta(args); ok {
@@ -210,7 +211,7 @@ func (b *Batch) Write(cmd *Command, args [][]byte, o Origin) {
 		b.endRunsOf(cmd, args)
 	} else {
 		t := &b.txns[len(b.txns)-1]
-		cmd.addPartsOrAll(args, &t.parts)
+		cmd.AddPartsOrAll(args, &t.parts)
 		t.writes = true
 	}
 	b.entry = appendCommand(b.entry, o.DB, cmd, args)
@@ -218,14 +219,14 @@ func (b *Batch) Write(cmd *Command, args [][]byte, o Origin) {
 }
 
 // Read adds a command that has a Read handler, to run behind what was added before.
-func (b *Batch) Read(cmd *Command, args [][]byte, o Origin) {
+func (b *Batch) Read(cmd *commands.Command, args [][]byte, o Origin) {
 	if b.txnAt < 0 {
 		b.endRunsOf(cmd, args)
 	} else {
-		cmd.addPartsOrAll(args, &b.txns[len(b.txns)-1].parts)
+		cmd.AddPartsOrAll(args, &b.txns[len(b.txns)-1].parts)
 	}
 	it := o.item(itemRead)
-	it.cmd, it.a, it.b = uint16(cmd.id), uint32(len(b.local)), uint32(len(args))
+	it.cmd, it.a, it.b = uint16(cmd.ID()), uint32(len(b.local)), uint32(len(args))
 	for _, arg := range args {
 		b.local = appendBytes(b.local, arg)
 	}
@@ -287,12 +288,12 @@ func (b *Batch) Increment(key []byte, delta int64, o Origin) {
 }
 
 // endRunsOf makes sure that no later increment joins a run of a key that the command looks at.
-func (b *Batch) endRunsOf(cmd *Command, args [][]byte) {
+func (b *Batch) endRunsOf(cmd *commands.Command, args [][]byte) {
 	if len(b.runs) == 0 {
 		return
 	}
 	switch {
-	case cmd.oneKey():
+	case cmd.OneKey():
 		b.recent[maphash.Bytes(runSeed, args[cmd.Keys[0].First])%recentRuns].generation = b.recentOf - 1
 	case cmd.HasKeys():
 		cmd.EachKey(args, func(key []byte) {

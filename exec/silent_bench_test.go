@@ -1,4 +1,4 @@
-package commands
+package exec
 
 import (
 	"sync/atomic"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/puzpuzpuz/xsync/v4"
 
+	"quipu/commands"
 	"quipu/engine"
 )
 
@@ -30,7 +31,7 @@ func BenchmarkSilent(b *testing.B) {
 	}
 	b.Run("table", func(b *testing.B) {
 		ks := newKeyspace(b)
-		table := NewTable()
+		table := commands.NewTable()
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
 			r, c := NewRunner(ks, table), &burstClient{}

@@ -1,4 +1,4 @@
-package commands
+package exec
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"quipu/commands"
 	"quipu/engine"
 )
 
@@ -46,7 +47,7 @@ func gather(tb testing.TB, b *Batch, actions ...action) *Submission {
 
 // TestPayloadFormat pins the bytes of each operation: logs on disk hold them.
 func TestPayloadFormat(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	far := action{origin: Origin{DB: 300, RESP: 2}, line: "DECRBY k 2"}
 	for _, c := range []struct {
 		name    string
@@ -78,7 +79,7 @@ func TestPayloadFormat(t *testing.T) {
 
 // TestPayloadRoundTrip decodes what was encoded.
 func TestPayloadRoundTrip(t *testing.T) {
-	b := NewBatch(NewTable(), 0)
+	b := NewBatch(commands.NewTable(), 0)
 	long := strings.Repeat("x", 300)
 	gather(t, b, append(lines("INCRBY k -5", "INCRBY k -5", "MSET a 1 b "+long), txnOf(99, "SET c 2 PX 5"))...)
 	d := decoder{table: b.table, databases: 1, rest: b.Entry()}
@@ -111,7 +112,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 }
 
 func TestMalformedPayloads(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	for _, c := range []struct{ name, payload string }{
 		{"unknown operation", "05"}, {"operation 0", "00"}, {"operation 255", "ff"},
 		{"run of nothing", "01 00 02 00000000 01 6b"},
@@ -154,7 +155,7 @@ func TestMalformedPayloads(t *testing.T) {
 
 // TestTruncatedPayloads cuts a payload at every byte: only a cut between two operations can go unnoticed.
 func TestTruncatedPayloads(t *testing.T) {
-	b := NewBatch(NewTable(), 0)
+	b := NewBatch(commands.NewTable(), 0)
 	whole := map[int]bool{0: true}
 	for _, a := range append(lines("INCRBY key 300", "SET k 1", "FLUSHDB"), txnOf(77, "INCR k", "DEL k")) {
 		gather(t, b, a)
@@ -223,7 +224,7 @@ func TestRuns(t *testing.T) {
 		},
 		{"silent ones between", []action{lines("INCR k")[0], {origin: silent, line: "INCR k"}, {origin: resp3, line: "INCR k"}}, "3", ":1 :3"},
 	} {
-		g := newRig(t, NewTable())
+		g := newRig(t, commands.NewTable())
 		b := NewBatch(g.table, 0)
 		s := gather(t, b, c.actions...)
 		if err := b.Apply(g.r, b.Entry(), startOfLogTime); err != nil {
@@ -245,7 +246,7 @@ func TestRuns(t *testing.T) {
 
 // TestLongestPrefix compares the prefix of a run that does not overflow with counting.
 func TestLongestPrefix(t *testing.T) {
-	g := newRig(t, NewTable())
+	g := newRig(t, commands.NewTable())
 	defer g.close()
 	for _, c := range []struct {
 		start, delta int64
@@ -268,7 +269,7 @@ func TestLongestPrefix(t *testing.T) {
 
 // TestRunsAfterReset checks that a run never goes on in the batch's next life, nor after the generations wrap around.
 func TestRunsAfterReset(t *testing.T) {
-	b := NewBatch(NewTable(), 0)
+	b := NewBatch(commands.NewTable(), 0)
 	for _, generation := range []uint32{1, 2, math.MaxUint32 - 2, math.MaxUint32 - 1, math.MaxUint32} {
 		b.recentOf = generation
 		for life := range 4 {
@@ -297,7 +298,7 @@ func TestRunsAfterReset(t *testing.T) {
 // TestEntryOutlivesReset checks that what the log was given stays as it is when the batch is used again, and that
 // clients do not stay.
 func TestEntryOutlivesReset(t *testing.T) {
-	b := NewBatch(NewTable(), 4)
+	b := NewBatch(commands.NewTable(), 4)
 	gather(t, b, lines("SET k abc")...)
 	entry := b.Entry()
 	want := bytes.Clone(entry)
@@ -336,7 +337,7 @@ func TestTransactions(t *testing.T) {
 		{"silent", []action{quiet, lines("GET k")[0]}, "$1 1"},
 		{"two in a row", []action{txnOf(0, "INCR k"), txnOf(0, "INCR k", "INCR j")}, "*1 :1 *2 :2 :1"},
 	} {
-		g, other := newRig(t, NewTable()), newRig(t, NewTable())
+		g, other := newRig(t, commands.NewTable()), newRig(t, commands.NewTable())
 		b := NewBatch(g.table, 0)
 		s := gather(t, b, c.actions...)
 		if err := b.Apply(g.r, b.Entry(), now); err != nil {
@@ -359,7 +360,7 @@ func TestTransactions(t *testing.T) {
 // TestTransactionIsAtomic reads two keys of different parts while transactions keep them equal, and the whole keyspace
 // while it is flushed; the test ends only if nothing blocks.
 func TestTransactionIsAtomic(t *testing.T) {
-	g := newRig(t, NewTable())
+	g := newRig(t, commands.NewTable())
 	defer g.close()
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -396,7 +397,7 @@ func TestTransactionIsAtomic(t *testing.T) {
 func TestFail(t *testing.T) {
 	quiet := txnOf(0, "INCR k")
 	quiet.origin = silent
-	b := NewBatch(NewTable(), 0)
+	b := NewBatch(commands.NewTable(), 0)
 	gather(t, b,
 		action{origin: plain, line: "INCR k"}, action{origin: plain, line: "INCR k"}, action{origin: silent, line: "INCR k"},
 		action{origin: plain, line: "SET k 1"}, action{origin: plain, line: "GET k"}, action{origin: silent, line: "GET k"},
@@ -415,7 +416,7 @@ func TestFail(t *testing.T) {
 // TestTooManyReplies checks that a client is told nothing rather than something wrong, that writes are applied all the
 // same, and that others get their replies.
 func TestTooManyReplies(t *testing.T) {
-	g := newRig(t, NewTable())
+	g := newRig(t, commands.NewTable())
 	defer g.close()
 	b := NewBatch(g.table, 0)
 	big := bytes.Repeat([]byte("x"), 1<<20)
@@ -481,7 +482,7 @@ func TestTouches(t *testing.T) {
 		{lines("INCR a", "FLUSHDB"), all},
 		{[]action{txnOf(0, "FLUSHALL")}, all},
 	} {
-		b := NewBatch(NewTable(), 7)
+		b := NewBatch(commands.NewTable(), 7)
 		gather(t, b, c.actions...)
 		seen := map[string]bool{}
 		got := ""
@@ -494,7 +495,7 @@ func TestTouches(t *testing.T) {
 			t.Errorf("%v: touches %q, want %q", c.actions, got, c.want)
 		}
 	}
-	b := NewBatch(NewTable(), 0)
+	b := NewBatch(commands.NewTable(), 0)
 	b.Begin(nil)
 	b.BeginTxn(1, 0, plain)
 	add(t, b, lines("INCR k")[0])
@@ -505,7 +506,7 @@ func TestTouches(t *testing.T) {
 
 // TestRandomKeyInTransaction checks that reads inside of a transaction get a random number too.
 func TestRandomKeyInTransaction(t *testing.T) {
-	g := newRig(t, NewTable())
+	g := newRig(t, commands.NewTable())
 	defer g.close()
 	b := NewBatch(g.table, 0)
 	for i := range 64 {

@@ -1,4 +1,4 @@
-package commands
+package exec
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"quipu/commands"
 	"quipu/engine"
 	"quipu/protocol"
 
@@ -34,13 +35,13 @@ func (a action) String() string {
 // rig is a keyspace with its runner, and the changes its hook was told of.
 type rig struct {
 	tb      testing.TB
-	table   *Table
+	table   *commands.Table
 	ks      *engine.Keyspace
 	r       *Runner
 	changed map[string]bool // "db key"; "*" for a flush
 }
 
-func newRig(tb testing.TB, table *Table) *rig {
+func newRig(tb testing.TB, table *commands.Table) *rig {
 	g := &rig{tb: tb, table: table, ks: engine.New(engine.Config{Databases: 3, Seed: 7}), changed: map[string]bool{}}
 	g.r = NewRunner(g.ks, table)
 	g.ks.SetHook(func(db int, key []byte, op engine.Op, _ int64) {
@@ -124,7 +125,7 @@ type trio struct {
 	stamp                     int64
 }
 
-func newTrio(tb testing.TB, table *Table) *trio {
+func newTrio(tb testing.TB, table *commands.Table) *trio {
 	return &trio{
 		single: newRig(tb, table), batched: newRig(tb, table), replayed: newRig(tb, table),
 		batch: NewBatch(table, 5), stamp: startOfLogTime,
@@ -266,7 +267,7 @@ func (s *stream) batch(stamp int64, submissions, actions int) [][]action {
 // TestBatchesEqualSingleCommands is the promise of the batch: however commands are cut into submissions and batches,
 // every client is told what it would have been told had they run one by one, and replicas agree.
 func TestBatchesEqualSingleCommands(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	rapid.Check(t, func(rt *rapid.T) {
 		s := &stream{keys: 3, pick: func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(rt, what) }}
 		o := newTrio(t, table)
@@ -281,7 +282,7 @@ func TestBatchesEqualSingleCommands(t *testing.T) {
 
 // TestLongBatches repeats that with long runs, more keys than the batch remembers, and many batches.
 func TestLongBatches(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	for _, c := range []struct{ keys, incr int }{{3, 90}, {40, 50}, {3 * recentRuns, 97}} {
 		random := rand.New(rand.NewPCG(1, uint64(c.keys)))
 		s := &stream{keys: c.keys, incr: c.incr, pick: func(n int, _ string) int { return random.IntN(n) }}
@@ -296,7 +297,7 @@ func TestLongBatches(t *testing.T) {
 
 // TestLargeKeyspace repeats that with so much data that operations are fetched ahead of their execution.
 func TestLargeKeyspace(t *testing.T) {
-	table := NewTable()
+	table := commands.NewTable()
 	random := rand.New(rand.NewPCG(2, 1))
 	s := &stream{keys: 40, incr: 20, pick: func(n int, _ string) int { return random.IntN(n) }}
 	o := newTrio(t, table)

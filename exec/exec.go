@@ -1,23 +1,22 @@
-package commands
+// Package exec executes what the log holds: the operations of entries, gathered from clients, written down, and carried
+// out on a keyspace, the same on every node. What a single command does is in package commands.
+package exec
 
 import (
 	"math/bits"
 	"math/rand/v2"
 
+	"quipu/commands"
 	"quipu/engine"
 	"quipu/protocol"
 )
-
-// MaxValueBytes is the longest value that APPEND and SETRANGE may build. It is fixed, and not the setting
-// proto-max-bulk-len, because what a logged command does must be the same on every node and at every replay.
-const MaxValueBytes = 8 << 20
 
 // Runner executes commands on a keyspace for one goroutine: it locks the parts of the command's keys, calls the
 // handler and unlocks. Its scratch memory makes it unfit for sharing; the keyspace behind it is shared.
 type Runner struct {
 	ks     *engine.Keyspace
-	table  *Table
-	call   Call
+	table  *commands.Table
+	call   commands.Call
 	parts  engine.PartSet
 	args   [][]byte // scratch for the arguments of operations
 	ahead  warmer
@@ -28,27 +27,27 @@ type Runner struct {
 }
 
 // NewRunner returns a runner on ks whose commands come from table.
-func NewRunner(ks *engine.Keyspace, table *Table) *Runner {
+func NewRunner(ks *engine.Keyspace, table *commands.Table) *Runner {
 	return &Runner{
 		ks: ks, table: table,
-		call: Call{Table: table, MaxBulk: MaxValueBytes, MaxReply: MaxReplyBytes, Databases: ks.Databases()},
+		call: commands.Call{Table: table, MaxBulk: commands.MaxValueBytes, MaxReply: MaxReplyBytes, Databases: ks.Databases()},
 	}
 }
 
 // CountReads makes the runner count the hits and misses of reads in a stripe of stats.
-func (r *Runner) CountReads(stats *ReadStats, stripe uint32) {
+func (r *Runner) CountReads(stats *commands.ReadStats, stripe uint32) {
 	r.call.Stats, r.call.Stripe = stats, stripe
 }
 
 // Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
-func (r *Runner) Read(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+func (r *Runner) Read(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
 	r.ReadAt(cmd, args, db, now, LevelQuorum, w)
 }
 
 // ReadAt is Read at a level.
-func (r *Runner) ReadAt(cmd *Command, args [][]byte, db int, now int64, level Level, w *protocol.Writer) {
+func (r *Runner) ReadAt(cmd *commands.Command, args [][]byte, db int, now int64, level Level, w *protocol.Writer) {
 	switch {
-	case cmd.oneKey():
+	case cmd.OneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
 		r.runRead(cmd, args, level.view(r.ks.View(db, now, false).In(part)), w)
@@ -64,7 +63,7 @@ func (r *Runner) ReadAt(cmd *Command, args [][]byte, db int, now int64, level Le
 
 // Unchanged replies to a write and returns true if executing it now would change nothing, as far as its Unchanged can
 // tell. cmd has one.
-func (r *Runner) Unchanged(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
+func (r *Runner) Unchanged(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
 	part := engine.Part(args[cmd.Keys[0].First])
 	r.ks.LockPart(part)
 	defer r.ks.UnlockPart(part)
@@ -73,9 +72,9 @@ func (r *Runner) Unchanged(cmd *Command, args [][]byte, db int, now int64, w *pr
 }
 
 // write runs a command that has a Write handler. Only the state machine calls it.
-func (r *Runner) write(cmd *Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+func (r *Runner) write(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
 	switch {
-	case cmd.oneKey():
+	case cmd.OneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
 		r.runWrite(cmd, args, r.ks.Txn(db, now, false).In(part), w)
@@ -89,13 +88,13 @@ func (r *Runner) write(cmd *Command, args [][]byte, db int, now int64, w *protoc
 	}
 }
 
-func (r *Runner) lockKeys(cmd *Command, args [][]byte) {
+func (r *Runner) lockKeys(cmd *commands.Command, args [][]byte) {
 	r.parts = engine.PartSet{}
 	cmd.AddParts(args, &r.parts)
 	r.ks.Lock(&r.parts)
 }
 
-func (r *Runner) runRead(cmd *Command, args [][]byte, v engine.View, w *protocol.Writer) {
+func (r *Runner) runRead(cmd *commands.Command, args [][]byte, v engine.View, w *protocol.Writer) {
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
 	if cmd.HasKeys() {
 		cmd.Read(&r.call, v)
@@ -106,7 +105,7 @@ func (r *Runner) runRead(cmd *Command, args [][]byte, v engine.View, w *protocol
 	r.call.Random = 0 // a write that depended on it would differ from node to node
 }
 
-func (r *Runner) runWrite(cmd *Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
+func (r *Runner) runWrite(cmd *commands.Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
 	cmd.Write(&r.call, t)
 }
@@ -160,9 +159,4 @@ func countPending(before, added, pending int64) int64 {
 		return before
 	}
 	return before + pending
-}
-
-// oneKey reports whether exactly one argument is a key, at a fixed place: the common case, locked without a set.
-func (c *Command) oneKey() bool {
-	return len(c.Keys) == 1 && c.Keys[0].First == c.Keys[0].Last && c.GetKeys == nil
 }
