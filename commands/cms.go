@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"slices"
+
 	"quipu/engine"
 	"quipu/engine/cms"
 	"quipu/protocol"
@@ -263,73 +265,71 @@ func runCMSQuery(c *Call, v engine.View) {
 	}
 }
 
-// cmsMergeKeys finds the keys of CMS.MERGE. Where the arguments are not valid the handler looks at no other.
+// cmsMergeKeys finds the keys of CMS.MERGE. Where the arguments are not valid the handler looks at the destination only.
 func cmsMergeKeys(args [][]byte) (keys []KeyAt, ok bool) {
 	if len(args) < 4 {
 		return nil, false
 	}
+	destination := KeyAt{1, KeyRW | KeyUpdate}
 	n, ok := protocol.ParseInt(args[2])
 	if !ok || n < 1 || n > int64(len(args)-3) {
-		return nil, false
+		return []KeyAt{destination}, false
 	}
 	keys = make([]KeyAt, 0, n+1)
-	keys = append(keys, KeyAt{1, KeyRW | KeyUpdate})
+	keys = append(keys, destination)
 	for i := range int(n) {
 		keys = append(keys, KeyAt{3 + i, KeyRO | KeyAccess})
 	}
 	return keys, true
 }
 
-// parseCMSMerge reads what stands behind the destination; on a mistake it replies so and returns false.
-func (c *Call) parseCMSMerge() (keys [][]byte, weights []int64, ok bool) {
-	n, ok := protocol.ParseInt(c.Args[2])
+// cmsMergeSources reads what stands behind the destination of CMS.MERGE: the sources, and the weights as they were
+// written, nil if there are none. mistake is the error text, or "".
+func cmsMergeSources(args [][]byte) (keys, weights [][]byte, mistake string) {
+	n, ok := protocol.ParseInt(args[0])
 	if !ok {
-		c.W.Error(errCMSNumKeys)
-		return nil, nil, false
+		return nil, nil, errCMSNumKeys
 	}
 	if n < 1 {
-		c.W.Error(errCMSNoKeys)
-		return nil, nil, false
+		return nil, nil, errCMSNoKeys
 	}
-	rest := c.Args[3:]
-	given := 0 // weights
-	switch {
-	case int64(len(rest)) == n:
-	case int64(len(rest)) > n && isWord(rest[n], "weights"):
-		if given = len(rest) - int(n) - 1; int64(given) != n {
-			c.W.Error(errCMSWeights)
-			return nil, nil, false
+	// The first argument that is the word WEIGHTS decides which form the call has, wherever it stands. No source can
+	// therefore be a key of that name.
+	rest := args[1:]
+	at := slices.IndexFunc(rest, func(arg []byte) bool { return equalFold(arg, "weights") })
+	if at < 0 {
+		if int64(len(rest)) != n {
+			return nil, nil, errCMSKeys
 		}
-	default:
-		c.W.Error(errCMSKeys)
-		return nil, nil, false
+		return rest, nil, ""
 	}
-	weights = make([]int64, n)
-	for i := range weights {
-		weights[i] = 1
-		if given == 0 {
-			continue
-		}
-		if weights[i], ok = protocol.ParseInt(rest[int(n)+1+i]); !ok {
-			c.W.Error(errCMSWeight)
-			return nil, nil, false
-		}
+	keys, weights = rest[:at], rest[at+1:]
+	if int64(len(keys)) != n || int64(len(weights)) != n {
+		return nil, nil, errCMSWeights
 	}
-	return rest[:n], weights, true
+	return keys, weights, ""
 }
 
 func runCMSMerge(c *Call, t engine.Txn) {
-	keys, weights, ok := c.parseCMSMerge()
-	if !ok {
-		return
-	}
 	content, s, ok := c.openCMSContent(t, c.Args[1])
 	if !ok {
 		return
 	}
-	sources := make([]cms.Sketch, len(keys))
+	keys, written, mistake := cmsMergeSources(c.Args[2:])
+	if mistake != "" {
+		c.W.Error(mistake)
+		return
+	}
+	sources, weights := make([]cms.Sketch, len(keys)), make([]int64, len(keys))
 	total := len(content.Bytes)
 	for i, key := range keys {
+		weights[i] = 1
+		if written != nil {
+			if weights[i], ok = protocol.ParseInt(written[i]); !ok {
+				c.W.Error(errCMSWeight)
+				return
+			}
+		}
 		v, found := t.Get(key)
 		if sources[i], ok = c.openCMS(v, found); !ok {
 			return
