@@ -1,6 +1,9 @@
 package commands
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 var counterSteps = []step{
 	{"INCR a", ":1", ""},
@@ -95,10 +98,12 @@ var increxSteps = []step{
 	{"EXISTS none", ":0", ""},
 	{"INCREX none BYINT 5 UBOUND 3 EX 10", "*2 :0 :0", ""},
 	{"TTL none", ":-2", ""},
-	{"INCREX none XX", "*-1", "_"},
+	{"INCREX none XX", "*2 $-1 :0", "*2 _ :0"},
+	{"INCREX none XX BYFLOAT 1 EX 10", "*2 $-1 :0", "*2 _ :0"},
 	{"INCREX none NX BYINT 5 UBOUND 3 SATURATE EX 10", "*2 :3 :3", ""},
 	{"TTL none", ":10", ""},
-	{"INCREX none NX", "*-1", "_"},
+	{"INCREX none NX", "*2 $-1 :0", "*2 _ :0"},
+	{"INCREX none NX BYFLOAT 1", "*2 $-1 :0", "*2 _ :0"},
 	{"INCREX none XX", "*2 :4 :1", ""},
 	{"TTL none", ":10", ""},
 	{"INCREX none EX 20 ENX", "*2 :5 :1", ""},
@@ -128,8 +133,8 @@ var increxSteps = []step{
 	{"INCREX f", "-ERR value is not an integer or out of range", ""},
 	{"INCREX f BYFLOAT inf", "-ERR increment would produce NaN or Infinity", ""},
 	{"INCREX f BYFLOAT x", "-ERR value is not a valid float", ""},
-	{"INCREX f BYFLOAT 1e4000", "*2 $4 -1.5 $1 0", "*2 ,-1.5 ,0"},
 	{"INCREX f BYFLOAT 1 LBOUND 2 UBOUND 1.9", "-ERR LBOUND is greater than UBOUND", ""},
+	{"INCREX f BYFLOAT 0 UBOUND 1e4000 LBOUND -inf SATURATE", "*2 $4 -1.5 $1 0", "*2 ,-1.5 ,0"},
 	{"GET f", "$4 -1.5", ""},
 
 	{"INCREX a BYINT", "-ERR syntax error", ""},
@@ -152,3 +157,38 @@ var increxSteps = []step{
 }
 
 func TestIncrEx(t *testing.T) { runSteps(t, increxSteps) }
+
+// TestIncrExFloatRange: BYFLOAT counts as far as INCRBYFLOAT does, beyond what a double of 64 bits holds.
+func TestIncrExFloatRange(t *testing.T) {
+	for _, resp := range []int{2, 3} {
+		s := newShell(t)
+		s.resp = resp
+		do := func(line string) string { return show(s.do(words(t, line)...)) }
+		for _, sign := range []string{"", "-"} {
+			do("SET by " + sign + "1e400")
+			want := do("INCRBYFLOAT by " + sign + "1e400")
+			do("SET ex " + sign + "1e400")
+			if got := do("INCREX ex BYFLOAT " + sign + "1e400 SATURATE"); !strings.HasPrefix(got, "*2 "+want+" $") {
+				t.Errorf("INCREX: %s, want %s and the increment", got, want)
+			}
+			if got := do("GET ex"); got != want {
+				t.Errorf("stored %s, want %s", got, want)
+			}
+			// At the end of the range nothing changes, or the number becomes the last one.
+			do("SET ex " + sign + "1.1e4932")
+			before := do("INCRBYFLOAT ex 0")
+			if got := do("INCREX ex BYFLOAT " + sign + "1e4932"); !strings.HasPrefix(got, "*2 "+before+" ") {
+				t.Errorf("beyond the range: %.60s", got)
+			}
+			do("INCREX ex BYFLOAT " + sign + "1e4932 SATURATE")
+			if got := do("GET ex"); !strings.Contains(got, " "+sign+"118973149535723") {
+				t.Errorf("saturated to %.60s", got)
+			}
+			do("SET ex " + sign + "1e4932")
+			far := map[string]string{"": "UBOUND -1e4932", "-": "LBOUND 1e4932"}[sign]
+			if got := do("INCREX ex BYFLOAT 0 SATURATE " + far); got != "-ERR increment would produce NaN or Infinity" {
+				t.Errorf("from one end to the other: %.60s", got)
+			}
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"math"
 	"math/big"
 	"strconv"
 )
@@ -13,7 +14,15 @@ const (
 	floatMaxExp = 16384  // a finite value is below 2^floatMaxExp
 	floatMinExp = -16445 // exponent of the last bit of the smallest value
 	floatMaxLen = 5 * 1024
+
+	doubleMaxExp = 1024 // a finite double of 64 bits is below 2^doubleMaxExp
 )
+
+// greatestFloat is the largest finite value, about 1.19e4932.
+func greatestFloat() *big.Float {
+	f := new(big.Float).SetUint64(math.MaxUint64) // SetUint64 chooses a precision of 64
+	return f.SetMantExp(f, floatMaxExp-floatBits)
+}
 
 // parseFloat reads what strtold reads when it must use all of b: a decimal or hexadecimal number or an infinity in
 // any case, with an optional sign and no space. NaN, numbers too large and numbers that round to zero without being

@@ -134,7 +134,9 @@ func (o *increxOptions) prepare(c *Call, t engine.Txn) (s increxState, ok bool) 
 		return s, false
 	}
 	if o.onlyNew && s.found || o.onlyOld && !s.found {
-		c.W.NullArray()
+		c.W.Array(2)
+		c.W.Null()
+		c.W.Int(0)
 		return s, false
 	}
 	s.deadline = s.value.Deadline
@@ -227,7 +229,8 @@ func intOf(v engine.Value, found bool) (int64, bool) {
 
 func runIncrExFloat(c *Call, t engine.Txn, opt increxOptions) {
 	delta := new(big.Float)
-	least, most := big.NewFloat(-math.MaxFloat64), big.NewFloat(math.MaxFloat64) // what a double in the reply can hold
+	most := greatestFloat()
+	least := new(big.Float).Neg(most)
 	low, high := least, most
 	for _, field := range []struct {
 		text []byte
@@ -266,7 +269,11 @@ func runIncrExFloat(c *Call, t engine.Txn, opt increxOptions) {
 		replyFloats(c.W, current, new(big.Float))
 		return
 	}
-	applied, _ := addFloats(next, new(big.Float).Neg(current))
+	applied, ok := addFloats(next, new(big.Float).Neg(current))
+	if !ok { // saturated from one end of the numbers to the other
+		c.W.Error(protocol.ErrNotFinite)
+		return
+	}
 	if s.deadline != 0 && s.deadline <= t.Now() {
 		t.Delete(c.Args[1])
 	} else {
@@ -291,6 +298,16 @@ func maxFloat(a, b *big.Float) *big.Float {
 
 func replyFloats(w *protocol.Writer, a, b *big.Float) {
 	w.Array(2)
-	w.DoubleText(formatFloat(a))
-	w.DoubleText(formatFloat(b))
+	replyFloat(w, a)
+	replyFloat(w, b)
+}
+
+// replyFloat replies with a double of RESP3, or with a string where a double of 64 bits cannot hold the number: clients
+// take such a double for a fault of the protocol and close the connection (hiredis: "Bad double value").
+func replyFloat(w *protocol.Writer, f *big.Float) {
+	if f.MantExp(nil) > doubleMaxExp {
+		w.Bulk(formatFloat(f))
+		return
+	}
+	w.DoubleText(formatFloat(f))
 }
