@@ -43,7 +43,7 @@ var cmsCommands = []Command{
 	},
 	{
 		Name: "cms.merge", LogID: 53, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
-		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyUpdate, ""}}, GetKeys: cmsMergeKeys,
+		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyUpdate}}, GetKeys: cmsMergeKeys,
 		Summary: "Replace a Count-Min sketch by the sum of others", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of all sketches",
 		Syntax:     "destination:key numkeys:integer source:key [source:key ...] [WEIGHTS <weight:integer ...>]",

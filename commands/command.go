@@ -105,6 +105,9 @@ type KeySpec struct {
 	Step  int // distance between two keys
 	Flags KeyFlag
 	Notes string // shown by COMMAND INFO
+	// Counted says that the argument at First is the number of keys, which follow it; Last does not count. Only COMMAND
+	// INFO knows what to do with such a spec: the command needs GetKeys.
+	Counted bool
 }
 
 // KeyAt is one key among the arguments of a call.
@@ -327,7 +330,9 @@ func (s *KeySpec) bounds(n int) (first, last, step int) {
 }
 
 // The key positions most commands have.
-func keyAt(pos int, flags KeyFlag) []KeySpec { return []KeySpec{{pos, pos, 1, flags, ""}} }
+func keyAt(pos int, flags KeyFlag) []KeySpec {
+	return []KeySpec{{First: pos, Last: pos, Step: 1, Flags: flags}}
+}
 func keysFrom1(step int, flags KeyFlag) []KeySpec {
-	return []KeySpec{{1, -1, step, flags, ""}}
+	return []KeySpec{{First: 1, Last: -1, Step: step, Flags: flags}}
 }

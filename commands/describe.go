@@ -112,6 +112,9 @@ func writeInfo(w *protocol.Writer, cmd *Command) {
 func (c *Command) keyRange() (first, last, step int) {
 	for i := range c.Keys {
 		s := &c.Keys[i]
+		if s.Counted {
+			continue // no fixed positions
+		}
 		if i == 0 {
 			first, last, step = s.First, s.Last, s.Step
 			continue
@@ -141,6 +144,10 @@ func writeKeySpec(w *protocol.Writer, s *KeySpec) {
 	w.BulkString("begin_search")
 	writeSearch(w, "index", intField{"index", s.First})
 	w.BulkString("find_keys")
+	if s.Counted {
+		writeSearch(w, "keynum", intField{"keynumidx", 0}, intField{"firstkey", 1}, intField{"keystep", s.Step})
+		return
+	}
 	writeSearch(w, "range", intField{"lastkey", last}, intField{"keystep", s.Step}, intField{"limit", 0})
 }
 

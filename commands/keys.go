@@ -55,7 +55,7 @@ var keyCommands = []Command{
 	},
 	{
 		Name: "rename", LogID: 25, Arity: 3, Flags: FlagWrite,
-		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyDelete, ""}, {2, 2, 1, KeyOW | KeyUpdate, ""}}, Categories: CatKeyspace,
+		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyDelete}, {First: 2, Last: 2, Step: 1, Flags: KeyOW | KeyUpdate}}, Categories: CatKeyspace,
 		Summary: "Give a key another name", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key newkey:key",
@@ -63,7 +63,7 @@ var keyCommands = []Command{
 	},
 	{
 		Name: "renamenx", LogID: 26, Arity: 3, Flags: FlagWrite | FlagFast,
-		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyDelete, ""}, {2, 2, 1, KeyOW | KeyInsert, ""}}, Categories: CatKeyspace,
+		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyDelete}, {First: 2, Last: 2, Step: 1, Flags: KeyOW | KeyInsert}}, Categories: CatKeyspace,
 		Summary: "Give a key another name that is not taken yet", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
 		Syntax:     "key newkey:key",
@@ -71,7 +71,7 @@ var keyCommands = []Command{
 	},
 	{
 		Name: "copy", LogID: 27, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
-		Keys: []KeySpec{{1, 1, 1, KeyRO | KeyAccess, ""}, {2, 2, 1, KeyOW | KeyUpdate, ""}}, Categories: CatKeyspace,
+		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRO | KeyAccess}, {First: 2, Last: 2, Step: 1, Flags: KeyOW | KeyUpdate}}, Categories: CatKeyspace,
 		Summary: "Duplicate a value under another key or in another database", Since: "6.2.0", Group: "generic",
 		Complexity: "O(N) for N bytes of the value",
 		Syntax:     "source:key destination:key [DB destination-db:integer] [REPLACE]",

@@ -23,8 +23,8 @@ var pfCommands = []Command{
 	},
 	{
 		Name: "pfcount", Arity: -2, Flags: FlagReadonly,
-		Keys: []KeySpec{{1, -1, 1, KeyRW | KeyAccess,
-			"RW because it may change the internal representation of the key, and propagate to replicas"}},
+		Keys: []KeySpec{{First: 1, Last: -1, Step: 1, Flags: KeyRW | KeyAccess,
+			Notes: "RW because it may change the internal representation of the key, and propagate to replicas"}},
 		Categories: CatHyperLogLog,
 		Summary:    "Estimate the number of distinct elements in one HyperLogLog, or in the union of several", Since: "2.8.9", Group: "hyperloglog",
 		Complexity: "O(1) for one key whose count is cached, else O(N) for N keys with a large constant",
@@ -33,7 +33,7 @@ var pfCommands = []Command{
 	},
 	{
 		Name: "pfmerge", LogID: 32, Arity: -2, Flags: FlagWrite | FlagDenyOOM,
-		Keys:       []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyInsert, ""}, {2, -1, 1, KeyRO | KeyAccess, ""}},
+		Keys:       []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyInsert}, {First: 2, Last: -1, Step: 1, Flags: KeyRO | KeyAccess}},
 		Categories: CatHyperLogLog,
 		Summary:    "Merge HyperLogLogs into the first", Since: "2.8.9", Group: "hyperloglog",
 		Complexity: "O(N) for N keys with a large constant",

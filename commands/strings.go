@@ -34,7 +34,8 @@ var stringCommands = []Command{
 	},
 	{
 		Name: "getex", LogID: 9, Arity: -2, Flags: FlagWrite | FlagFast | FlagBulky,
-		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyUpdate, "RW and UPDATE because it changes the TTL"}}, Categories: CatString,
+		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyUpdate,
+			Notes: "RW and UPDATE because it changes the TTL"}}, Categories: CatString,
 		Summary: "Read a value and change when it expires", Since: "6.2.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key [expiration=EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]",

@@ -8,7 +8,8 @@ import (
 var setCommands = []Command{
 	{
 		Name: "set", LogID: 12, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagBulky,
-		Keys: []KeySpec{{1, 1, 1, KeyRW | KeyAccess | KeyUpdate | KeyVariable, "RW and ACCESS due to the optional `GET` argument"}}, Categories: CatString,
+		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyUpdate | KeyVariable,
+			Notes: "RW and ACCESS due to the optional `GET` argument"}}, Categories: CatString,
 		Summary: "Store a value under a key, with conditions and an expiry if wanted", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
 		Syntax:     "key value [condition@2.6.12=NX|XX] [GET@6.2.0] [expiration=EX seconds@2.6.12|PX milliseconds@2.6.12|EXAT unix-time-seconds@6.2.0|PXAT unix-time-milliseconds@6.2.0|KEEPTTL@6.0.0]",

@@ -70,7 +70,7 @@ func (t *Table) containerFor(cmd *Command) *Command {
 func families() [][]Command {
 	return [][]Command{
 		counterCommands, increxCommands, stringCommands, setCommands, expireCommands, keyCommands, flushCommands,
-		scanCommands, objectCommands, functionCommands, introspectCommands,
+		scanCommands, objectCommands, functionCommands, scriptCommands, introspectCommands,
 		pfCommands, ucCommands, cmsCommands, topkCommands,
 	}
 }
@@ -88,7 +88,7 @@ func (t *Table) register(cmd, parent *Command) {
 	if cmd.GetKeys != nil {
 		cmd.Flags |= FlagMovableKeys
 	}
-	cmd.Categories |= impliedCategories(cmd.Flags)
+	cmd.Categories |= impliedCategories(cmd.Flags, cmd.Categories)
 	args, err := parseSyntax(cmd.Syntax)
 	if err != nil {
 		panic(fmt.Sprintf("BUG: command %s: syntax %q: %v", cmd.full, cmd.Syntax, err))
@@ -124,6 +124,8 @@ func (c *Command) validate() error {
 		return fmt.Errorf("exactly the writes have a number in the log")
 	case c.Write != nil && c.Flags&FlagWrite == 0:
 		return fmt.Errorf("a write without FlagWrite")
+	case c.GetKeys == nil && slices.ContainsFunc(c.Keys, func(s KeySpec) bool { return s.Counted }):
+		return fmt.Errorf("counted keys without GetKeys")
 	case c.Unchanged != nil && (c.Write == nil || !c.OneKey()):
 		return fmt.Errorf("Unchanged is for writes with one key")
 	case c.Write == nil && c.Read == nil && c.Flags&FlagWrite != 0:
@@ -137,7 +139,7 @@ func (c *Command) validate() error {
 	return nil
 }
 
-func impliedCategories(f Flag) Category {
+func impliedCategories(f Flag, named Category) Category {
 	var cat Category
 	for _, rule := range [...]struct {
 		flag Flag
@@ -149,6 +151,9 @@ func impliedCategories(f Flag) Category {
 		if f&rule.flag != 0 {
 			cat |= rule.cat
 		}
+	}
+	if named&CatScripting != 0 {
+		cat &^= CatRead // as in Redis: what a script does is not known
 	}
 	if f&FlagFast == 0 {
 		cat |= CatSlow

@@ -40,8 +40,8 @@ var ucCommands = []Command{
 	{
 		Name: "uc.merge", LogID: 42, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys: []KeySpec{
-			{1, 1, 1, KeyRW | KeyAccess | KeyInsert, ""},
-			{2, -1, 1, KeyRO | KeyAccess, ""},
+			{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyInsert},
+			{First: 2, Last: -1, Step: 1, Flags: KeyRO | KeyAccess},
 		},
 		Summary: "Merge distinct counts and HyperLogLogs into a distinct count", Since: ucSince, Group: "module",
 		Complexity: "O(N) for N registers of all keys",

@@ -29,7 +29,7 @@ var missing = []struct{ what, reason, names string }{
 	{"Slow log and latency", "later: the time of single commands is not measured, because reading the clock costs as much as an increment", "slowlog latency"},
 	{"Watching all commands", "later", "monitor"},
 	{"Users", "later: one user, `default`, with the password of `requirepass`", "acl"},
-	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`", "@scripting"},
+	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`. What asks the cache of scripts is answered truly: it is empty", "@scripting"},
 	{"Sorted sets", "later: leaderboards", "@sorted-set"},
 	{"Bitmaps", "later", "@bitmap"},
 	{"Client-side caching", "later; rueidis connects with `DisableCache` only", "client|tracking"},

@@ -125,7 +125,7 @@ func newRules() *rules {
 		{name: "CLIENT LIST", topic: "`CLIENT LIST` `fd=`, buffer details", commands: []string{"client|list", "client|info"}, same: sameClientList},
 		{name: "OBJECT figures", topic: "`OBJECT IDLETIME`, `OBJECT REFCOUNT`", commands: []string{"object|idletime", "object|refcount"}, same: bothIntegers},
 		{name: "HELP", topic: "`HELP` texts, order of subcommands in `COMMAND`", same: sameHelp,
-			commands: []string{"client|help", "config|help", "command|help", "object|help", "memory|help", "function|help"}},
+			commands: []string{"client|help", "config|help", "command|help", "object|help", "memory|help", "function|help", "script|help"}},
 		{name: "COMMAND of all commands", topic: "Lua, lists, sets, sorted sets, streams, geo, pub/sub", commands: []string{"command"}, same: sameCommandList},
 		{name: "COMMAND INFO", topic: "`HELP` texts, order of subcommands in `COMMAND`", commands: []string{"command|info"}, same: sameUnordered},
 		{name: "COMMAND DOCS", topic: "`HELP` texts, order of subcommands in `COMMAND`", commands: []string{"command|docs"}, same: sameDocs},

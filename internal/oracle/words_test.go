@@ -47,17 +47,17 @@ var foreign = [][]string{
 	{"swapdb", "0", "99"}, {"lrange", "a", "0", "-1"}, {"llen", "a"}, {"hget", "a", "f"}, {"hgetall", "no such key"},
 	{"smembers", "b"}, {"scard", "a"}, {"zscore", "a", "m"}, {"zcard", "b"}, {"bitcount", "a"}, {"getbit", "a", "1"},
 	{"xlen", "a"}, {"geopos", "a"}, {"dump", "a"}, {"sort", "no such key"}, {"lcs", "no such key", "a"}, {"acl", "whoami"}, {"slowlog", "len"},
-	{"latency", "latest"}, {"pubsub", "channels"}, {"eval", "return 1", "0"}, {"script", "exists", "x"}, {"publish", "c", "m"},
+	{"latency", "latest"}, {"pubsub", "channels"}, {"eval", "return 1", "0"}, {"script", "load", "return 1"}, {"publish", "c", "m"},
 	{"function", "dump"}, {"module", "list"}, {"lolwut", "version", "1", "1"},
 }
 
 var (
 	foreignNames = []string{
 		"swapdb", "lrange", "llen", "hget", "hgetall", "smembers", "scard", "zscore", "zcard", "bitcount", "getbit", "xlen",
-		"geopos", "dump", "sort", "lcs", "acl", "slowlog", "latency", "pubsub", "eval", "script", "publish",
+		"geopos", "dump", "sort", "lcs", "acl", "slowlog", "latency", "pubsub", "eval", "publish",
 		"module", "sync", "lolwut",
 	}
-	foreignSubcommands = []string{"function|dump"}
+	foreignSubcommands = []string{"function|dump", "script|load"}
 )
 
 // shapes are the arguments that commands are called with: k key, v value, i integer, f float, s seconds, m milliseconds,
@@ -200,6 +200,12 @@ var commandShapes = []shapes{
 	{"function|kill", 1, []string{""}},
 	{"function|list", 2, []string{"", "o", "LIBRARYNAME p", "WITHCODE", "o*"}},
 	{"function|stats", 1, []string{""}},
+	{"evalsha", 3, []string{"v 0", "v i k*", "0123456789012345678901234567890123456789 0", "0123456789012345678901234567890123456789 1 k v", "0123456789012345678901234567890123456789 i k*", "v"}},
+	{"evalsha_ro", 2, []string{"v 0", "0123456789012345678901234567890123456789 i k*"}},
+	{"script|exists", 1, []string{"v*", "0123456789012345678901234567890123456789"}},
+	{"script|flush", 1, []string{"", "SYNC", "ASYNC", "o", "v"}},
+	{"script|help", 1, []string{""}},
+	{"script|kill", 1, []string{""}},
 }
 
 // rareShapes are called once in a long while, because they write to the disk.

@@ -16,6 +16,6 @@ for strategy in FixedWindowRateLimiter, MovingWindowRateLimiter, SlidingWindowCo
         lambda: [limiter.hit(limit, strategy.__name__) for _ in range(3)],
         [True, True, False],
         "ResponseError",
-        "unknown command 'EVALSHA'",
+        "unknown subcommand 'LOAD'",
     )
 done()

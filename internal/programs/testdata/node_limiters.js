@@ -55,8 +55,8 @@ async function express(client) {
   const store = new RedisStore({ sendCommand: (...args) => client.sendCommand(args) });
   const middleware = rateLimit({ windowMs: 3600000, limit: 2, store, validate: false });
   const statuses = async () => [await request(middleware), await request(middleware), await request(middleware)];
-  await checkScripting('rate-limit-redis: requests', statuses, [200, 200, 429], "SimpleError: ERR unknown command 'SCRIPT'");
-  check('rate-limit-redis: reports', said.map((text) => text.includes("unknown command 'SCRIPT'")), HAS_SCRIPTING ? [] : [true]);
+  await checkScripting('rate-limit-redis: requests', statuses, [200, 200, 429], "SimpleError: ERR unknown subcommand 'LOAD'. Try SCRIPT HELP.");
+  check('rate-limit-redis: reports', said.map((text) => text.includes("unknown subcommand 'LOAD'")), HAS_SCRIPTING ? [] : [true]);
 }
 
 async function main() {
