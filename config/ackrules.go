@@ -51,7 +51,7 @@ func ackName(local bool) string {
 // ackSetting is the level of what no rule and no CLIENT ACK says otherwise about.
 func ackSetting() Setting {
 	return Setting{
-		"ack", "quorum", false, "when increments are answered: quorum, on disk; local, from memory, and on disk soon after",
+		"ack", "quorum", false, "when increments are answered: quorum, on disk; local, from memory, in the log within local-ack-interval and on disk one or two syncs later",
 		func(c *Config, v string) (err error) { c.AckLocal, err = parseAck(v); return err },
 		func(c *Config) string { return ackName(c.AckLocal) },
 	}

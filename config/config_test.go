@@ -33,6 +33,21 @@ func TestSettingDefaults(t *testing.T) {
 	}
 }
 
+// TestSettingsAreNotIgnored: a setting that takes a value has it afterwards, in the same words or as a size or duration.
+func TestSettingsAreNotIgnored(t *testing.T) {
+	for i := range settings {
+		s := &settings[i]
+		cfg := Default()
+		def := s.Get(&cfg)
+		for _, v := range []string{"local", "leader", "quorum", "everysec", "no", "yes", "10000", "65536", "1s", "warning", "net", "a local", "2s 65536", "AKE"} {
+			again := cfg
+			if again.Set(s.Name, v) == nil && s.Get(&again) == def && v != def {
+				t.Errorf("%s takes %q and remains %q", s.Name, v, def)
+			}
+		}
+	}
+}
+
 func TestConfigPrecedence(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "quipu.conf")
 	text := "# comment\n\nport 7001\nmaxclients\t77\n  timeout   12\nrequirepass \"a b\"\nbind 127.0.0.1 ::1\nmaxmemory 2gb\n"
@@ -76,6 +91,7 @@ func TestConfigErrors(t *testing.T) {
 		{"--timeout -1", "not a whole number from 0"},
 		{"--appendonly no", `only "yes" is supported`},
 		{"--maxmemory-policy allkeys-lru", `only "noeviction" is supported`},
+		{"--read-consistency local", `only "linearizable" is supported`},
 		{"--port 0", "nobody could connect"},
 		{"--bind=", "nobody could connect"},
 		{"--max-command-bytes 64kb", "below proto-max-bulk-len"},

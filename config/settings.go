@@ -56,9 +56,9 @@ var settings = []Setting{
 	textSetting("node-id", "", fixed, "stable name of the node; empty: random, kept in dir", func(c *Config) *string { return &c.NodeID }),
 	ackSetting(),
 	ackRuleSetting(),
-	durationSetting("local-ack-interval", "10ms", 0, "how often increments answered from memory are taken into the log", func(c *Config) *time.Duration { return &c.LocalInterval }, time.Millisecond, 10*time.Second),
+	durationSetting("local-ack-interval", "10ms", 0, "how often increments answered from memory are handed to the log; one or two syncs later they are on disk", func(c *Config) *time.Duration { return &c.LocalInterval }, time.Millisecond, 10*time.Second),
 	maxPendingSetting(),
-	choiceEnum("read-consistency", 0, "on a single node all levels are immediate", "linearizable", "leader", "local"),
+	enumSetting("read-consistency", 0, "a read sees every write that was answered before", "linearizable"),
 	durationSetting("write-timeout", "5s", fixed, "how long a write may wait for its commit", func(c *Config) *time.Duration { return &c.WriteTimeout }, 10*time.Millisecond, time.Hour),
 	bytesSetting("snapshot-log-bytes", "0", fixed, "log bytes that trigger a snapshot; 0: max(256mb, 2 × last snapshot)", func(c *Config) *int64 { return &c.SnapshotBytes }, 0, 1<<40),
 	bytesSetting("log-segment-bytes", "0", fixed, "size of a log segment; 0 chooses from the size of the disk", func(c *Config) *int64 { return &c.SegmentBytes }, 0, 1<<30),
@@ -171,21 +171,14 @@ func choiceSetting(name, def string, flags int, summary string, field func(*Conf
 
 // enumSetting is a setting that has one possible value today: it is accepted and reported, and nothing else is.
 func enumSetting(name string, flags int, summary, only string) Setting {
-	return choiceEnum(name, flags, summary, only)
-}
-
-// choiceEnum is a setting whose choices make no difference on a single node; it reports the first.
-func choiceEnum(name string, flags int, summary string, choices ...string) Setting {
-	return Setting{name, choices[0], flags&fixed != 0, summary,
+	return Setting{name, only, flags&fixed != 0, summary,
 		func(_ *Config, v string) error {
-			for _, choice := range choices {
-				if strings.EqualFold(v, choice) {
-					return nil
-				}
+			if strings.EqualFold(v, only) {
+				return nil
 			}
-			return &ValueError{fmt.Sprintf("only %q is supported", choices[0]), protocol.ConfigNotOneOf(choices...)}
+			return &ValueError{fmt.Sprintf("only %q is supported", only), protocol.ConfigNotOneOf(only)}
 		},
-		func(*Config) string { return choices[0] }}
+		func(*Config) string { return only }}
 }
 
 func listSetting(name, def string, flags int, summary string, field func(*Config) *[]string) Setting {

@@ -73,6 +73,7 @@ const (
 	ErrUnblockReason  = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 	ErrUnblocked      = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 	ErrNotTracking    = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+	ErrRedirectClient = "ERR The client ID you want redirect to does not exist" // CLIENT TRACKING
 	ErrNoPermKey      = "NOPERM this user has no permissions to access one of the keys used as arguments"
 	ErrNoPermChannel  = "NOPERM this user has no permissions to access one of the channels used as arguments"
 )

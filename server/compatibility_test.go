@@ -32,7 +32,6 @@ var missing = []struct{ what, reason, names string }{
 	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`. What asks the cache of scripts is answered truly: it is empty", "@scripting"},
 	{"Sorted sets", "later: leaderboards", "@sorted-set"},
 	{"Bitmaps", "later", "@bitmap"},
-	{"Client-side caching", "later; rueidis connects with `DisableCache` only", "client|tracking"},
 	{"Moving single keys between servers", "later, with the import of Redis's files", "dump restore migrate"},
 	{"Changing a cluster", "there is no cluster yet, and it will not be one of Redis's bus protocol", "@cluster"},
 	{"Redis's replication", "nodes replicate the log by Raft; following a live Redis, to import its data, comes later", "psync sync replconf failover restore-asking"},
