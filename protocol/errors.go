@@ -148,7 +148,6 @@ const (
 
 // Limits. The connection goes on after those of the first group and is closed after the second.
 const (
-	ErrKeyTooLong     = "ERR key is too long (the limit is 4096 bytes)"
 	ErrCommandTooBig  = "ERR command or transaction is too big"
 	ErrPatternTooLong = "ERR glob pattern is too long (the limit is 1024 bytes)"
 
@@ -160,6 +159,11 @@ const (
 	ErrIdleTimeout    = "ERR client closed: idle for longer than the timeout setting"
 	ErrServerStopping = "ERR server is shutting down"
 )
+
+// ErrKeyTooLong is for a key of more bytes than the setting max-key-bytes, which is limit.
+func ErrKeyTooLong(limit int) string {
+	return "ERR key is too long (max-key-bytes is " + strconv.Itoa(limit) + ")"
+}
 
 // ErrUnknownCommand is for a name that no command has; args are the arguments behind the name. Like Redis it shows at most
 // 128 bytes of the name and about as many of the arguments, each up to its first zero byte.

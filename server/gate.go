@@ -208,14 +208,14 @@ func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string 
 			return text
 		}
 	}
-	if cmd.HasKeys() && s.longKey(cmd, args) {
-		return protocol.ErrKeyTooLong
+	if limit := s.srv.config().MaxKey; cmd.HasKeys() && longKey(cmd, args, limit) {
+		return protocol.ErrKeyTooLong(limit)
 	}
 	return ""
 }
 
-func (s *Session) longKey(cmd *commands.Command, args [][]byte) (long bool) {
-	limit := s.srv.config().MaxKey
+// longKey reports whether a key among args has more bytes than limit.
+func longKey(cmd *commands.Command, args [][]byte, limit int) (long bool) {
 	total := 0
 	for _, arg := range args[1:] {
 		total = max(total, len(arg))

@@ -24,8 +24,10 @@ func TestSizeLimits(t *testing.T) {
 		c := n.dial()
 		long := strings.Repeat("k", 101)
 		for _, command := range []string{"GET " + long, "SET " + long + " 1", "MGET a " + long, "DEL a b " + long, "WATCH " + long} {
-			expect(t, c, command, "-"+protocol.ErrKeyTooLong+"\r\n")
+			expect(t, c, command, "-ERR key is too long (max-key-bytes is 100)\r\n")
 		}
+		expect(t, c, "CONFIG SET max-key-bytes 50", "+OK\r\n", "GET "+long[:51], "-ERR key is too long (max-key-bytes is 50)\r\n",
+			"CONFIG SET max-key-bytes 100", "+OK\r\n")
 		expect(t, c, "SET "+long[1:]+" "+long, "+OK\r\n", "STRLEN "+long[1:], ":101\r\n", "ECHO "+long, bulk(long))
 
 		// A transaction that grows too large is refused while it is queued, and the client goes on.
