@@ -45,8 +45,6 @@ const (
 	FlagBulky
 	// FlagReserves marks a command that may take far more memory than it has bytes.
 	FlagReserves
-	// FlagHidden leaves a command out of COMMAND output; it can still be called.
-	FlagHidden
 )
 
 // Category is a set of ACL categories.

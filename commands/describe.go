@@ -23,8 +23,8 @@ var (
 	}
 )
 
-// CategoryByName finds an ACL category by its name without '@', in any case; 0 if there is none.
-func CategoryByName(name []byte) Category {
+// categoryByName finds an ACL category by its name without '@', in any case; 0 if there is none.
+func categoryByName(name []byte) Category {
 	for i, known := range categoryNames {
 		if equalFold(name, known[1:]) {
 			return 1 << i
@@ -33,27 +33,7 @@ func CategoryByName(name []byte) Category {
 	return 0
 }
 
-// CategoryNames lists the ACL categories without '@'; category i is the bit 1<<i.
-func CategoryNames() []string {
-	names := make([]string, len(categoryNames))
-	for i, name := range categoryNames {
-		names[i] = name[1:]
-	}
-	return names
-}
-
 func upper(s string) string { return strings.ToUpper(s) }
-
-// visible is the top-level commands that COMMAND shows.
-func (t *Table) visible() []*Command {
-	cmds := make([]*Command, 0, len(t.top))
-	for _, cmd := range t.top {
-		if cmd.Flags&FlagHidden == 0 {
-			cmds = append(cmds, cmd)
-		}
-	}
-	return cmds
-}
 
 // LookupFull finds a command or, as "container|sub", a subcommand by name in any case, or returns nil.
 func (t *Table) LookupFull(name []byte) *Command {

@@ -77,14 +77,14 @@ var introspectCommands = []Command{
 }
 
 func runCommand(c *Call, _ engine.View) {
-	top := c.Table.visible()
+	top := c.Table.top
 	c.W.Array(len(top))
 	for _, cmd := range top {
 		writeInfo(c.W, cmd)
 	}
 }
 
-func runCommandCount(c *Call, _ engine.View) { c.W.Int(int64(len(c.Table.visible()))) }
+func runCommandCount(c *Call, _ engine.View) { c.W.Int(int64(len(c.Table.top))) }
 
 func runCommandInfo(c *Call, v engine.View) {
 	if len(c.Args) == 2 {
@@ -102,7 +102,7 @@ func runCommandInfo(c *Call, v engine.View) {
 }
 
 func runCommandDocs(c *Call, _ engine.View) {
-	cmds := c.Table.visible()
+	cmds := c.Table.top
 	if len(c.Args) > 2 {
 		cmds = nil
 		for _, name := range c.Args[2:] {
@@ -137,7 +137,7 @@ func runCommandList(c *Call, _ engine.View) {
 	}
 	var names []string
 	for _, cmd := range c.Table.all {
-		if cmd.Flags&FlagHidden == 0 && keep(cmd) {
+		if keep(cmd) {
 			names = append(names, cmd.full)
 		}
 	}
@@ -153,7 +153,7 @@ func listFilter(by, value []byte) func(*Command) bool {
 	case isWord(by, "module"):
 		return func(*Command) bool { return false }
 	case isWord(by, "aclcat"):
-		cat := CategoryByName(value)
+		cat := categoryByName(value)
 		return func(cmd *Command) bool { return cmd.Categories&cat != 0 }
 	case isWord(by, "pattern"):
 		return func(cmd *Command) bool { return glob.Match(value, []byte(cmd.full), true) }
@@ -199,7 +199,7 @@ func Help(c *Call, _ engine.View) {
 	parent := c.Cmd.Parent
 	lines := []string{upper(parent.Name) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"}
 	for _, sub := range parent.Sub {
-		if sub.Name == "help" || sub.Flags&FlagHidden != 0 {
+		if sub.Name == "help" {
 			continue
 		}
 		line := upper(sub.Name)

@@ -14,9 +14,7 @@ const (
 	ErrWrongType       = "WRONGTYPE Operation against a key holding the wrong kind of value"
 	ErrNotInteger      = "ERR value is not an integer or out of range"
 	ErrNotFloat        = "ERR value is not a valid float"
-	ErrOutOfRange      = "ERR value is out of range"
 	ErrNotPositive     = "ERR value is out of range, must be positive"
-	ErrIndexRange      = "ERR index out of range"
 	ErrOffsetRange     = "ERR offset is out of range"
 	ErrOverflow        = "ERR increment or decrement would overflow"
 	ErrDecrOverflow    = "ERR decrement would overflow" // DECRBY by the smallest integer, which has no negative
@@ -74,8 +72,6 @@ const (
 	ErrUnblocked      = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 	ErrNotTracking    = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
 	ErrRedirectClient = "ERR The client ID you want redirect to does not exist" // CLIENT TRACKING
-	ErrNoPermKey      = "NOPERM this user has no permissions to access one of the keys used as arguments"
-	ErrNoPermChannel  = "NOPERM this user has no permissions to access one of the channels used as arguments"
 )
 
 // COMMAND, CONFIG, FUNCTION and DEBUG.
@@ -108,12 +104,8 @@ const (
 // Clusters.
 const (
 	ErrClusterDisabled = "ERR This instance has cluster support disabled"
-	ErrSelectInCluster = "ERR SELECT is not allowed in cluster mode"
-	ErrCopyInCluster   = "ERR Copying to another database is not allowed in cluster mode"
-	ErrCrossSlot       = "CROSSSLOT Keys in request don't hash to the same slot"
 	ErrMasterPort      = "ERR Invalid master port"
 	ErrReplicaOf       = "ERR this server does not follow another one: REPLICAOF supports NO ONE only"
-	ErrReadOnly        = "READONLY You can't write against a read only replica."
 )
 
 // The state of the server.
@@ -151,13 +143,10 @@ const (
 	ErrCommandTooBig  = "ERR command or transaction is too big"
 	ErrPatternTooLong = "ERR glob pattern is too long (the limit is 1024 bytes)"
 
-	ErrOutputLimit    = "ERR client closed: it does not read its replies fast enough"
 	ErrCommandTimeout = "ERR client closed: half a command and nothing behind it for too long"
 	ErrAuthTimeout    = "ERR client closed: it did not authenticate in time"
 	ErrAuthRate       = "WRONGPASS too many failed authentications from this address, try again later"
 	ErrUnauthOutput   = "ERR client closed: too much output without authentication"
-	ErrIdleTimeout    = "ERR client closed: idle for longer than the timeout setting"
-	ErrServerStopping = "ERR server is shutting down"
 )
 
 // ErrKeyTooLong is for a key of more bytes than the setting max-key-bytes, which is limit.
@@ -226,17 +215,6 @@ func ErrClientType(kind []byte) string { return withText("ERR Unknown client typ
 // ErrNoSuchUser is for CLIENT KILL USER.
 func ErrNoSuchUser(user []byte) string { return withText("ERR No such user '", user, "'") }
 
-// ErrNoPermCommand is for a command the user's ACL does not allow. name is as in ErrArity.
-func ErrNoPermCommand(name string) string {
-	return "NOPERM this user has no permissions to run the '" + name + "' command"
-}
-
-// ErrOnlySubscribe is for a command that a subscribed RESP2 connection may not run. name is as in ErrArity.
-func ErrOnlySubscribe(name string) string {
-	return "ERR Can't execute '" + name +
-		"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-}
-
 // ErrOutOfRangeBetween is for an integer that the command takes only from a range.
 func ErrOutOfRangeBetween(low, high int64) string {
 	return "ERR value is out of range, value must between " + strconv.FormatInt(low, 10) + " and " + strconv.FormatInt(high, 10)
@@ -274,11 +252,6 @@ func ConfigNotBetween(low, high int64) string {
 // ConfigNotOneOf is a reason for ErrConfigSet.
 func ConfigNotOneOf(values ...string) string {
 	return "argument(s) must be one of the following: " + strings.Join(values, ", ")
-}
-
-// ErrMoved sends a client of a cluster to the node at addr, which serves slot.
-func ErrMoved(slot uint16, addr string) string {
-	return "MOVED " + strconv.Itoa(int(slot)) + " " + addr
 }
 
 // cstring cuts b where C's "%.*s" does: at limit bytes or before the first zero byte.

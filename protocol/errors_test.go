@@ -55,7 +55,6 @@ func TestErrorFunctions(t *testing.T) {
 		{ErrHelloOption([]byte("foo")), "ERR Syntax error in HELLO option 'foo'"},
 		{ErrClientType([]byte("foo")), "ERR Unknown client type 'foo'"},
 		{ErrNoSuchUser([]byte("foo")), "ERR No such user 'foo'"},
-		{ErrNoPermCommand("config|set"), "NOPERM this user has no permissions to run the 'config|set' command"},
 		{ErrOutOfRangeBetween(-1, 5), "ERR value is out of range, value must between -1 and 5"},
 		{ErrClientInfoOption([]byte("foo")), "ERR Unrecognized option 'foo'"},
 		{ErrClientInfoValue([]byte("lib-name")), "ERR lib-name cannot contain spaces, newlines or special characters."},
@@ -63,7 +62,6 @@ func TestErrorFunctions(t *testing.T) {
 		{ErrConfigSet("port", ""), "ERR CONFIG SET failed (possibly related to argument 'port')"},
 		{ErrConfigSet("port", ConfigNotInteger), "ERR CONFIG SET failed (possibly related to argument 'port') - argument couldn't be parsed into an integer"},
 		{ErrConfigSet("x", ConfigNotOneOf("a", "b")), "ERR CONFIG SET failed (possibly related to argument 'x') - argument(s) must be one of the following: a, b"},
-		{ErrMoved(1234, "10.0.0.1:6379"), "MOVED 1234 10.0.0.1:6379"},
 	}
 	for _, c := range cases {
 		if c.got != c.want {

@@ -26,14 +26,6 @@ func ParseInt(b []byte) (int64, bool) {
 	return int64(u), true
 }
 
-// ParseUint reads a canonical decimal uint64 by the same rules, without a sign.
-func ParseUint(b []byte) (uint64, bool) {
-	if len(b) == 0 || len(b) > maxIntText {
-		return 0, false
-	}
-	return parseDigits(b)
-}
-
 // parseDigits reads 1 to 20 digits without a leading zero (but "0" itself) and refuses more than a uint64 holds.
 func parseDigits(b []byte) (uint64, bool) {
 	if len(b) == 0 || (b[0] == '0' && len(b) > 1) {

@@ -37,7 +37,7 @@ func renderCommands() []byte {
 	groups := map[string][]*commands.Command{}
 	var order []string
 	for _, cmd := range table.All() {
-		if len(cmd.Sub) > 0 || cmd.Flags&commands.FlagHidden != 0 {
+		if len(cmd.Sub) > 0 {
 			continue
 		}
 		if groups[cmd.Group] == nil {

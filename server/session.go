@@ -72,14 +72,14 @@ type identity struct {
 
 // sessionStats are figures other goroutines may read; they are brought up to date once per burst of input.
 type sessionStats struct {
-	db, resp, multi, watch atomic.Int32
-	lastCommand            atomic.Pointer[commands.Command]
-	lastActive             atomic.Int64 // unix nanoseconds
-	commands               atomic.Int64
-	bytesIn, bytesOut      atomic.Int64
-	input, output          atomic.Int64 // bytes held
-	noEvict, noTouch       atomic.Bool
-	watcher                atomic.Pointer[watcher]
+	db, resp, multi   atomic.Int32
+	lastCommand       atomic.Pointer[commands.Command]
+	lastActive        atomic.Int64 // unix nanoseconds
+	commands          atomic.Int64
+	bytesIn, bytesOut atomic.Int64
+	input, output     atomic.Int64 // bytes held
+	noEvict, noTouch  atomic.Bool
+	watcher           atomic.Pointer[watcher]
 }
 
 // waitReason says what a session waits for before it reads the next command.

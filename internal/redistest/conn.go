@@ -112,9 +112,6 @@ func (c *Conn) Pipeline(commands ...[]string) ([]Reply, error) {
 	return replies, nil
 }
 
-// Buffered returns how many bytes were received but not yet read as replies.
-func (c *Conn) Buffered() int { return c.r.Buffered() }
-
 // ReadEOF succeeds when the server closes the connection within the timeout and sends nothing more before.
 func (c *Conn) ReadEOF() error {
 	if err := c.SetReadDeadline(time.Now().Add(c.Timeout)); err != nil {

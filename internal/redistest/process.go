@@ -190,9 +190,6 @@ func (s *Server) Wait(limit time.Duration) (status int, ok bool) {
 	}
 }
 
-// Signal sends a signal, for example SIGSTOP.
-func (s *Server) Signal(sig os.Signal) error { return s.cmd.Process.Signal(sig) }
-
 // Status is the exit status of a process that has ended; -1 when a signal ended it.
 func (s *Server) Status() int {
 	select {
