@@ -10,7 +10,7 @@ import (
 
 var cmsCommands = []Command{
 	{
-		Name: "cms.initbydim", LogID: 50, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "cms.initbydim", LogID: 50, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch with so many cells", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -18,7 +18,7 @@ var cmsCommands = []Command{
 		Write:      runCMSInitByDim,
 	},
 	{
-		Name: "cms.initbyprob", LogID: 51, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "cms.initbyprob", LogID: 51, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch that overestimates so little, so seldom more", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -26,7 +26,7 @@ var cmsCommands = []Command{
 		Write:      runCMSInitByProb,
 	},
 	{
-		Name: "cms.incrby", LogID: 52, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.incrby", LogID: 52, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items in a Count-Min sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -34,7 +34,7 @@ var cmsCommands = []Command{
 		Write:      runCMSIncrBy,
 	},
 	{
-		Name: "cms.query", Arity: -3, Flags: FlagReadonly | FlagModule,
+		Name: "cms.query", Own: true, Arity: -3, Flags: FlagReadonly | FlagModule,
 		Keys:    keyAt(1, KeyRO|KeyAccess),
 		Summary: "Counts of items in a Count-Min sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -42,7 +42,7 @@ var cmsCommands = []Command{
 		Read:       runCMSQuery,
 	},
 	{
-		Name: "cms.merge", LogID: 53, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.merge", LogID: 53, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyUpdate}}, GetKeys: cmsMergeKeys,
 		Summary: "Replace a Count-Min sketch by the sum of others", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of all sketches",
@@ -50,7 +50,7 @@ var cmsCommands = []Command{
 		Write:      runCMSMerge,
 	},
 	{
-		Name: "cms.info", Arity: 2, Flags: FlagReadonly | FlagModule,
+		Name: "cms.info", Own: true, Arity: 2, Flags: FlagReadonly | FlagModule,
 		Keys:    keyAt(1, KeyRO),
 		Summary: "Dimensions of a Count-Min sketch and the sum of its counts", Since: "2.0.0", Group: "module",
 		Complexity: "O(1)",

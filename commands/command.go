@@ -130,6 +130,10 @@ type Command struct {
 	// KeyFlags narrows the flags of a KeyVariable spec to what these arguments do.
 	KeyFlags func(args [][]byte) KeyFlag
 
+	// Own says that redis-server 7.0, with which the tests compare, does not have the command: it is newer there, in a module
+	// of Redis's, or ours alone. Tests and the compatibility page go by this and by nothing else.
+	Own bool
+
 	Categories Category
 	Tips       []string // hints for clients that route requests, as COMMAND INFO shows them
 

@@ -10,7 +10,7 @@ import (
 
 var increxCommands = []Command{
 	{
-		Name: "increx", LogID: 6, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "increx", LogID: 6, Own: true, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Increment a number within bounds and set its expiration", Since: "8.8.0", Group: "string",
 		Complexity: "O(1)",

@@ -9,7 +9,7 @@ import (
 
 var topkCommands = []Command{
 	{
-		Name: "topk.reserve", LogID: 60, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "topk.reserve", LogID: 60, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Top-K sketch, which finds the items that occur most often", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -17,7 +17,7 @@ var topkCommands = []Command{
 		Write:      runTopKReserve,
 	},
 	{
-		Name: "topk.add", LogID: 61, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "topk.add", LogID: 61, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items once each in a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -25,7 +25,7 @@ var topkCommands = []Command{
 		Write:      runTopKAdd,
 	},
 	{
-		Name: "topk.incrby", LogID: 62, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "topk.incrby", LogID: 62, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items in a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -33,7 +33,7 @@ var topkCommands = []Command{
 		Write:      runTopKIncrBy,
 	},
 	{
-		Name: "topk.query", Arity: -3, Flags: FlagReadonly | FlagModule,
+		Name: "topk.query", Own: true, Arity: -3, Flags: FlagReadonly | FlagModule,
 		Keys:    keyAt(1, KeyRO|KeyAccess),
 		Summary: "Whether items are in a Top-K list", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items",
@@ -41,7 +41,7 @@ var topkCommands = []Command{
 		Read:       runTopKQuery,
 	},
 	{
-		Name: "topk.count", Arity: -3, Flags: FlagReadonly | FlagModule,
+		Name: "topk.count", Own: true, Arity: -3, Flags: FlagReadonly | FlagModule,
 		Keys:    keyAt(1, KeyRO|KeyAccess),
 		Summary: "Counts of items in a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -49,7 +49,7 @@ var topkCommands = []Command{
 		Read:       runTopKCount,
 	},
 	{
-		Name: "topk.list", Arity: -2, Flags: FlagReadonly | FlagModule | FlagBulky,
+		Name: "topk.list", Own: true, Arity: -2, Flags: FlagReadonly | FlagModule | FlagBulky,
 		Keys:    keyAt(1, KeyRO|KeyAccess),
 		Summary: "The items that occur most often, the first one most", Since: "2.0.0", Group: "module",
 		Complexity: "O(K log K) for the K items of the list",
@@ -57,7 +57,7 @@ var topkCommands = []Command{
 		Read:       runTopKList,
 	},
 	{
-		Name: "topk.info", Arity: 2, Flags: FlagReadonly | FlagModule,
+		Name: "topk.info", Own: true, Arity: 2, Flags: FlagReadonly | FlagModule,
 		Keys:    keyAt(1, KeyRO),
 		Summary: "Dimensions of a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(1)",

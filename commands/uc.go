@@ -13,7 +13,7 @@ import (
 // UC.* is a distinct count with a choice of precision; its values are those of engine/uc.
 var ucCommands = []Command{
 	{
-		Name: "uc.reserve", LogID: 40, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
+		Name: "uc.reserve", LogID: 40, Own: true, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Create a distinct count with a precision from 4 to 18", Since: ucSince, Group: "module",
 		Complexity: "O(1)",
@@ -21,7 +21,7 @@ var ucCommands = []Command{
 		Write:      runUCReserve,
 	},
 	{
-		Name: "uc.add", LogID: 41, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
+		Name: "uc.add", LogID: 41, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Add items to a distinct count, which is created with precision 14 if missing", Since: ucSince, Group: "module",
 		Complexity: "O(1) for each item, and once a move of the entries behind it while the count is sparse",
@@ -30,7 +30,7 @@ var ucCommands = []Command{
 		Unchanged:  ucAddUnchanged,
 	},
 	{
-		Name: "uc.count", Arity: -2, Flags: FlagReadonly | FlagModule,
+		Name: "uc.count", Own: true, Arity: -2, Flags: FlagReadonly | FlagModule,
 		Keys:    keysFrom1(1, KeyRO|KeyAccess),
 		Summary: "Estimate the number of distinct items in one count, or in the union of several", Since: ucSince, Group: "module",
 		Complexity: "O(N) for N registers of all keys",
@@ -38,7 +38,7 @@ var ucCommands = []Command{
 		Read:       runUCCount,
 	},
 	{
-		Name: "uc.merge", LogID: 42, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "uc.merge", LogID: 42, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys: []KeySpec{
 			{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyInsert},
 			{First: 2, Last: -1, Step: 1, Flags: KeyRO | KeyAccess},
@@ -49,7 +49,7 @@ var ucCommands = []Command{
 		Write:      runUCMerge,
 	},
 	{
-		Name: "uc.info", Arity: 2, Flags: FlagReadonly | FlagModule,
+		Name: "uc.info", Own: true, Arity: 2, Flags: FlagReadonly | FlagModule,
 		Keys:    keyAt(1, KeyRO|KeyAccess),
 		Summary: "Precision, form, size and estimate of a distinct count", Since: ucSince, Group: "module",
 		Complexity: "O(N) for N registers",

@@ -15,6 +15,10 @@ func clientHandlers() handler {
 		return commands.Command{Name: name, Arity: arity, Flags: flags, Categories: cat, Since: since, Group: group,
 			Complexity: complexity, Syntax: syntax, Summary: summary}
 	}
+	own := func(c commands.Command) commands.Command {
+		c.Own = true
+		return c
+	}
 	unstable := func(c commands.Command) commands.Command {
 		c.Tips = []string{"nondeterministic_output"}
 		return c
@@ -31,10 +35,10 @@ func clientHandlers() handler {
 			"Close connections"), run: clientKill},
 		{entry: entry("getname", 2, flagsControl, "2.6.9", "O(1)", "", "Name of this connection"), run: clientGetName},
 		{entry: entry("setname", 3, flagsControl, "2.6.9", "O(1)", "connection-name:string", "Name this connection"), run: clientSetName},
-		{entry: entry("setinfo", 4, flagsControl, "7.2.0", "O(1)", "<LIB-NAME libname:string | LIB-VER libver:string>", "Tell the client library's name and version"), run: clientSetInfo},
+		{entry: own(entry("setinfo", 4, flagsControl, "7.2.0", "O(1)", "<LIB-NAME libname:string | LIB-VER libver:string>", "Tell the client library's name and version")), run: clientSetInfo},
 		{entry: entry("reply", 3, flagsControl, "3.2.0", "O(1)", "<on_off_skip=ON|OFF|SKIP>", "Turn replies on or off"), run: clientReplyQueued, flow: clientReply},
 		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<enabled=ON|OFF>", "Keep this connection when memory is short"), run: clientSwitch("no-evict")},
-		{entry: entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's reads as use of a key"), run: clientSwitch("no-touch")},
+		{entry: own(entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's reads as use of a key")), run: clientSwitch("no-touch")},
 		{entry: entry("pause", -3, flagsAdmin, "2.9.50", "O(1)", "timeout:integer [mode@6.2.0=WRITE|ALL]", "Hold back commands for some time"), run: clientPause},
 		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) for N paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
 		{entry: entry("unblock", -3, flagsAdmin, "5.0.0", "O(N) for N client connections",
@@ -43,8 +47,8 @@ func clientHandlers() handler {
 		{entry: entry("getredir", 2, flagsControl, "6.0.0", "O(1)", "", "Client that gets this connection's tracking messages"), run: clientGetRedir},
 		{entry: entry("tracking", -3, flagsControl, "6.0.0", "O(1)", "OFF", "End the tracking of keys, which there is not: ON is refused"), run: clientTracking},
 		{entry: entry("trackinginfo", 2, flagsControl, "6.2.0", "O(1)", "", "What is tracked for this connection"), run: clientTrackingInfo},
-		{entry: entry("ack", 3, flagsControl, "7.4.0", "O(N) for N keys with pending increments", "<QUORUM|LOCAL|DEFAULT>",
-			"Choose when this connection's increments are answered"), flow: clientAck},
+		{entry: own(entry("ack", 3, flagsControl, "7.4.0", "O(N) for N keys with pending increments", "<QUORUM|LOCAL|DEFAULT>",
+			"Choose when this connection's increments are answered")), flow: clientAck},
 		{entry: entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "List the subcommands")},
 	}
 	subs[len(subs)-1].entry.Read = commands.Help

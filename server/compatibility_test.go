@@ -18,6 +18,7 @@ const (
 
 	// Between these lines the page is generated.
 	pageBegin = "<!-- from the command table: go test ./server -run TestCompatibilityPage -rewrite -->\n"
+	ownBegin  = "Redis 7.0 does not have"
 	pageEnd   = "<!-- end of what is generated -->\n"
 )
 
@@ -54,6 +55,22 @@ var families = []struct{ title, group string }{
 
 // redisCommand is a command or, as "container|sub", a subcommand of Redis 7.0.
 type redisCommand struct{ name, group string }
+
+// TestOwnCommands: Own in an entry says the truth. All tests that compare with Redis go by it.
+func TestOwnCommands(t *testing.T) {
+	in70 := map[string]bool{}
+	for _, c := range redis70(t) {
+		in70[c.name] = true
+	}
+	for _, cmd := range Commands().All() {
+		switch {
+		case cmd.Own && in70[cmd.FullName()]:
+			t.Errorf("%s: Own is set, and Redis 7.0 has it", cmd.FullName())
+		case !cmd.Own && !in70[cmd.FullName()]:
+			t.Errorf("%s: Redis 7.0 does not have it: set Own in its entry", cmd.FullName())
+		}
+	}
+}
 
 func redis70(t *testing.T) (list []redisCommand) {
 	t.Helper()
@@ -129,6 +146,15 @@ func checkPage(t *testing.T, table *commands.Table, shown string) {
 	supported, unsupported, ok := strings.Cut(shown, "### Not supported")
 	if !ok {
 		t.Fatal("no list of what is not supported")
+	}
+	supported, own, ok := strings.Cut(supported, ownBegin)
+	if !ok {
+		t.Fatal("no list of what Redis 7.0 does not have")
+	}
+	for _, name := range namesIn(own) {
+		if cmd := table.LookupFull([]byte(name)); cmd == nil || !cmd.Own {
+			t.Errorf("the page says that Redis 7.0 does not have %s", name)
+		}
 	}
 	count := map[string]int{}
 	for _, name := range namesIn(supported) {
@@ -211,6 +237,13 @@ func renderCompatibility(t *testing.T, table *commands.Table) string {
 	for group := range have {
 		t.Errorf("group %s has no heading in families", group)
 	}
+	var own []string
+	for _, cmd := range table.All() {
+		if cmd.Own {
+			own = append(own, cmd.FullName())
+		}
+	}
+	fmt.Fprintf(&b, "\n%s: %s.\n", ownBegin, nameList(own))
 	b.WriteString("\n### Not supported\n\nThese answer `-ERR unknown command` or `-ERR unknown subcommand`.\n\n| What | Commands of Redis 7.0 | Why not |\n|---|---|---|\n")
 	rows := lacking(t, table)
 	for i, m := range missing {

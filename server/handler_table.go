@@ -19,6 +19,12 @@ type handler struct {
 	subs    []handler
 }
 
+// Commands is the table of all commands of a node, for tests and documentation.
+func Commands() *commands.Table {
+	table, _ := buildTable()
+	return table
+}
+
 // buildTable joins the families of package commands with the handlers, which it returns by Command.ID; commands that
 // have none get a zero handler.
 func buildTable() (*commands.Table, []handler) {

@@ -22,7 +22,7 @@ func nodeHandlers() []handler {
 		{entry: commands.Command{Name: "wait", Arity: 3, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
 			Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}, Since: "3.0.0", Group: "generic", Complexity: "O(1)",
 			Syntax: "numreplicas:integer timeout:integer", Summary: "Wait until replicas have this connection's writes"}, run: waitInTransaction, flow: waitCommand, settled: true},
-		{entry: commands.Command{Name: "waitaof", Arity: 4, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
+		{entry: commands.Command{Name: "waitaof", Own: true, Arity: 4, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
 			Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}, Since: "7.2.0", Group: "generic", Complexity: "O(1)",
 			Syntax: "numlocal:integer numreplicas:integer timeout:integer", Summary: "Wait until this connection's writes are on disk"}, run: waitAOFInTransaction, flow: waitAOFCommand, settled: true},
 		{entry: commands.Command{Name: "save", Arity: 1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading | commands.FlagNoMulti,

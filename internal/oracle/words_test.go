@@ -216,32 +216,10 @@ var rareShapes = []shapes{
 	{"bgrewriteaof", 1, []string{"", "v"}},
 }
 
-// excluded are commands that no sequence calls, with the reason.
+// excluded are commands that no sequence calls though Redis has them, with the reason. Those that it does not have are
+// told by their entries.
 var excluded = map[string]string{
-	"shutdown":        "ends the server",
-	"debug":           "is each server's own",
-	"client|ack":      "Redis does not have it",
-	"pfselftest":      "takes Redis seconds",
-	"uc.reserve":      "Redis has it in a module, or not at all",
-	"uc.add":          "Redis has it in a module, or not at all",
-	"uc.count":        "Redis has it in a module, or not at all",
-	"uc.merge":        "Redis has it in a module, or not at all",
-	"uc.info":         "Redis has it in a module, or not at all",
-	"cms.initbydim":   "Redis has it in a module, or not at all",
-	"cms.initbyprob":  "Redis has it in a module, or not at all",
-	"cms.incrby":      "Redis has it in a module, or not at all",
-	"cms.query":       "Redis has it in a module, or not at all",
-	"cms.merge":       "Redis has it in a module, or not at all",
-	"cms.info":        "Redis has it in a module, or not at all",
-	"topk.reserve":    "Redis has it in a module, or not at all",
-	"topk.add":        "Redis has it in a module, or not at all",
-	"topk.incrby":     "Redis has it in a module, or not at all",
-	"topk.query":      "Redis has it in a module, or not at all",
-	"topk.count":      "Redis has it in a module, or not at all",
-	"topk.list":       "Redis has it in a module, or not at all",
-	"topk.info":       "Redis has it in a module, or not at all",
-	"increx":          "Redis 7.0 does not have it",
-	"waitaof":         "Redis 7.0 does not have it",
-	"client|setinfo":  "Redis 7.0 does not have it",
-	"client|no-touch": "Redis 7.0 does not have it",
+	"shutdown":   "ends the server",
+	"debug":      "is each server's own",
+	"pfselftest": "takes Redis seconds",
 }
