@@ -2,7 +2,11 @@ package lint
 
 import (
 	"go/ast"
+	"go/token"
 	"path"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -52,4 +56,50 @@ func namesOf(d ast.Decl) (names []*ast.Ident) {
 		}
 	}
 	return names
+}
+
+// errorClass is the first word of an error text: the class that clients decide by.
+var errorClass = regexp.MustCompile(`^([A-Z]{3,}|[A-Z][A-Za-z]*:) [A-Za-z]`)
+
+// TestErrorClassesAreDocumented: docs/compatibility.md tells what each first word of an error means.
+func TestErrorClassesAreDocumented(t *testing.T) {
+	tr := mustLoad(t)
+	_, section, ok := strings.Cut(tr.texts["docs/compatibility.md"], "### Errors by which clients decide\n")
+	section, never, ok2 := strings.Cut(section, "\nNever sent")
+	if !ok || !ok2 {
+		t.Fatal("docs/compatibility.md has no section about the errors by which clients decide")
+	}
+	never, _, _ = strings.Cut(never, "\n### ")
+	classes := map[string]bool{}
+	for _, f := range tr.files {
+		if f.test || !inDir(f.dir, "protocol") && !inDir(f.dir, "commands") {
+			continue
+		}
+		for _, d := range f.syntax.Decls {
+			gen, ok := d.(*ast.GenDecl)
+			if !ok || gen.Tok != token.CONST {
+				continue
+			}
+			ast.Inspect(gen, func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					text, _ := strconv.Unquote(lit.Value)
+					if m := errorClass.FindStringSubmatch(text); m != nil {
+						classes[m[1]] = true
+					}
+				}
+				return true
+			})
+		}
+	}
+	if len(classes) < 12 {
+		t.Fatalf("only %d classes were found: this test looks in the wrong place", len(classes))
+	}
+	for class := range classes {
+		if !strings.Contains(section, "`"+class+"`") {
+			t.Errorf("docs/compatibility.md does not tell what the error %s means", class)
+		}
+		if strings.Contains(never, "`"+class+"`") {
+			t.Errorf("docs/compatibility.md says that %s is never sent", class)
+		}
+	}
 }
