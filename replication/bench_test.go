@@ -6,9 +6,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 )
 
 // BenchmarkCommit measures a commit through Batcher, Raft, log and state machine: each caller submits one number and waits.
@@ -42,40 +39,6 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(float64(all[len(all)/2].Microseconds()), "p50-µs")
 			b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "p99-µs")
 		})
-	}
-}
-
-// BenchmarkLogStore compares raft-wal as it comes with ours: zero-filled segments, fdatasync, CRC, watermark.
-func BenchmarkLogStore(b *testing.B) {
-	for _, size := range []int{200, 20_000} {
-		b.Run(fmt.Sprintf("ours/%d", size), func(b *testing.B) {
-			dir := b.TempDir()
-			cfg := logStoreConfig{dir: dir, segment: 64 << 20, create: true, log: testConfig(dir).Logger, fail: func(err error) { b.Error(err) }, guard: &diskGuard{usage: diskSpace, dir: dir, changed: func(error) {}}}
-			s, err := openLogStore(cfg)
-			if err != nil {
-				b.Fatal(err)
-			}
-			s.fs.start()
-			defer s.close()
-			benchStore(b, s, size)
-		})
-		b.Run(fmt.Sprintf("raft-wal/%d", size), func(b *testing.B) {
-			s, err := wal.Open(b.TempDir())
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
-			benchStore(b, s, size)
-		})
-	}
-}
-
-func benchStore(b *testing.B, s raft.LogStore, size int) {
-	data := make([]byte, size)
-	for i := range b.N {
-		if err := s.StoreLogs([]*raft.Log{{Index: uint64(i + 1), Term: 1, Data: data}}); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 

@@ -3,6 +3,8 @@ package replication
 import (
 	"log/slog"
 	"time"
+
+	"quipu/replication/storage"
 )
 
 // Config describes one group on disk. Only Dir is required.
@@ -32,14 +34,18 @@ type Config struct {
 	// LogStoreTimeout is how long a write of the log may take before heartbeats stop. Default 1 s.
 	LogStoreTimeout time.Duration
 
-	usage func(dir string) (diskUsage, error) // diskSpace, or what a test says
+	// OpenStores opens what the group keeps. Nil: OpenStores, the files below Dir.
+	OpenStores func(StoreOptions) (Stores, error)
+	// Transport makes the connection to other nodes, for the node of that address. Nil: one without peers, which opens no port.
+	Transport func(self string) Transport
+
+	usage func(dir string) (storage.DiskUsage, error) // storage.DiskSpace, or what a test says
 }
 
 const (
 	maxEntryBytes        = defaultEntryHardLimit + HeaderSize
 	defaultSnapshotBytes = 256 << 20
 	defaultTrailingBytes = 64 << 20
-	defaultSegmentBytes  = 64 << 20
 	minSegmentBytes      = 4 << 10
 	maxSegmentBytes      = 1 << 30 // raft-wal's offsets have 32 bits, and the last append may go far beyond the limit
 	defaultStall         = time.Second
@@ -53,8 +59,14 @@ func (c *Config) setDefaults() {
 	if c.Clock == nil {
 		c.Clock = NewClock(nil)
 	}
+	if c.OpenStores == nil {
+		c.OpenStores = OpenStores
+	}
+	if c.Transport == nil {
+		c.Transport = newSoleTransport
+	}
 	if c.usage == nil {
-		c.usage = diskSpace
+		c.usage = storage.DiskSpace
 	}
 	setDefault(&c.LogStoreTimeout, defaultStall)
 }

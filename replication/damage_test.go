@@ -65,14 +65,19 @@ func damagedBase(t *testing.T) (dir string, cfg Config) {
 			}
 		}
 	}
-	waitFor(t, "a spare segment", func() bool {
-		_, err := os.Stat(filepath.Join(live.Dir, groupName, walName, spareName))
-		return err == nil
-	})
+	waitForSpare(t, live.Dir)
 	dir = filepath.Join(fastDir(t), "base")
 	copyDir(t, live.Dir, dir)
 	n.stop(t)
 	return dir, live
+}
+
+func waitForSpare(t *testing.T, dir string) {
+	t.Helper()
+	waitFor(t, "a spare segment", func() bool {
+		_, err := os.Stat(filepath.Join(dir, groupName, walName, "next.spare"))
+		return err == nil
+	})
 }
 
 func listFiles(t *testing.T, dir string) (files []string) {

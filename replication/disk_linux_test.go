@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/raft-wal/types"
 	"golang.org/x/sys/unix"
+
+	"quipu/replication/storage"
 )
 
 func mountSmall(t *testing.T, dir, size string) {
@@ -253,77 +254,6 @@ func TestDiskFilledByOwnLog(t *testing.T) {
 	}
 }
 
-// On a full disk the list of segments can still be replaced, any number of times, and what a crash in the middle leaves is
-// put right.
-func TestSegmentListNeedsNoBlocks(t *testing.T) {
-	dir := t.TempDir()
-	mountSmall(t, dir, "1m")
-	fail := func(err error) { t.Error(err) }
-	m := &walMeta{dir: dir, fail: fail, patient: func(op func() error) error { return op() }}
-	var state types.PersistentState
-	commit := func() {
-		t.Helper()
-		state.NextSegmentID++
-		if err := m.CommitState(state); err != nil {
-			t.Fatal(err)
-		}
-		got, err := m.Load(dir)
-		if err != nil || got.NextSegmentID != state.NextSegmentID {
-			t.Fatalf("%+v, %v", got, err)
-		}
-	}
-	state.Segments = make([]types.SegmentInfo, 10)
-	commit()
-	os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 1<<20), 0o600)
-	for range 3 {
-		commit()
-	}
-	state.Segments = make([]types.SegmentInfo, 12)
-	commit()
-	os.Link(m.path(), m.path()+".old")
-	commit()
-	os.Remove(filepath.Join(dir, "ballast"))
-	os.Remove(m.temp())
-	os.Link(m.path(), m.temp())
-	before, _ := os.Stat(m.path())
-	commit()
-	if after, _ := os.Stat(m.path()); os.SameFile(before, after) {
-		t.Error("the file that counts was written in place")
-	}
-}
-
-// A write of the log that finds no room waits for it, and ends when the node stops.
-func TestLogWriteWaitsForRoom(t *testing.T) {
-	dir := t.TempDir()
-	mountSmall(t, dir, "1m")
-	guard := &diskGuard{dir: dir, usage: diskSpace, changed: func(error) {}}
-	fs := newSegmentFS(dir, 64<<10, slog.New(slog.DiscardHandler), func(err error) { t.Error(err) }, guard)
-	f, err := fs.Create(dir, "a.wal", 48<<10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	ballast := filepath.Join(dir, "ballast")
-	fill := func() { os.WriteFile(ballast, make([]byte, 1<<20), 0o600) }
-	fill()
-	if _, err := f.WriteAt(make([]byte, 64<<10), 0); err != nil {
-		t.Errorf("inside what is preallocated: %v", err)
-	}
-	if _, err := f.WriteAt(make([]byte, 8<<10), 64<<10); !isNoSpace(err) {
-		t.Errorf("while the log is opened: %v", err)
-	}
-	fs.hasty.Store(false)
-	time.AfterFunc(200*time.Millisecond, func() { os.Remove(ballast) })
-	if n, err := f.WriteAt(make([]byte, 8<<10), 64<<10); n != 8<<10 || err != nil {
-		t.Errorf("with room later: %d, %v", n, err)
-	}
-	fill()
-	time.AfterFunc(200*time.Millisecond, func() { fs.hasty.Store(true) })
-	if _, err := f.WriteAt(make([]byte, 8<<10), 96<<10); !isNoSpace(err) {
-		t.Errorf("while the node stops: %v", err)
-	}
-}
-
 // The disk is full and the guard has not noticed: what the current segment and the spare hold goes on, rotation included.
 func TestRotationNeedsNoBlocks(t *testing.T) {
 	for _, size := range []int{1000, 60 << 10, 250 << 10} {
@@ -331,19 +261,19 @@ func TestRotationNeedsNoBlocks(t *testing.T) {
 		mountSmall(t, dir, "16m")
 		cfg := testConfig(filepath.Join(dir, "data"))
 		cfg.SegmentBytes = 1 << 20
-		cfg.usage = func(string) (diskUsage, error) { return diskUsage{total: 1 << 40, free: 1 << 39}, nil }
+		cfg.usage = func(string) (storage.DiskUsage, error) { return storage.DiskUsage{Total: 1 << 40, Free: 1 << 39}, nil }
 		rec := &recorder{}
 		cfg.Logger = slog.New(rec)
 		n := startBulk(t, cfg, 0)
-		waitFor(t, "a spare segment", n.logs.fs.hasSpare)
+		waitForSpare(t, cfg.Dir)
 		os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 16<<20), 0o600)
-		for written := 0; n.logs.segments() < 2 || written < 1<<20; written += size {
+		for written := 0; n.logs.Segments() < 2 || written < 1<<20; written += size {
 			if n.writeBulk(t, size) {
 				break // no room for the next spare
 			}
 		}
-		if n.logs.segments() != 2 || rec.has("waits for room") {
-			t.Errorf("entries of %d bytes: %d segments, waited: %v", size, n.logs.segments(), rec.has("waits for room"))
+		if n.logs.Segments() != 2 || rec.has("waits for room") {
+			t.Errorf("entries of %d bytes: %d segments, waited: %v", size, n.logs.Segments(), rec.has("waits for room"))
 		}
 		os.Remove(filepath.Join(dir, "ballast"))
 		n.stop(t)

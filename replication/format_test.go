@@ -3,12 +3,9 @@ package replication
 import (
 	"bytes"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/raft"
 	"pgregory.net/rapid"
 )
 
@@ -73,63 +70,4 @@ func FuzzDecodeEntry(f *testing.F) {
 			t.Errorf("%q decodes and encodes to %q", b, again)
 		}
 	})
-}
-
-func FuzzDecodeSnapHeader(f *testing.F) {
-	f.Add(encodeSnapHeader(snapHeader{index: 5, term: 2, configIndex: 1, cluster: "quipu", configuration: raft.Configuration{
-		Servers: []raft.Server{{ID: "a", Address: "b"}},
-	}}))
-	f.Add([]byte(snapMagic))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h, n, err := decodeSnapHeader(b)
-		if err == nil && (n > len(b) || !bytes.Equal(encodeSnapHeader(h), b[:n])) {
-			t.Errorf("%q decodes to %+v", b, h)
-		}
-	})
-}
-
-func FuzzDecodeWatermark(f *testing.F) {
-	var slot [watermarkSlot]byte
-	encodeMark(&slot, mark{sequence: 7, index: 8, crc: 9})
-	f.Add(slot[:])
-	f.Add(append(make([]byte, watermarkStride), slot[:]...))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := decodeWatermark(b)
-		if err != nil {
-			return
-		}
-		encodeMark(&slot, m)
-		if !bytes.Contains(b, slot[:]) {
-			t.Errorf("%q decodes to %+v", b, m)
-		}
-	})
-}
-
-func FuzzDecodeVote(f *testing.F) {
-	f.Add(encodeVote(voteRecord{term: 3, voteTerm: 2, candidate: []byte("n")}))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if v, err := decodeVote(b); err == nil && !bytes.Equal(encodeVote(v), b) {
-			t.Errorf("%q decodes to %+v", b, v)
-		}
-	})
-}
-
-func FuzzCheckBolt(f *testing.F) {
-	f.Add([]byte("not a bolt file"))
-	path := filepath.Join(f.TempDir(), stableName)
-	s, err := openStableStore(path, true, func(err error) { f.Error(err) })
-	if err != nil {
-		f.Fatal(err)
-	}
-	s.SetUint64([]byte(keyCurrentTerm), 1)
-	s.close()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		f.Fatal(err)
-	}
-	if _, what := checkBolt(b); what != "" {
-		f.Fatal(what)
-	}
-	f.Add(b)
-	f.Fuzz(func(_ *testing.T, b []byte) { checkBolt(b) })
 }

@@ -172,8 +172,8 @@ func (s *fsmSnapshot) writeTo(w io.Writer) error {
 
 // Persist implements raft.FSMSnapshot; Raft closes or cancels the sink.
 func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	if k, ok := sink.(*snapshotSink); ok {
-		k.hurry = s.state.Hurry
+	if k, ok := sink.(interface{ SetHurry(func() bool) }); ok {
+		k.SetHurry(s.state.Hurry)
 	}
 	return s.writeTo(sink)
 }
@@ -181,7 +181,7 @@ func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
 // Release implements raft.FSMSnapshot.
 func (s *fsmSnapshot) Release() { s.state.Release() }
 
-// snapshotBody is what Open of our snapshot store returns: random access, so that a machine can load in parallel.
+// snapshotBody is what Open of a storage.SnapshotStore returns: random access, so that a machine can load in parallel.
 type snapshotBody interface {
 	io.ReaderAt
 	Size() int64

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"quipu/replication/storage"
 )
 
 // raftGroup is a Group on hashicorp/raft, in a directory.
 //
-// Who may call whom: Raft's main goroutine calls logs and stable; its applying goroutine calls fsm, which calls the
+// Who may call whom: Raft's main goroutine calls logs and votes; its applying goroutine calls fsm, which calls the
 // Batcher, which calls Propose. Propose only puts the entry into a buffered channel: at most one proposal of the Batcher and
 // one barrier are under way, and the buffer holds 16. Locks are never held across these calls, except the Batcher's own
 // around Propose.
@@ -23,19 +25,19 @@ import (
 // more is acknowledged, Done is closed and OnFatal called.
 type raftGroup struct {
 	cfg         Config
-	id          identity
+	id          storage.Identity
 	lock        *os.File
-	guard       *diskGuard
+	guard       *storage.DiskGuard
 	baseTrigger int64
 	diskLogged  time.Time // noteDisk: its last message
 	diskNoted   bool      // it was about the present state
 
-	logs   *logStore
-	stable *stableStore
-	snaps  *snapshotStore
-	trans  *gatedTransport
-	fsm    *fsm
-	raft   *raft.Raft
+	logs  LogStore
+	votes VoteStore
+	snaps SnapshotStore
+	trans *gatedTransport
+	fsm   *fsm
+	raft  *raft.Raft
 
 	notify  chan bool // leadership changes, from Raft
 	workers sync.WaitGroup
@@ -55,7 +57,7 @@ type raftGroup struct {
 	snapMu   sync.Mutex // one snapshot at a time
 	snapWant chan struct{}
 	snapped  atomic.Uint64 // applied index that the newest snapshot holds
-	snapBase atomic.Int64  // logs.total at the newest snapshot
+	snapBase atomic.Int64  // logs.Written at the newest snapshot
 	snapping atomic.Bool
 	snapInfo atomic.Pointer[snapResult]
 }
@@ -113,10 +115,8 @@ func (g *raftGroup) Propose(data []byte) Future {
 	if len(data) > maxEntryBytes {
 		return failedFuture{notApplied(ErrEntryTooLarge)}
 	}
-	n := int64(len(data) + appendExtra)
-	if (n > segmentSlack(g.cfg.SegmentBytes) || !g.logs.fs.hasSpare()) && !g.guard.room(n) {
-		return failedFuture{notApplied(&DiskFullError{
-			Dir: g.guard.dir, Free: g.guard.free.Load(), Need: g.guard.reserve + uint64(n), What: "free bytes for this entry"})}
+	if full := g.logs.Room(len(data)); full != nil {
+		return failedFuture{notApplied(full)}
 	}
 	return g.raft.Apply(data, 0)
 }
@@ -136,8 +136,8 @@ func (g *raftGroup) Writable() error {
 	case !g.serving.Load():
 		return errNotLeader
 	}
-	if full := g.guard.full.Load(); full != nil {
-		return full
+	if full := g.guard.Full(); full != nil {
+		return notApplied(full)
 	}
 	return nil
 }
@@ -248,7 +248,7 @@ func (g *raftGroup) monitor() {
 // checkStall reports a log write that takes long. It is never given up: it may still land. A leader with other voters
 // exits, so that one of them can lead.
 func (g *raftGroup) checkStall(was bool) bool {
-	d := g.logs.stalled()
+	d := g.logs.Stalled()
 	is := d > g.cfg.LogStoreTimeout
 	switch {
 	case is && !was:
@@ -264,12 +264,12 @@ func (g *raftGroup) checkStall(was bool) bool {
 
 // checkDisk refuses or resumes writes, and tries again to prepare a segment.
 func (g *raftGroup) checkDisk() {
-	g.guard.check()
-	g.logs.fs.retry()
+	g.guard.Check()
+	g.logs.Prepare()
 }
 
 // noteDisk is told by the disk guard, under its lock.
-func (g *raftGroup) noteDisk(full error) {
+func (g *raftGroup) noteDisk(full *DiskFullError) {
 	if full == nil {
 		if g.diskNoted {
 			g.cfg.Logger.Info("there is room again: writes resume")
@@ -303,17 +303,17 @@ func (g *raftGroup) Status() Status {
 		NodeID: g.id.NodeID, ClusterName: g.id.Cluster, Incarnation: g.id.Incarnation,
 		Leader: g.Leader(), SoleVoter: g.SoleVoter(), Term: g.raft.CurrentTerm(),
 		LastIndex: g.raft.LastIndex(), CommitIndex: g.raft.CommitIndex(), AppliedIndex: g.AppliedIndex(),
-		LogBytes: g.LogBytes(), SnapshotTrigger: g.snapshotTrigger(), Segments: g.logs.segments(),
-		SnapshotRunning: g.snapping.Load(), FreeBytes: g.guard.free.Load(), Clock: g.cfg.Clock.Status(),
+		LogBytes: g.LogBytes(), SnapshotTrigger: g.snapshotTrigger(), Segments: g.logs.Segments(),
+		SnapshotRunning: g.snapping.Load(), FreeBytes: g.guard.Free(), Clock: g.cfg.Clock.Status(),
 	}
-	s.SnapshotIndex, s.SnapshotBytes = g.snaps.last()
+	s.SnapshotIndex, s.SnapshotBytes = g.snaps.Newest()
 	if r := g.snapInfo.Load(); r != nil {
 		s.SnapshotErr, s.SnapshotFinished = r.err, r.finished
 	}
-	if full := g.guard.full.Load(); full != nil {
-		s.DiskFull = full.Reason
+	if full := g.guard.Full(); full != nil {
+		s.DiskFull = full
 	}
-	if d := g.logs.stalled(); d > g.cfg.LogStoreTimeout {
+	if d := g.logs.Stalled(); d > g.cfg.LogStoreTimeout {
 		s.Stalled = d
 	}
 	if p := g.failure.Load(); p != nil {
@@ -329,8 +329,8 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 	if g.ending.CompareAndSwap(false, true) {
 		close(g.done)
 	}
-	g.snaps.stopping.Store(true)
-	g.logs.fs.hasty.Store(true)
+	g.snaps.Stop()
+	g.logs.Hasten()
 	stopped := make(chan error, 1)
 	go func() {
 		g.stop.Do(func() {
@@ -348,22 +348,11 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 	}
 }
 
-// closeStores closes what openStores opened; what is closed already stays so.
-func (g *raftGroup) closeStores() error {
-	var errs []error
-	if g.logs != nil {
-		errs = append(errs, g.logs.close())
-	}
-	if g.stable != nil {
-		errs = append(errs, g.stable.close())
-	}
-	if g.trans != nil {
-		errs = append(errs, g.trans.Close())
-	}
-	return errors.Join(errs...)
-}
-
+// closeFiles closes what is open: after a shutdown, or after an opening that failed.
 func (g *raftGroup) closeFiles() error {
-	err := g.closeStores()
+	err := Stores{Log: g.logs, Votes: g.votes}.close()
+	if g.trans != nil {
+		err = errors.Join(err, g.trans.Close())
+	}
 	return errors.Join(err, g.lock.Close())
 }

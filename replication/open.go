@@ -9,16 +9,18 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"quipu/replication/storage"
 )
 
 // A data directory:
 //
 //	LOCK             held while a process uses the directory
 //	group/           appears by a rename when it is complete, so a crash while it is made leaves nothing behind
-//	  node           whose data this is (node.go)
-//	  stable.db      term and vote (stable.go)
-//	  wal/           the log: meta (and meta.tmp, its next), watermark, *.wal segments, next.spare (segments.go)
-//	  snapshots/     index-term.snap (snapformat.go)
+//	  node           whose data this is (storage/identity.go)
+//	  stable.db      term and vote (storage/votes.go)
+//	  wal/           the log: meta (and meta.tmp, its next), watermark, *.wal segments, next.spare (storage/segments.go)
+//	  snapshots/     index-term.snap (storage/snapformat.go)
 //	group.tmp/       group/ while it is made
 const (
 	lockName      = "LOCK"
@@ -44,7 +46,7 @@ func openGroup(ctx context.Context, cfg Config, sm StateMachine) (_ *raftGroup, 
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(cfg.Dir, lockName))
+	lock, err := storage.LockFile(filepath.Join(cfg.Dir, lockName))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +70,7 @@ func openGroup(ctx context.Context, cfg Config, sm StateMachine) (_ *raftGroup, 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := g.openStores(dir, false); err != nil {
+	if err := g.openStores(dir); err != nil {
 		return nil, err
 	}
 	if err := g.checkGap(); err != nil {
@@ -86,20 +88,19 @@ func (g *raftGroup) sizeByDisk() error {
 	if err != nil {
 		return err
 	}
-	setDefault(&g.cfg.SegmentBytes, defaultSegment(d))
+	setDefault(&g.cfg.SegmentBytes, storage.DefaultSegment(d))
 	if n := g.cfg.SegmentBytes; n < minSegmentBytes || n > maxSegmentBytes {
 		return fmt.Errorf("log segments of %d bytes: %d to %d are possible", n, minSegmentBytes, maxSegmentBytes)
 	}
-	setDefault(&g.cfg.MinFreeBytes, defaultReserve(d))
+	setDefault(&g.cfg.MinFreeBytes, storage.DefaultReserve(d))
 	g.baseTrigger = g.cfg.SnapshotLogBytes
 	if g.baseTrigger == 0 {
-		g.baseTrigger = min(defaultSnapshotBytes, max(minSegment, int64(d.total/8)))
+		g.baseTrigger = min(defaultSnapshotBytes, max(storage.MinDefaultSegment, int64(d.Total/8)))
 	}
 	setDefault(&g.cfg.TrailingLogBytes, min(defaultTrailingBytes, max(1, g.baseTrigger/4)))
-	g.guard = &diskGuard{
-		dir: g.cfg.Dir, reserve: g.cfg.MinFreeBytes, usage: g.cfg.usage, segment: g.cfg.SegmentBytes,
-		changed: g.noteDisk,
-	}
+	g.guard = storage.NewDiskGuard(storage.GuardConfig{
+		Dir: g.cfg.Dir, Reserve: g.cfg.MinFreeBytes, Segment: g.cfg.SegmentBytes, Usage: g.cfg.usage, Changed: g.noteDisk,
+	})
 	return nil
 }
 
@@ -115,65 +116,81 @@ func (g *raftGroup) bootstrap(dir string) error {
 			return err
 		}
 	}
-	id := identity{NodeID: g.cfg.NodeID, Cluster: g.cfg.ClusterName, Incarnation: randomHex(16), Created: time.Now().UTC()}
-	setDefault(&id.NodeID, randomHex(10))
-	setDefault(&id.Cluster, "quipu")
-	if err := writeIdentity(temp, id); err != nil {
+	cluster := g.cfg.ClusterName
+	setDefault(&cluster, "quipu")
+	g.id = storage.NewIdentity(g.cfg.NodeID, cluster)
+	if err := storage.WriteIdentity(temp, g.id); err != nil {
 		return err
 	}
-	err := g.openStores(temp, true)
-	if err == nil {
-		server := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(id.NodeID), Address: g.trans.LocalAddr()}
-		err = raft.BootstrapCluster(g.raftConfig(), g.logs, g.stable, g.snaps, g.trans, raft.Configuration{Servers: []raft.Server{server}})
-	}
-	err = errors.Join(err, g.closeStores())
+	g.openTransport()
+	stores, err := g.cfg.OpenStores(g.storeOptions(temp, true))
 	if err != nil {
 		return err
 	}
+	server := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(g.id.NodeID), Address: g.trans.LocalAddr()}
+	err = raft.BootstrapCluster(g.raftConfig(), stores.Log, stores.Votes, stores.Snapshots, g.trans, raft.Configuration{Servers: []raft.Server{server}})
+	if err := errors.Join(err, stores.close()); err != nil {
+		return err
+	}
 	for _, d := range []string{filepath.Join(temp, walName), filepath.Join(temp, snapshotsName), temp} {
-		if err := syncDir(d); err != nil {
+		if err := storage.SyncDir(d); err != nil {
 			return err
 		}
 	}
 	if err := os.Rename(temp, dir); err != nil {
 		return err
 	}
-	return syncDir(g.cfg.Dir)
+	return storage.SyncDir(g.cfg.Dir)
 }
 
-// openStores opens what is below dir. What was opened is closed by closeStores, also after an error.
-func (g *raftGroup) openStores(dir string, create bool) (err error) {
-	if g.id, err = readIdentity(dir, &g.cfg); err != nil {
+// openStores opens what is below dir. closeFiles closes it.
+func (g *raftGroup) openStores(dir string) (err error) {
+	if g.id, err = storage.ReadIdentity(dir); err != nil {
 		return err
 	}
-	g.trans = &gatedTransport{
-		peerTransport: newSoleTransport(raft.ServerAddress(g.id.NodeID)),
-		limit:         g.cfg.LogStoreTimeout,
-		stalled: func() time.Duration {
-			if g.logs == nil {
-				return 0
-			}
-			return g.logs.stalled()
-		},
-	}
-	if g.stable, err = openStableStore(filepath.Join(dir, stableName), create, g.fail); err != nil {
+	if err := g.cfg.checkIdentity(g.id); err != nil {
 		return err
 	}
-	share := &diskShare{written: func() int64 { return g.logs.total.Load() }} // the log is opened later
-	if g.snaps, err = openSnapshotStore(filepath.Join(dir, snapshotsName), g.id, g.cfg.Logger, g.guard.room, share); err != nil {
-		return err
-	}
-	index, _ := g.snaps.last()
-	logs, err := openLogStore(logStoreConfig{
-		dir: filepath.Join(dir, walName), segment: g.cfg.SegmentBytes, create: create, counted: index, trail: g.cfg.TrailingLogBytes,
-		log: g.cfg.Logger, fail: g.fail, guard: g.guard,
-	})
+	g.openTransport()
+	stores, err := g.cfg.OpenStores(g.storeOptions(dir, false))
 	if err != nil {
 		return err
 	}
-	g.logs = logs
+	g.logs, g.votes, g.snaps = stores.Log, stores.Votes, stores.Snapshots
 	return nil
 }
+
+func (g *raftGroup) storeOptions(dir string, create bool) StoreOptions {
+	return StoreOptions{
+		Dir: dir, Create: create, Identity: g.id, SegmentBytes: g.cfg.SegmentBytes, TrailingLogBytes: g.cfg.TrailingLogBytes,
+		Logger: g.cfg.Logger, Guard: g.guard, Fail: g.fail,
+	}
+}
+
+// checkIdentity compares whose data a directory holds with what the operator expects (empty: anything).
+func (c *Config) checkIdentity(id storage.Identity) error {
+	switch {
+	case c.NodeID != "" && c.NodeID != id.NodeID:
+		return fmt.Errorf("%s belongs to node %q, not to %q: use that node ID or another directory", c.Dir, id.NodeID, c.NodeID)
+	case c.ClusterName != "" && c.ClusterName != id.Cluster:
+		return fmt.Errorf("%s belongs to cluster %q, not to %q: use that cluster name or another directory", c.Dir, id.Cluster, c.ClusterName)
+	}
+	return nil
+}
+
+// openTransport makes the transport once the node has its ID. Nothing is sent before the stores are open.
+func (g *raftGroup) openTransport() {
+	if g.trans != nil {
+		return // made by bootstrap
+	}
+	g.trans = &gatedTransport{
+		Transport: g.cfg.Transport(g.id.NodeID),
+		limit:     g.cfg.LogStoreTimeout,
+		stalled:   func() time.Duration { return g.logs.Stalled() },
+	}
+}
+
+func (g *raftGroup) snapshotDir() string { return filepath.Join(g.cfg.Dir, groupName, snapshotsName) }
 
 // checkGap verifies that snapshot and log together reach back to the beginning.
 func (g *raftGroup) checkGap() error {
@@ -181,10 +198,10 @@ func (g *raftGroup) checkGap() error {
 	if err != nil {
 		return err
 	}
-	snapshot, _ := g.snaps.last()
+	snapshot, _ := g.snaps.Newest()
 	if first > snapshot+1 || first == 0 && snapshot == 0 {
 		return &CorruptError{
-			File: g.snaps.dir, Offset: -1, Action: snapAdvice,
+			File: g.snapshotDir(), Offset: -1, Action: storage.SnapshotAdvice,
 			What: fmt.Sprintf("a snapshot is missing: the log begins at entry %d and the newest snapshot ends at entry %d", first, snapshot),
 		}
 	}
@@ -195,7 +212,7 @@ func (g *raftGroup) checkGap() error {
 func (g *raftGroup) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(g.id.NodeID)
-	c.Logger = newHCLog(g.cfg.Logger, "raft")
+	c.Logger = storage.NewHCLog(g.cfg.Logger, "raft")
 	// Heartbeats go through the main loop (gatedTransport), where an fsync delays them.
 	c.HeartbeatTimeout = 750 * time.Millisecond
 	c.ElectionTimeout = 750 * time.Millisecond
@@ -219,14 +236,13 @@ func (g *raftGroup) raftConfig() *raft.Config {
 
 // startRaft restores the newest snapshot and starts Raft and our own goroutines.
 func (g *raftGroup) startRaft() (err error) {
-	if g.raft, err = raft.NewRaft(g.raftConfig(), g.fsm, g.logs, g.stable, g.snaps, g.trans); err != nil {
+	if g.raft, err = raft.NewRaft(g.raftConfig(), g.fsm, g.logs, g.votes, g.snaps, g.trans); err != nil {
 		return g.explain(err)
 	}
 	g.snapped.Store(g.fsm.applied.Load())
-	need := g.snapshotNeed
-	g.guard.snapshot.Store(&need)
-	g.logs.running.Store(true)
-	g.stable.running.Store(true)
+	g.guard.SetSnapshotNeed(g.snapshotNeed)
+	g.logs.Start()
+	g.votes.Start()
 	configuration := g.raft.GetConfiguration().Configuration()
 	g.noteVoters(configuration)
 	if !hasVoter(configuration, g.raftConfig().LocalID) {
@@ -246,13 +262,13 @@ func (g *raftGroup) startRaft() (err error) {
 func (g *raftGroup) explain(err error) error {
 	newest := ""
 	if list, _ := g.snaps.List(); len(list) > 0 {
-		newest = filepath.Join(g.snaps.dir, list[0].ID)
+		newest = filepath.Join(g.snapshotDir(), list[0].ID)
 	}
 	switch {
-	case g.snaps.openErr.Load() != nil:
-		return *g.snaps.openErr.Load()
+	case g.snaps.OpenError() != nil:
+		return g.snaps.OpenError()
 	case g.fsm.restoreErr != nil:
-		return &CorruptError{File: newest, Offset: -1, What: "the snapshot cannot be loaded", Action: snapAdvice, Err: g.fsm.restoreErr}
+		return &CorruptError{File: newest, Offset: -1, What: "the snapshot cannot be loaded", Action: storage.SnapshotAdvice, Err: g.fsm.restoreErr}
 	}
 	return fmt.Errorf("cannot start Raft: %w", err)
 }

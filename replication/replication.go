@@ -13,14 +13,8 @@
 //	format.go        bytes of an entry               batcher.go, watch.go  group commit; deadlines and failures
 //	clock.go         log time                        fsm.go                bridge from Raft to the state machine
 //	group.go         a Raft group at work            open.go               opening, bootstrap, Raft's settings
-//	transport.go     to other nodes                  node.go               whose data a directory holds
-//	logstore.go      the log: CRCs, errors           segments.go           its files, made ahead of use
-//	logscan.go       its unsealed end, at open       watermark.go          up to where it was acknowledged
-//	walmeta.go       its list of segments            trail.go              how much stays behind a snapshot
-//	stable.go        term and vote                   boltcheck.go          damage in their file
-//	snapshots.go     the files                       snapformat.go         their bytes
-//	takesnapshot.go  when, and the room for it       diskguard.go          refusing before the disk is full
-//	memory.go        an ideal group for tests
+//	transport.go     to other nodes                  stores.go             what a group keeps, made by package storage
+//	takesnapshot.go  when, and the room for it       memory.go             an ideal group for tests
 package replication
 
 import (
@@ -52,7 +46,7 @@ type StateMachine interface {
 }
 
 // Persister is a captured state. Persist runs beside later Apply calls; Release is called once, always. Hurry says that
-// holding the capture has become dear: what it writes then does not wait for the log. It is called within Persist's writes.
+// its memory budget is half used: what it writes from then on does not wait for the log. It is called within Persist's writes.
 type Persister interface {
 	Persist(w io.Writer) error
 	Hurry() bool

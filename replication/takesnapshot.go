@@ -16,14 +16,14 @@ const (
 )
 
 // LogBytes is how much the log has grown since the last snapshot.
-func (g *raftGroup) LogBytes() int64 { return g.logs.total.Load() - g.snapBase.Load() }
+func (g *raftGroup) LogBytes() int64 { return g.logs.Written() - g.snapBase.Load() }
 
 // snapshotTrigger is the LogBytes at which a snapshot is due: replaying that much takes about as long as loading the last.
 func (g *raftGroup) snapshotTrigger() int64 {
 	if g.cfg.SnapshotLogBytes > 0 {
 		return g.cfg.SnapshotLogBytes
 	}
-	_, size := g.snaps.last()
+	_, size := g.snaps.Newest()
 	return max(g.baseTrigger, 2*size)
 }
 
@@ -31,14 +31,14 @@ func (g *raftGroup) snapshotTrigger() int64 {
 // log.
 func (g *raftGroup) snapshotDue() bool {
 	grown := g.LogBytes()
-	_, size := g.snaps.last()
+	_, size := g.snaps.Newest()
 	switch {
 	case grown >= g.snapshotTrigger():
 		return true
-	case g.guard.full.Load() != nil:
+	case g.guard.Full() != nil:
 		return grown > 0
 	default:
-		return grown >= max(2*g.cfg.SegmentBytes, size/4) && g.guard.low()
+		return grown >= max(2*g.cfg.SegmentBytes, size/4) && g.guard.Low()
 	}
 }
 
@@ -46,9 +46,9 @@ func (g *raftGroup) snapshotDue() bool {
 // what was written to the log since (up to the trigger: one is on its way then), and the segment that a rotation may take
 // from it.
 func (g *raftGroup) snapshotNeed() int64 {
-	_, size := g.snaps.last()
+	_, size := g.snaps.Newest()
 	size += size/4 + min(g.LogBytes(), g.snapshotTrigger())
-	return max(0, size-g.snaps.written.Load()) + g.cfg.SegmentBytes
+	return max(0, size-g.snaps.Written()) + g.cfg.SegmentBytes
 }
 
 func (g *raftGroup) requestSnapshot() {
@@ -78,7 +78,7 @@ func (g *raftGroup) snapshotLoop() {
 // when the group ends.
 func (g *raftGroup) pauseSnapshots() bool {
 	pause := snapRetryAfter
-	if g.snaps.noRoom.Load() {
+	if g.snaps.LackedRoom() {
 		pause = snapRetryRoom
 	}
 	for deadline := time.Now().Add(pause); time.Now().Before(deadline); {
@@ -87,7 +87,7 @@ func (g *raftGroup) pauseSnapshots() bool {
 		case <-g.done:
 			return false
 		}
-		if g.snaps.noRoom.Load() && g.guard.room(g.snapshotNeed()) {
+		if g.snaps.LackedRoom() && g.guard.Room(g.snapshotNeed()) {
 			break
 		}
 	}
@@ -98,14 +98,14 @@ func (g *raftGroup) pauseSnapshots() bool {
 func (g *raftGroup) Snapshot() error {
 	g.snapMu.Lock()
 	defer g.snapMu.Unlock()
-	applied, base := g.fsm.applied.Load(), g.logs.total.Load()
+	applied, base := g.fsm.applied.Load(), g.logs.Written()
 	if applied == g.snapped.Load() {
 		return nil
 	}
 	g.snapping.Store(true)
 	defer g.snapping.Store(false)
-	if g.guard.low() {
-		g.snaps.prune(1)
+	if g.guard.Low() {
+		g.snaps.Prune(1)
 	}
 	err := g.takeSnapshot()
 	g.snapInfo.Store(&snapResult{err: err, finished: time.Now()})
@@ -117,18 +117,18 @@ func (g *raftGroup) Snapshot() error {
 	}
 	g.snapped.Store(applied)
 	g.snapBase.Store(base)
-	if g.guard.low() {
-		g.snaps.prune(1)
+	if g.guard.Low() {
+		g.snaps.Prune(1)
 	}
 	g.checkDisk()
-	index, size := g.snaps.last()
+	index, size := g.snaps.Newest()
 	g.cfg.Logger.Info("snapshot taken", "index", index, "bytes", size)
 	return nil
 }
 
 func (g *raftGroup) takeSnapshot() error {
 	c := g.raft.ReloadableConfig()
-	c.TrailingLogs = g.logs.trail.entries(g.cfg.TrailingLogBytes)
+	c.TrailingLogs = g.logs.Trailing(g.cfg.TrailingLogBytes)
 	if err := g.raft.ReloadConfig(c); err != nil {
 		return err
 	}

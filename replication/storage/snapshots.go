@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"errors"
@@ -19,12 +19,12 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// snapshotStore keeps the two newest snapshots (one where the disk is short), one file each (snapformat.go). Raft sees
+// SnapshotStore keeps the two newest snapshots (one where the disk is short), one file each (snapformat.go). Raft sees
 // only the newest: it would fall back to an older one whose log is gone, and start with a state that lacks what was
 // acknowledged. It writes and deletes in pieces and leaves the disk to the log in between (diskshare.go).
-type snapshotStore struct {
+type SnapshotStore struct {
 	dir  string
-	id   identity
+	id   Identity
 	log  *slog.Logger
 	room func(bytes int64) bool
 	disk *diskShare
@@ -38,18 +38,31 @@ type snapshotStore struct {
 	newest *raft.SnapshotMeta
 }
 
-var _ raft.SnapshotStore = (*snapshotStore)(nil)
+var _ raft.SnapshotStore = (*SnapshotStore)(nil)
 
 const (
 	snapSuffix  = ".snap"
 	snapTemp    = ".tmp"
 	snapRetain  = 2
-	snapAdvice  = "the node will not start from an older snapshot, because counts would be missing: restore the data directory from a backup (quipu restore), or empty it and let the node rejoin its cluster"
 	snapPattern = "%020d-%020d" + snapSuffix
 )
 
-func openSnapshotStore(dir string, id identity, log *slog.Logger, room func(int64) bool, disk *diskShare) (*snapshotStore, error) {
-	s := &snapshotStore{dir: dir, id: id, log: log, room: room, disk: disk}
+// SnapshotAdvice is what an operator can do about a snapshot that is damaged or missing.
+const SnapshotAdvice = "the node will not start from an older snapshot, because counts would be missing: restore the data directory from a backup (quipu restore), or empty it and let the node rejoin its cluster"
+
+// SnapshotConfig describes where a SnapshotStore keeps what.
+type SnapshotConfig struct {
+	Dir      string // exists
+	Identity Identity
+	Logger   *slog.Logger
+	Guard    *DiskGuard
+	// LogWritten is the number of bytes of log written so far: while it grows, snapshots leave the disk to the log.
+	LogWritten func() int64
+}
+
+// OpenSnapshots opens the store and verifies header and footer of the newest snapshot.
+func OpenSnapshots(cfg SnapshotConfig) (*SnapshotStore, error) {
+	s := &SnapshotStore{dir: cfg.Dir, id: cfg.Identity, log: cfg.Logger, room: cfg.Guard.Room, disk: &diskShare{written: cfg.LogWritten}}
 	if err := s.removeTemporary(); err != nil {
 		return nil, err
 	}
@@ -69,7 +82,7 @@ func openSnapshotStore(dir string, id identity, log *slog.Logger, room func(int6
 }
 
 // removeTemporary removes what a crash left half written.
-func (s *snapshotStore) removeTemporary() error {
+func (s *SnapshotStore) removeTemporary() error {
 	entries, err := os.ReadDir(s.dir)
 	for _, e := range entries {
 		if err == nil && strings.HasSuffix(e.Name(), snapTemp) {
@@ -80,7 +93,7 @@ func (s *snapshotStore) removeTemporary() error {
 }
 
 // names lists the snapshot files, newest first.
-func (s *snapshotStore) names() ([]string, error) {
+func (s *SnapshotStore) names() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
@@ -96,7 +109,7 @@ func (s *snapshotStore) names() ([]string, error) {
 }
 
 // List implements raft.SnapshotStore: the newest, or nothing.
-func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+func (s *SnapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.newest == nil {
@@ -106,8 +119,8 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 	return []*raft.SnapshotMeta{&meta}, nil
 }
 
-// last returns the newest snapshot's index and file size, 0 if there is none.
-func (s *snapshotStore) last() (index uint64, size int64) {
+// Newest returns the newest snapshot's index and file size, 0 if there is none.
+func (s *SnapshotStore) Newest() (index uint64, size int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.newest == nil {
@@ -116,8 +129,26 @@ func (s *snapshotStore) last() (index uint64, size int64) {
 	return s.newest.Index, s.newest.Size
 }
 
-// Open implements raft.SnapshotStore. The whole file is verified; the reader is a snapshotBody.
-func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+// Written is the number of bytes written so far of the snapshot under way; 0 if there is none.
+func (s *SnapshotStore) Written() int64 { return s.written.Load() }
+
+// LackedRoom says that the last snapshot failed for want of room.
+func (s *SnapshotStore) LackedRoom() bool { return s.noRoom.Load() }
+
+// Stop cuts a snapshot under way short, with ErrStopping.
+func (s *SnapshotStore) Stop() { s.stopping.Store(true) }
+
+// OpenError is why Open failed, nil if it did not: Raft only logs it.
+func (s *SnapshotStore) OpenError() error {
+	if p := s.openErr.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Open implements raft.SnapshotStore. The whole file is verified; the reader is also an io.ReaderAt of the body and knows
+// its Size, so that a state machine can load in parallel.
+func (s *SnapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	f, err := s.open(id)
 	if err == nil {
 		err = f.verify()
@@ -126,7 +157,7 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 		if f != nil {
 			f.Close()
 		}
-		s.openErr.Store(&err) // Raft only logs it
+		s.openErr.Store(&err)
 		return nil, nil, err
 	}
 	return f.meta, f, nil
@@ -145,7 +176,7 @@ type snapshotFile struct {
 func (f *snapshotFile) Close() error { return f.f.Close() }
 
 // open reads and verifies header and footer.
-func (s *snapshotStore) open(name string) (*snapshotFile, error) {
+func (s *SnapshotStore) open(name string) (*snapshotFile, error) {
 	path := filepath.Join(s.dir, name)
 	f, err := os.Open(path)
 	if err != nil {
@@ -159,13 +190,13 @@ func (s *snapshotStore) open(name string) (*snapshotFile, error) {
 	case errors.As(err, &newer):
 		err = fmt.Errorf("%s: %w", path, err)
 	default:
-		err = &CorruptError{File: path, Offset: -1, What: "the snapshot cannot be used", Action: snapAdvice, Err: err}
+		err = &CorruptError{File: path, Offset: -1, What: "the snapshot cannot be used", Action: SnapshotAdvice, Err: err}
 	}
 	f.Close()
 	return nil, err
 }
 
-func (s *snapshotStore) read(f *os.File) (*snapshotFile, error) {
+func (s *SnapshotStore) read(f *os.File) (*snapshotFile, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -222,23 +253,23 @@ func (f *snapshotFile) verify() error {
 	}
 	wg.Wait()
 	if p := failed.Load(); p != nil {
-		return &CorruptError{File: f.f.Name(), Offset: -1, What: "the snapshot cannot be read", Action: snapAdvice, Err: *p}
+		return &CorruptError{File: f.f.Name(), Offset: -1, What: "the snapshot cannot be read", Action: SnapshotAdvice, Err: *p}
 	}
 	if i := bad.Load(); i >= 0 {
-		return &CorruptError{File: f.f.Name(), Offset: f.start + i*snapBlock, What: "a block of 1 MiB that begins there fails its CRC32C", Action: snapAdvice}
+		return &CorruptError{File: f.f.Name(), Offset: f.start + i*snapBlock, What: "a block of 1 MiB that begins there fails its CRC32C", Action: SnapshotAdvice}
 	}
 	return nil
 }
 
 // Create implements raft.SnapshotStore.
-func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+func (s *SnapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
 	head := encodeSnapHeader(snapHeader{
 		index: index, term: term, configIndex: configurationIndex, created: time.Now().UnixMilli(),
 		incarnation: s.id.incarnation(), cluster: s.id.Cluster, configuration: configuration,
 	})
 	name := fmt.Sprintf(snapPattern, index, term)
-	k := &snapshotSink{
+	k := &SnapshotSink{
 		store: s, name: name, path: filepath.Join(s.dir, name+snapTemp), headerCRC: crc32.Checksum(head, castagnoli),
 		buf: make([]byte, 0, snapBlock),
 		meta: raft.SnapshotMeta{
@@ -259,9 +290,9 @@ func (s *snapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, confi
 	return k, nil
 }
 
-// snapshotSink writes one snapshot: Write…, then Close or Cancel.
-type snapshotSink struct {
-	store     *snapshotStore
+// SnapshotSink writes one snapshot: Write…, then Close or Cancel.
+type SnapshotSink struct {
+	store     *SnapshotStore
 	f         *os.File // nil: closed or cancelled
 	name      string
 	path      string // temporary
@@ -269,14 +300,18 @@ type snapshotSink struct {
 	meta      raft.SnapshotMeta
 	buf       []byte // the block that fills
 	blocks    []uint32
-	hurry     func() bool // see Persister; nil: never
+	hurry     func() bool // nil: never
 }
 
+// SetHurry gives the sink a question that it asks between pieces: while the answer is yes it does not leave the disk to the
+// log. Call it before the first Write.
+func (k *SnapshotSink) SetHurry(hurry func() bool) { k.hurry = hurry }
+
 // ID implements raft.SnapshotSink.
-func (k *snapshotSink) ID() string { return k.name }
+func (k *SnapshotSink) ID() string { return k.name }
 
 // Write implements io.Writer.
-func (k *snapshotSink) Write(p []byte) (int, error) {
+func (k *SnapshotSink) Write(p []byte) (int, error) {
 	if k.f == nil {
 		return 0, os.ErrClosed
 	}
@@ -294,7 +329,7 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 }
 
 // write writes to the file and remembers whether there was no room.
-func (k *snapshotSink) write(b []byte) error {
+func (k *SnapshotSink) write(b []byte) error {
 	_, err := k.f.Write(b)
 	if isNoSpace(err) {
 		k.store.noRoom.Store(true)
@@ -303,12 +338,12 @@ func (k *snapshotSink) write(b []byte) error {
 	return err
 }
 
-func (k *snapshotSink) flush() error {
+func (k *SnapshotSink) flush() error {
 	if len(k.buf) == 0 {
 		return nil
 	}
 	if k.store.stopping.Load() {
-		return ErrShutdown
+		return ErrStopping
 	}
 	if !k.store.room(0) {
 		k.store.noRoom.Store(true)
@@ -333,7 +368,7 @@ func (k *snapshotSink) flush() error {
 }
 
 // Close implements raft.SnapshotSink: the snapshot is complete and durable when it returns nil.
-func (k *snapshotSink) Close() error {
+func (k *SnapshotSink) Close() error {
 	if k.f == nil {
 		return nil
 	}
@@ -347,11 +382,11 @@ func (k *snapshotSink) Close() error {
 	s.newest = &k.meta
 	s.mu.Unlock()
 	s.written.Store(0)
-	s.prune(snapRetain)
+	s.Prune(snapRetain)
 	return nil
 }
 
-func (k *snapshotSink) finish() error {
+func (k *SnapshotSink) finish() error {
 	if err := k.flush(); err != nil {
 		return err
 	}
@@ -367,11 +402,11 @@ func (k *snapshotSink) finish() error {
 	if err := os.Rename(k.path, filepath.Join(k.store.dir, k.name)); err != nil {
 		return err
 	}
-	return syncDir(k.store.dir)
+	return SyncDir(k.store.dir)
 }
 
 // Cancel implements raft.SnapshotSink.
-func (k *snapshotSink) Cancel() error {
+func (k *SnapshotSink) Cancel() error {
 	if k.f == nil {
 		return nil
 	}
@@ -381,8 +416,8 @@ func (k *snapshotSink) Cancel() error {
 	return os.Remove(k.path)
 }
 
-// prune removes all but the newest snapshots.
-func (s *snapshotStore) prune(keep int) {
+// Prune removes all but the newest snapshots.
+func (s *SnapshotStore) Prune(keep int) {
 	names, err := s.names()
 	if err != nil {
 		s.log.Warn("cannot list snapshots", "err", err)
@@ -400,7 +435,7 @@ func (s *snapshotStore) prune(keep int) {
 }
 
 // remove deletes a snapshot's file. A crash in the middle leaves one that removeTemporary knows.
-func (s *snapshotStore) remove(path string) error {
+func (s *SnapshotStore) remove(path string) error {
 	temp := path + snapTemp
 	if err := os.Rename(path, temp); err != nil {
 		return err

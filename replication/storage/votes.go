@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"encoding/binary"
@@ -16,12 +16,12 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// stableStore keeps Raft's term and vote in raft-boltdb, as one value under one key.
+// VoteStore keeps Raft's term and vote in raft-boltdb, as one value under one key.
 //
 // Raft stores a vote by two writes, the term of the vote and then the candidate; a crash between them leaves the new term
 // with the old candidate, who may then win by a vote never given. The first write is therefore only remembered, and goes to
 // disk with the second. One record with a CRC also shows damage: bolt's data pages have no checksum.
-type stableStore struct {
+type VoteStore struct {
 	path    string
 	bolt    *raftboltdb.BoltStore
 	fail    func(error)
@@ -32,7 +32,7 @@ type stableStore struct {
 	voteTerm uint64 // remembered until the candidate comes
 }
 
-var _ raft.StableStore = (*stableStore)(nil)
+var _ raft.StableStore = (*VoteStore)(nil)
 
 // The record, little-endian:
 //
@@ -88,8 +88,8 @@ var (
 	keyVoteCand    = "LastVoteCand"
 )
 
-// openStableStore opens the store at path; create makes an empty one.
-func openStableStore(path string, create bool, fail func(error)) (*stableStore, error) {
+// OpenVotes opens the store at path; create makes an empty one. fail is told of an error that must stop the node.
+func OpenVotes(path string, create bool, fail func(error)) (*VoteStore, error) {
 	if !create {
 		if err := checkBoltFile(path); err != nil {
 			return nil, err
@@ -106,7 +106,7 @@ func openStableStore(path string, create bool, fail func(error)) (*stableStore, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", path, err)
 	}
-	s := &stableStore{path: path, bolt: bolt, fail: fail}
+	s := &VoteStore{path: path, bolt: bolt, fail: fail}
 	if create {
 		err = s.write(voteRecord{})
 	} else {
@@ -119,7 +119,10 @@ func openStableStore(path string, create bool, fail func(error)) (*stableStore, 
 	return s, nil
 }
 
-func (s *stableStore) load() error {
+// Start says that Raft uses the store from here on: after a storage error its goroutine ends instead of panicking.
+func (s *VoteStore) Start() { s.running.Store(true) }
+
+func (s *VoteStore) load() error {
 	b, err := s.bolt.Get(recordKey)
 	if err == nil {
 		s.vote, err = decodeVote(b)
@@ -132,12 +135,12 @@ func (s *stableStore) load() error {
 }
 
 // write stores a record. On an error the node stops: Raft would panic.
-func (s *stableStore) write(v voteRecord) error {
+func (s *VoteStore) write(v voteRecord) error {
 	if err := s.bolt.Set(recordKey, encodeVote(v)); err != nil {
 		err = fmt.Errorf("cannot store term and vote in %s: %w", s.path, err)
 		s.fail(err)
 		if s.running.Load() {
-			runtime.Goexit() // as in logStore.GetLog
+			runtime.Goexit() // as in LogStore.GetLog
 		}
 		return err
 	}
@@ -146,7 +149,7 @@ func (s *stableStore) write(v voteRecord) error {
 }
 
 // Set implements raft.StableStore.
-func (s *stableStore) Set(key, value []byte) error {
+func (s *VoteStore) Set(key, value []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if string(key) != keyVoteCand {
@@ -156,7 +159,7 @@ func (s *stableStore) Set(key, value []byte) error {
 }
 
 // Get implements raft.StableStore.
-func (s *stableStore) Get(key []byte) ([]byte, error) {
+func (s *VoteStore) Get(key []byte) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if string(key) != keyVoteCand || s.vote.voteTerm == 0 {
@@ -166,7 +169,7 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 }
 
 // SetUint64 implements raft.StableStore.
-func (s *stableStore) SetUint64(key []byte, value uint64) error {
+func (s *VoteStore) SetUint64(key []byte, value uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch string(key) {
@@ -183,7 +186,7 @@ func (s *stableStore) SetUint64(key []byte, value uint64) error {
 }
 
 // GetUint64 implements raft.StableStore.
-func (s *stableStore) GetUint64(key []byte) (uint64, error) {
+func (s *VoteStore) GetUint64(key []byte) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var v uint64
@@ -199,7 +202,8 @@ func (s *stableStore) GetUint64(key []byte) (uint64, error) {
 	return v, nil
 }
 
-func (s *stableStore) close() error { return s.bolt.Close() }
+// Close closes the file.
+func (s *VoteStore) Close() error { return s.bolt.Close() }
 
 // maxBoltFile is far above what one record of 100 bytes can make of a bolt file.
 const maxBoltFile = 64 << 20

@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"context"
@@ -18,7 +18,8 @@ type hclogger struct {
 	name string
 }
 
-func newHCLog(log *slog.Logger, name string) hclog.Logger {
+// NewHCLog is a logger for Raft or raft-wal, whose name becomes the component of each message.
+func NewHCLog(log *slog.Logger, name string) hclog.Logger {
 	return &hclogger{log: log.With("component", name), name: name}
 }
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package replication
+package storage
 
 import (
 	"errors"
@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskSpace says how much of the file system of dir is free for this process.
-func diskSpace(dir string) (d diskUsage, err error) {
+// DiskSpace says how much of the file system of dir is free for this process.
+func DiskSpace(dir string) (d DiskUsage, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return d, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
 	block := uint64(st.Bsize)
-	return diskUsage{
-		total: st.Blocks * block, free: uint64(st.Bavail) * block,
-		inodes: st.Files, freeInodes: uint64(st.Ffree),
+	return DiskUsage{
+		Total: st.Blocks * block, Free: uint64(st.Bavail) * block,
+		Inodes: st.Files, FreeInodes: uint64(st.Ffree),
 	}, nil
 }
 
-// lockFile takes the lock of a data directory; it is held until the file is closed or the process ends.
-func lockFile(path string) (*os.File, error) {
+// LockFile takes the lock of a data directory; it is held until the file is closed or the process ends.
+func LockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -39,8 +39,8 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// syncDir brings the names in a directory to disk.
-func syncDir(dir string) error {
+// SyncDir brings the names in a directory to disk.
+func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ type segmentFS struct {
 	size  int64
 	log   *slog.Logger
 	fail  func(error) // storage error
-	guard *diskGuard
+	guard *DiskGuard
 
 	mu       sync.Mutex
 	cond     *sync.Cond // spare state changed
@@ -75,7 +75,7 @@ const (
 // segmentSlack is how much of a segment of size bytes raft-wal does not know of.
 func segmentSlack(size int64) int64 { return min(size/4, maxSlack) }
 
-func newSegmentFS(dir string, size int64, log *slog.Logger, fail func(error), guard *diskGuard) *segmentFS {
+func newSegmentFS(dir string, size int64, log *slog.Logger, fail func(error), guard *DiskGuard) *segmentFS {
 	fs := &segmentFS{dir: dir, size: size, log: log, fail: fail, guard: guard, hold: true}
 	fs.cond = sync.NewCond(&fs.mu)
 	fs.hasty.Store(true)
@@ -206,7 +206,7 @@ func (fs *segmentFS) patient(op func() error) error {
 		if !waited {
 			fs.log.Error("the log waits for room on the disk", "err", err)
 		}
-		fs.guard.check()
+		fs.guard.Check()
 		time.Sleep(roomPoll)
 	}
 }
@@ -366,7 +366,7 @@ func (fs *segmentFS) create(path string) (*segmentFile, error) {
 			return nil, err
 		}
 	}
-	if err := syncDir(fs.dir); err != nil {
+	if err := SyncDir(fs.dir); err != nil {
 		return nil, err
 	}
 	return fs.openTail(path)

@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"encoding/binary"
@@ -8,15 +8,17 @@ import (
 	"path/filepath"
 )
 
-// A small file that is replaced as a whole (wal/meta, node), little-endian:
+// A small file that is replaced as a whole (node, boot, wal/meta), little-endian:
 //
 //	 0        4    5          8          12         16
 //	┌────────┬────┬──────────┬──────────┬──────────┬─────────────┐
-//	│ magic  │ver │ reserved │ length   │ CRC32C   │ body (JSON) │
+//	│ magic  │ver │ reserved │ length   │ CRC32C   │ body        │
 //	└────────┴────┴──────────┴──────────┴──────────┴─────────────┘
 //
 // The CRC32C covers bytes 0–11 and the body, which ends the file.
 const containerHeader = 16
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // container is one kind of such file.
 type container struct {
@@ -77,7 +79,7 @@ func writeFileAtomic(path string, b []byte) error {
 		err = os.Rename(temp, path)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	return err
 }

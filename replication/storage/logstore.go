@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"encoding/binary"
@@ -19,27 +19,30 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// logStore is Raft's log on raft-wal, with what raft-wal lacks:
+// LogStore is Raft's log on raft-wal, with what raft-wal lacks:
 //
 //   - every entry carries a CRC32C of all its fields, in raft.Log.Extensions, verified at open and at each read;
 //   - the watermark (watermark.go) and the tail scan (logscan.go) find lost entries at open;
-//   - an entry above 8 MiB is refused (raft-wal writes 64 MiB and more without an error and cannot read it);
+//   - an entry above a limit is refused (raft-wal writes 64 MiB and more without an error and cannot read it);
 //   - any storage error is final: the store refuses everything after it and the node stops. Raft's idea of the last index
 //     is wrong after a failed write.
 //
 // Nothing is repaired before it is certain that nothing acknowledged is missing.
-type logStore struct {
+type LogStore struct {
 	dir  string
 	wal  *wal.WAL
 	fs   *segmentFS
-	meta *walMeta
+	meta *segmentList
 	fail func(error)
 
 	failed  atomic.Pointer[error]
 	running atomic.Bool  // Raft's goroutines use it
 	storing atomic.Int64 // when the current write began (UnixNano), 0: none
-	total   atomic.Int64 // bytes of command entries behind counted, ticks excluded; only grows
-	counted uint64
+	total   atomic.Int64 // see Written
+
+	counted  uint64 // see LogConfig
+	idle     func([]byte) bool
+	maxEntry int
 
 	mu      sync.Mutex // StoreLogs, DeleteRange
 	mark    *watermark
@@ -49,7 +52,7 @@ type logStore struct {
 	trail   trail
 }
 
-var _ raft.MonotonicLogStore = (*logStore)(nil)
+var _ raft.MonotonicLogStore = (*LogStore)(nil)
 
 // extSize is the size of our part of raft.Log.Extensions: the CRC32C, at its end.
 const extSize = 4
@@ -67,34 +70,43 @@ func logCRC(l *raft.Log, buf *[40]byte) uint32 {
 	return crc32.Update(crc, castagnoli, l.Extensions)
 }
 
-type logStoreConfig struct {
-	dir     string
-	segment int64
-	create  bool   // a new log; else a missing file is damage
-	trail   int64  // bytes of log that are to stay behind a snapshot
-	counted uint64 // entries up to this index are in a snapshot and do not count towards the next
-	log     *slog.Logger
-	fail    func(error)
-	guard   *diskGuard
+// LogConfig describes a log on disk.
+type LogConfig struct {
+	Dir          string // exists
+	Create       bool   // a new log; else a missing file is damage
+	SegmentBytes int64
+	// TrailingBytes is how much log is to stay behind a snapshot: Trailing measures it in steps of a fraction of this.
+	TrailingBytes int64
+	Counted       uint64 // entries up to this index are in a snapshot and do not count in Written
+	MaxEntryBytes int    // an entry above it is refused: a fault of the caller
+	// Idle says that an entry carries nothing and does not count in Written. Nil: none does.
+	Idle   func(data []byte) bool
+	Logger *slog.Logger
+	// Fail is told of an error that must stop the node.
+	Fail  func(error)
+	Guard *DiskGuard
 }
 
-// openLogStore opens and verifies the log in dir, which exists.
-func openLogStore(cfg logStoreConfig) (*logStore, error) {
-	s := &logStore{dir: cfg.dir, fail: cfg.fail, counted: cfg.counted, trail: trail{step: cfg.trail / trailSteps}}
-	s.fs = newSegmentFS(cfg.dir, cfg.segment, cfg.log, s.storageError, cfg.guard)
-	s.meta = &walMeta{dir: cfg.dir, fail: s.storageError, patient: s.fs.patient}
+// OpenLog opens and verifies the log in a directory.
+func OpenLog(cfg LogConfig) (*LogStore, error) {
+	s := &LogStore{
+		dir: cfg.Dir, fail: cfg.Fail, counted: cfg.Counted, idle: cfg.Idle, maxEntry: cfg.MaxEntryBytes,
+		trail: trail{step: cfg.TrailingBytes / trailSteps},
+	}
+	s.fs = newSegmentFS(cfg.Dir, cfg.SegmentBytes, cfg.Logger, s.storageError, cfg.Guard)
+	s.meta = &segmentList{dir: cfg.Dir, fail: s.storageError, patient: s.fs.patient}
 	var err error
-	if s.mark, err = openWatermark(filepath.Join(cfg.dir, watermarkName), cfg.create); err != nil {
+	if s.mark, err = openWatermark(filepath.Join(cfg.Dir, watermarkName), cfg.Create); err != nil {
 		return nil, err
 	}
 	var state types.PersistentState
-	if state, err = s.meta.Load(cfg.dir); err == nil {
-		err = s.examine(state, cfg.create)
+	if state, err = s.meta.Load(cfg.Dir); err == nil {
+		err = s.examine(state, cfg.Create)
 	}
 	if err == nil {
-		s.wal, err = wal.Open(cfg.dir,
-			wal.WithSegmentFiler(segment.NewFiler(cfg.dir, s.fs)), wal.WithMetaStore(s.meta),
-			wal.WithSegmentSize(int(cfg.segment-segmentSlack(cfg.segment))), wal.WithLogger(newHCLog(cfg.log, "wal")))
+		s.wal, err = wal.Open(cfg.Dir,
+			wal.WithSegmentFiler(segment.NewFiler(cfg.Dir, s.fs)), wal.WithMetaStore(s.meta),
+			wal.WithSegmentSize(int(cfg.SegmentBytes-segmentSlack(cfg.SegmentBytes))), wal.WithLogger(NewHCLog(cfg.Logger, "wal")))
 	}
 	if err == nil {
 		err = s.verify()
@@ -103,15 +115,41 @@ func openLogStore(cfg logStoreConfig) (*logStore, error) {
 		s.closeFiles()
 		return nil, fmt.Errorf("cannot open the log: %w", err)
 	}
-	if !cfg.create {
+	if !cfg.Create {
 		s.meta.prepare()
 		s.fs.start()
 	}
 	return s, nil
 }
 
+// Start says that Raft uses the log from here on: after a storage error its goroutine ends instead of panicking.
+func (s *LogStore) Start() { s.running.Store(true) }
+
+// Hasten says that the node stops: no write waits for room on the disk any more.
+func (s *LogStore) Hasten() { s.fs.hasty.Store(true) }
+
+// Prepare tries again to prepare the next segment, if there is none. Call it once a second.
+func (s *LogStore) Prepare() { s.fs.retry() }
+
+// Written is the number of bytes of command entries behind Counted, those that are Idle not counted. It only grows.
+func (s *LogStore) Written() int64 { return s.total.Load() }
+
+// Trailing is the number of newest entries that hold about the given bytes; at least 1.
+func (s *LogStore) Trailing(bytes int64) uint64 { return s.trail.entries(bytes) }
+
+// Room says why there may be no room for an entry of so many bytes, in what is preallocated and on the disk. It is cheap for
+// entries that fit into what is preallocated.
+func (s *LogStore) Room(bytes int) *DiskFullError {
+	n := int64(bytes + appendExtra)
+	guard := s.fs.guard
+	if n <= segmentSlack(s.fs.size) && s.fs.hasSpare() || guard.Room(n) {
+		return nil
+	}
+	return &DiskFullError{Dir: guard.dir, Free: guard.Free(), Need: guard.reserve + uint64(n), What: "free bytes for this entry"}
+}
+
 // examine looks at the segments before raft-wal does, and repairs the unsealed one.
-func (s *logStore) examine(state types.PersistentState, create bool) error {
+func (s *LogStore) examine(state types.PersistentState, create bool) error {
 	if len(state.Segments) == 0 {
 		if create {
 			return nil
@@ -154,7 +192,7 @@ func (s *logStore) examine(state types.PersistentState, create bool) error {
 }
 
 // verify reads the whole log once.
-func (s *logStore) verify() error {
+func (s *LogStore) verify() error {
 	first, err := s.wal.FirstIndex()
 	if err != nil {
 		return err
@@ -185,16 +223,16 @@ func (s *logStore) verify() error {
 }
 
 // count adds an entry to what triggers and trims snapshots.
-func (s *logStore) count(l *raft.Log) {
+func (s *LogStore) count(l *raft.Log) {
 	n := int64(len(l.Data))
-	if l.Index > s.counted && l.Type == raft.LogCommand && !isTick(l.Data) {
+	if l.Index > s.counted && l.Type == raft.LogCommand && (s.idle == nil || !s.idle(l.Data)) {
 		s.total.Add(n)
 	}
 	s.trail.add(l.Index, n)
 }
 
 // read gets and verifies one entry.
-func (s *logStore) read(index uint64, l *raft.Log) (crc uint32, err error) {
+func (s *LogStore) read(index uint64, l *raft.Log) (crc uint32, err error) {
 	*l = raft.Log{}
 	if err := s.decode(index, l); err != nil {
 		return 0, err
@@ -215,7 +253,7 @@ func (s *logStore) read(index uint64, l *raft.Log) (crc uint32, err error) {
 }
 
 // decode calls raft-wal, whose decoder indexes out of range on some damaged entries.
-func (s *logStore) decode(index uint64, l *raft.Log) (err error) {
+func (s *LogStore) decode(index uint64, l *raft.Log) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = s.damaged(index, fmt.Sprintf("entry %d cannot be decoded: %v", index, r), nil)
@@ -229,7 +267,7 @@ func (s *logStore) decode(index uint64, l *raft.Log) (err error) {
 }
 
 // damaged names the segment file and the place of an entry.
-func (s *logStore) damaged(index uint64, what string, cause error) error {
+func (s *LogStore) damaged(index uint64, what string, cause error) error {
 	e := &CorruptError{File: s.dir, Offset: -1, What: what, Action: restoreAdvice, Err: cause}
 	state, err := s.meta.Load(s.dir)
 	if err != nil {
@@ -245,13 +283,13 @@ func (s *logStore) damaged(index uint64, what string, cause error) error {
 }
 
 // storageError makes an error final and stops the node.
-func (s *logStore) storageError(err error) {
+func (s *LogStore) storageError(err error) {
 	if s.failed.CompareAndSwap(nil, &err) {
 		s.fail(err)
 	}
 }
 
-func (s *logStore) check() error {
+func (s *LogStore) check() error {
 	if p := s.failed.Load(); p != nil {
 		return fmt.Errorf("the log has failed before: %w", *p)
 	}
@@ -259,16 +297,16 @@ func (s *logStore) check() error {
 }
 
 // FirstIndex implements raft.LogStore.
-func (s *logStore) FirstIndex() (uint64, error) { return s.wal.FirstIndex() }
+func (s *LogStore) FirstIndex() (uint64, error) { return s.wal.FirstIndex() }
 
 // LastIndex implements raft.LogStore.
-func (s *logStore) LastIndex() (uint64, error) { return s.wal.LastIndex() }
+func (s *LogStore) LastIndex() (uint64, error) { return s.wal.LastIndex() }
 
 // IsMonotonic implements raft.MonotonicLogStore: no gaps, so Raft empties it before a restored snapshot.
-func (s *logStore) IsMonotonic() bool { return true }
+func (s *LogStore) IsMonotonic() bool { return true }
 
 // GetLog implements raft.LogStore.
-func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+func (s *LogStore) GetLog(index uint64, l *raft.Log) error {
 	_, err := s.read(index, l)
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) || errors.Is(err, wal.ErrClosed) {
 		return err
@@ -283,10 +321,10 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 }
 
 // StoreLog implements raft.LogStore.
-func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+func (s *LogStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
 // StoreLogs implements raft.LogStore: on disk when it returns nil.
-func (s *logStore) StoreLogs(logs []*raft.Log) error {
+func (s *LogStore) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
@@ -296,8 +334,8 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		return err
 	}
 	for _, l := range logs {
-		if len(l.Data) > maxEntryBytes {
-			return fmt.Errorf("BUG: log entry of %d bytes is above the limit of %d", len(l.Data), maxEntryBytes)
+		if len(l.Data) > s.maxEntry {
+			return fmt.Errorf("BUG: log entry of %d bytes is above the limit of %d", len(l.Data), s.maxEntry)
 		}
 	}
 	crc := s.extend(logs)
@@ -320,7 +358,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 
 // extend copies the entries into scratch and adds our CRCs: Raft's own are shared with its other goroutines. It returns the
 // last one. mu held.
-func (s *logStore) extend(logs []*raft.Log) (crc uint32) {
+func (s *LogStore) extend(logs []*raft.Log) (crc uint32) {
 	s.scratch, s.pointer, s.exts = s.scratch[:0], s.pointer[:0], s.exts[:0]
 	var buf [40]byte
 	for _, l := range logs {
@@ -338,7 +376,7 @@ func (s *logStore) extend(logs []*raft.Log) (crc uint32) {
 }
 
 // DeleteRange implements raft.LogStore.
-func (s *logStore) DeleteRange(first, last uint64) error {
+func (s *LogStore) DeleteRange(first, last uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.check(); err != nil {
@@ -359,7 +397,7 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 }
 
 // lowerMark puts the watermark before first, which is about to be deleted with all behind it. mu held.
-func (s *logStore) lowerMark(first uint64) error {
+func (s *LogStore) lowerMark(first uint64) error {
 	begin, err := s.wal.FirstIndex()
 	if err != nil {
 		return err
@@ -375,8 +413,8 @@ func (s *logStore) lowerMark(first uint64) error {
 	return s.mark.force(first-1, crc)
 }
 
-// stalled is how long the current write has been running.
-func (s *logStore) stalled() time.Duration {
+// Stalled is how long the current write has been running.
+func (s *LogStore) Stalled() time.Duration {
 	since := s.storing.Load()
 	if since == 0 {
 		return 0
@@ -384,19 +422,19 @@ func (s *logStore) stalled() time.Duration {
 	return time.Since(time.Unix(0, since))
 }
 
-// segments is the number of segment files.
-func (s *logStore) segments() int {
+// Segments is the number of segment files.
+func (s *LogStore) Segments() int {
 	names, _ := s.fs.ListDir(s.dir)
 	return len(names)
 }
 
-// close closes the files. Raft has stopped.
-func (s *logStore) close() error {
+// Close closes the files. Raft has stopped.
+func (s *LogStore) Close() error {
 	s.fs.close()
 	return s.closeFiles()
 }
 
-func (s *logStore) closeFiles() error {
+func (s *LogStore) closeFiles() error {
 	var err error
 	if s.wal != nil {
 		err = s.wal.Close()

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package replication
+package storage
 
 import "os"
 

@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"bytes"
@@ -11,38 +11,38 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// walMeta keeps raft-wal's list of segments in the file wal/meta, a container (container.go) of types.PersistentState. It
-// implements types.MetaStore without the stable store, which raft-boltdb provides.
+// segmentList keeps raft-wal's list of segments in the file wal/meta, a container (container.go) of types.PersistentState
+// in JSON. It implements types.MetaStore without the stable store, which raft-boltdb provides.
 //
 // raft-wal's own bolt file is not used: its pages have no checksum, and its fallback to the previous transaction makes
 // raft-wal delete the newest segment.
 //
-// A rotation must succeed on a full disk: the file is padded with spaces to a multiple of walMetaStep, and the file it
+// A rotation must succeed on a full disk: the file is padded with spaces to a multiple of segmentListStep, and the file it
 // replaces stays as meta.tmp, whose blocks the next one is written to.
-type walMeta struct {
+type segmentList struct {
 	dir     string
 	fail    func(error) // storage error
 	patient func(func() error) error
 }
 
 const (
-	walMetaName = "meta"
-	walMetaStep = 4 << 10
-	walMetaMore = 1 << 10 // meta.tmp has room for this much more: a few segments
+	segmentListName = "meta"
+	segmentListStep = 4 << 10
+	segmentListMore = 1 << 10 // meta.tmp has room for this much more: a few segments
 )
 
-var walMetaFile = container{magic: 0x4d575051, version: 1, what: "list of log segments"} // "QPWM"
+var segmentListFile = container{magic: 0x4d575051, version: 1, what: "list of log segments"} // "QPWM"
 
-func (m *walMeta) path() string { return filepath.Join(m.dir, walMetaName) }
+func (m *segmentList) path() string { return filepath.Join(m.dir, segmentListName) }
 
 // Load implements types.MetaStore.
-func (m *walMeta) Load(string) (state types.PersistentState, err error) {
+func (m *segmentList) Load(string) (state types.PersistentState, err error) {
 	b, err := os.ReadFile(m.path())
 	if errors.Is(err, os.ErrNotExist) {
 		return state, nil
 	}
 	if err == nil {
-		b, err = walMetaFile.decode(m.path(), b)
+		b, err = segmentListFile.decode(m.path(), b)
 	}
 	if err == nil {
 		err = json.Unmarshal(b, &state)
@@ -51,12 +51,12 @@ func (m *walMeta) Load(string) (state types.PersistentState, err error) {
 }
 
 // CommitState implements types.MetaStore.
-func (m *walMeta) CommitState(state types.PersistentState) error {
+func (m *segmentList) CommitState(state types.PersistentState) error {
 	b, err := json.Marshal(state)
 	if err == nil {
 		used := containerHeader + len(b)
-		b = append(b, bytes.Repeat([]byte{' '}, walMetaSize(used)-used)...)
-		err = m.patient(func() error { return m.replace(walMetaFile.encode(b)) })
+		b = append(b, bytes.Repeat([]byte{' '}, segmentListSize(used)-used)...)
+		err = m.patient(func() error { return m.replace(segmentListFile.encode(b)) })
 		m.reserve(used)
 	}
 	if err != nil {
@@ -66,12 +66,14 @@ func (m *walMeta) CommitState(state types.PersistentState) error {
 	return err
 }
 
-func walMetaSize(used int) int { return (used + walMetaStep - 1) / walMetaStep * walMetaStep }
+func segmentListSize(used int) int {
+	return (used + segmentListStep - 1) / segmentListStep * segmentListStep
+}
 
-func (m *walMeta) temp() string { return m.path() + ".tmp" }
+func (m *segmentList) temp() string { return m.path() + ".tmp" }
 
 // replace is an atomic replacement that keeps the old file as meta.tmp. A file system without hard links costs only that.
-func (m *walMeta) replace(b []byte) error {
+func (m *segmentList) replace(b []byte) error {
 	current, err1 := os.Stat(m.path())
 	spare, err2 := os.Stat(m.temp())
 	if err1 == nil && err2 == nil && os.SameFile(current, spare) {
@@ -100,25 +102,25 @@ func (m *walMeta) replace(b []byte) error {
 	if linked {
 		os.Rename(old, m.temp())
 	}
-	return syncDir(m.dir)
+	return SyncDir(m.dir)
 }
 
 // reserve allocates what the next replacement will need, if it can: replace waits for room otherwise.
-func (m *walMeta) reserve(used int) {
+func (m *segmentList) reserve(used int) {
 	f, err := os.OpenFile(m.temp(), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	size := int64(walMetaSize(used + walMetaMore))
+	size := int64(segmentListSize(used + segmentListMore))
 	if err == nil && info.Size() < size && preallocate(f, size) == nil {
 		f.WriteAt(make([]byte, size-info.Size()), info.Size())
 	}
 }
 
 // prepare makes meta.tmp where there is none: in a new log.
-func (m *walMeta) prepare() {
+func (m *segmentList) prepare() {
 	if info, err := os.Stat(m.path()); err == nil {
 		m.reserve(int(info.Size()))
 	}
@@ -127,10 +129,10 @@ func (m *walMeta) prepare() {
 var errNoStable = errors.New("BUG: raft-wal is not the stable store")
 
 // GetStable implements types.MetaStore.
-func (m *walMeta) GetStable([]byte) ([]byte, error) { return nil, errNoStable }
+func (m *segmentList) GetStable([]byte) ([]byte, error) { return nil, errNoStable }
 
 // SetStable implements types.MetaStore.
-func (m *walMeta) SetStable(_, _ []byte) error { return errNoStable }
+func (m *segmentList) SetStable(_, _ []byte) error { return errNoStable }
 
 // Close implements io.Closer.
-func (m *walMeta) Close() error { return nil }
+func (m *segmentList) Close() error { return nil }

@@ -1,0 +1,72 @@
+package storage
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Identity says whose data a directory holds: file node, a container (container.go) of JSON. It is written before the
+// directory gets its name, so that it also marks the data as initialized: a disk that was wiped has none and gets a new random
+// node ID, so that it cannot vote a second time as the node it was.
+type Identity struct {
+	NodeID      string    `json:"node_id"`
+	Cluster     string    `json:"cluster"`
+	Incarnation string    `json:"incarnation"` // hex of 16 bytes; random, of the cluster's data
+	Created     time.Time `json:"created"`
+}
+
+const identityName = "node"
+
+var identityFile = container{magic: 0x444e5051, version: 1, what: "node Identity"} // "QPND"
+
+// NewIdentity makes the identity of new data, of the given node and cluster. An empty node ID is replaced by a random one.
+func NewIdentity(node, cluster string) Identity {
+	if node == "" {
+		node = randomHex(10)
+	}
+	return Identity{NodeID: node, Cluster: cluster, Incarnation: randomHex(16), Created: time.Now().UTC()}
+}
+
+// randomHex returns n random bytes in hex.
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// WriteIdentity writes the identity of a new directory.
+func WriteIdentity(dir string, id Identity) error {
+	b, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	return writeFileAtomic(filepath.Join(dir, identityName), identityFile.encode(b))
+}
+
+// ReadIdentity reads the identity of the data in dir.
+func ReadIdentity(dir string) (id Identity, err error) {
+	path := filepath.Join(dir, identityName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return id, &CorruptError{File: path, Offset: -1, What: "the file is missing", Action: restoreAdvice}
+	}
+	if err == nil {
+		b, err = identityFile.decode(path, b)
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &id)
+	}
+	return id, err
+}
+
+// incarnation decodes the hex of an Identity.
+func (id Identity) incarnation() (b [16]byte) {
+	raw, _ := hex.DecodeString(id.Incarnation)
+	copy(b[:], raw)
+	return b
+}
