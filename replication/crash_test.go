@@ -3,6 +3,7 @@ package replication
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -140,6 +141,44 @@ func TestIdentityIsKept(t *testing.T) {
 	n = startNode(t, cfg)
 	if n.Status().NodeID == first.NodeID {
 		t.Error("a wiped node kept its ID and can vote twice")
+	}
+	n.stop(t)
+}
+
+// The boot counter rises at each start, and a node without it does not start.
+func TestBootRises(t *testing.T) {
+	cfg := testConfig(fastDir(t))
+	for want := uint64(1); want <= 3; want++ {
+		n := startNode(t, cfg)
+		if got := n.Status().Boot; got != want {
+			t.Errorf("start %d has boot counter %d", want, got)
+		}
+		n.write(t, 0, 1)
+		n.stop(t)
+	}
+	path := filepath.Join(cfg.Dir, groupName, "boot")
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, damage := range map[string]func() error{
+		"missing": func() error { return os.Remove(path) },
+		"damaged": func() error { return os.WriteFile(path, flipped(good, len(good)-8), 0o600) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		var corrupt *CorruptError
+		if _, err := tryNode(cfg, &counter{}); !errors.As(err, &corrupt) || corrupt.File != path {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := os.WriteFile(path, good, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := startNode(t, cfg)
+	if got := n.Status().Boot; got != 4 {
+		t.Errorf("boot counter %d after the damage was undone, want 4", got)
 	}
 	n.stop(t)
 }

@@ -26,6 +26,7 @@ import (
 type raftGroup struct {
 	cfg         Config
 	id          storage.Identity
+	boot        uint64
 	lock        *os.File
 	guard       *storage.DiskGuard
 	baseTrigger int64
@@ -300,7 +301,7 @@ func (g *raftGroup) checkClock(was bool) bool {
 // Status implements Group.
 func (g *raftGroup) Status() Status {
 	s := Status{
-		NodeID: g.id.NodeID, ClusterName: g.id.Cluster, Incarnation: g.id.Incarnation,
+		NodeID: g.id.NodeID, ClusterName: g.id.Cluster, Incarnation: g.id.Incarnation, Boot: g.boot,
 		Leader: g.Leader(), SoleVoter: g.SoleVoter(), Term: g.raft.CurrentTerm(),
 		LastIndex: g.raft.LastIndex(), CommitIndex: g.raft.CommitIndex(), AppliedIndex: g.AppliedIndex(),
 		LogBytes: g.LogBytes(), SnapshotTrigger: g.snapshotTrigger(), Segments: g.logs.Segments(),

@@ -153,7 +153,7 @@ func (g *memoryGroup) Snapshot() error {
 
 func (g *memoryGroup) Status() Status {
 	return Status{
-		NodeID: "memory", ClusterName: "memory", Leader: g.Leader(), SoleVoter: true, Term: 1,
+		NodeID: "memory", ClusterName: "memory", Boot: 1, Leader: g.Leader(), SoleVoter: true, Term: 1,
 		LastIndex: g.index.Load(), CommitIndex: g.index.Load(), AppliedIndex: g.AppliedIndex(),
 		SnapshotIndex: g.snapped.Load(), SnapshotBytes: g.snapSize.Load(), Clock: g.clock.Status(), Err: g.Err(),
 	}

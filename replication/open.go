@@ -18,6 +18,7 @@ import (
 //	LOCK             held while a process uses the directory
 //	group/           appears by a rename when it is complete, so a crash while it is made leaves nothing behind
 //	  node           whose data this is (storage/identity.go)
+//	  boot           how often the node has started, its epoch (storage/boot.go)
 //	  stable.db      term and vote (storage/votes.go)
 //	  wal/           the log: meta (and meta.tmp, its next), watermark, *.wal segments, next.spare (storage/segments.go)
 //	  snapshots/     index-term.snap (storage/snapformat.go)
@@ -76,6 +77,10 @@ func openGroup(ctx context.Context, cfg Config, sm StateMachine) (_ *raftGroup, 
 	if err := g.checkGap(); err != nil {
 		return nil, err
 	}
+	// Before Raft can answer anything; behind the checks, which change nothing.
+	if g.boot, err = storage.RaiseBoot(dir); err != nil {
+		return nil, err
+	}
 	if err := g.startRaft(); err != nil {
 		return nil, err
 	}
@@ -120,6 +125,9 @@ func (g *raftGroup) bootstrap(dir string) error {
 	setDefault(&cluster, "quipu")
 	g.id = storage.NewIdentity(g.cfg.NodeID, cluster)
 	if err := storage.WriteIdentity(temp, g.id); err != nil {
+		return err
+	}
+	if err := storage.CreateBoot(temp); err != nil {
 		return err
 	}
 	g.openTransport()

@@ -7,6 +7,7 @@ type Status struct {
 	NodeID      string
 	ClusterName string
 	Incarnation string // of the data: random, made when the cluster was created or restored (hex)
+	Boot        uint64 // the node's epoch: higher at each start than at any before
 	Leader      bool   // leads and serves
 	SoleVoter   bool
 	Term        uint64

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -61,25 +62,41 @@ func (c container) decode(path string, b []byte) ([]byte, error) {
 	return body, nil
 }
 
-// writeFileAtomic replaces a file so that after a crash it has the old or the new contents.
-func writeFileAtomic(path string, b []byte) error {
-	temp := path + ".tmp"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+// tempSuffix is that of a file being written; after replaceFile, of the file that was replaced.
+const tempSuffix = ".tmp"
+
+// replaceFile replaces a file so that after a crash it has the old or the new contents. It needs no new blocks, so that it
+// works on a full disk: the file that is replaced stays as a temporary file, whose blocks the next one is written to. A file
+// system without hard links costs only that.
+func replaceFile(path string, b []byte) error {
+	temp := path + tempSuffix
+	current, err1 := os.Stat(path)
+	spare, err2 := os.Stat(temp)
+	if err1 == nil && err2 == nil && os.SameFile(current, spare) {
+		os.Remove(temp) // a crash without a journal may leave this; the file that counts is never written to
+	}
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = f.WriteAt(b, 0)
+	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
 	if err == nil {
 		err = f.Sync()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = os.Rename(temp, path)
+	old := path + ".old"
+	os.Remove(old)
+	linked := os.Link(path, old) == nil
+	if err := os.Rename(temp, path); err != nil {
+		return err
 	}
-	if err == nil {
-		err = SyncDir(filepath.Dir(path))
+	if linked {
+		os.Rename(old, temp)
 	}
-	return err
+	return SyncDir(filepath.Dir(path))
 }

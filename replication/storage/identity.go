@@ -45,7 +45,7 @@ func WriteIdentity(dir string, id Identity) error {
 	if err != nil {
 		return err
 	}
-	return writeFileAtomic(filepath.Join(dir, identityName), identityFile.encode(b))
+	return replaceFile(filepath.Join(dir, identityName), identityFile.encode(b))
 }
 
 // ReadIdentity reads the identity of the data in dir.

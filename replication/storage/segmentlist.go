@@ -17,8 +17,8 @@ import (
 // raft-wal's own bolt file is not used: its pages have no checksum, and its fallback to the previous transaction makes
 // raft-wal delete the newest segment.
 //
-// A rotation must succeed on a full disk: the file is padded with spaces to a multiple of segmentListStep, and the file it
-// replaces stays as meta.tmp, whose blocks the next one is written to.
+// A rotation must succeed on a full disk: replaceFile needs no new blocks, because the file is padded with spaces to a
+// multiple of segmentListStep.
 type segmentList struct {
 	dir     string
 	fail    func(error) // storage error
@@ -56,7 +56,7 @@ func (m *segmentList) CommitState(state types.PersistentState) error {
 	if err == nil {
 		used := containerHeader + len(b)
 		b = append(b, bytes.Repeat([]byte{' '}, segmentListSize(used)-used)...)
-		err = m.patient(func() error { return m.replace(segmentListFile.encode(b)) })
+		err = m.patient(func() error { return replaceFile(m.path(), segmentListFile.encode(b)) })
 		m.reserve(used)
 	}
 	if err != nil {
@@ -70,40 +70,7 @@ func segmentListSize(used int) int {
 	return (used + segmentListStep - 1) / segmentListStep * segmentListStep
 }
 
-func (m *segmentList) temp() string { return m.path() + ".tmp" }
-
-// replace is an atomic replacement that keeps the old file as meta.tmp. A file system without hard links costs only that.
-func (m *segmentList) replace(b []byte) error {
-	current, err1 := os.Stat(m.path())
-	spare, err2 := os.Stat(m.temp())
-	if err1 == nil && err2 == nil && os.SameFile(current, spare) {
-		os.Remove(m.temp()) // a crash without a journal may leave this; the file that counts is never written to
-	}
-	f, err := os.OpenFile(m.temp(), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(b, 0)
-	if err == nil {
-		err = f.Truncate(int64(len(b)))
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	old := m.path() + ".old"
-	os.Remove(old)
-	linked := os.Link(m.path(), old) == nil
-	if err := os.Rename(m.temp(), m.path()); err != nil {
-		return err
-	}
-	if linked {
-		os.Rename(old, m.temp())
-	}
-	return SyncDir(m.dir)
-}
+func (m *segmentList) temp() string { return m.path() + tempSuffix }
 
 // reserve allocates what the next replacement will need, if it can: replace waits for room otherwise.
 func (m *segmentList) reserve(used int) {

@@ -13,7 +13,8 @@
 //	segmentlist.go  its list of segments            trail.go      how much stays behind a snapshot
 //	votes.go        term and vote                   boltcheck.go  damage in their file
 //	snapshots.go    the snapshot files              snapformat.go their bytes
-//	identity.go     whose data a directory holds    container.go  small files that are replaced as a whole
+//	identity.go     whose data a directory holds    boot.go       how often the node has started
+//	container.go    small files, replaced as a whole
 //	diskguard.go    refusing before the disk is full
 //	diskshare.go    snapshots leave the disk to the log
 //	errors.go       damage, newer versions, a full disk
