@@ -43,6 +43,7 @@ type Config struct {
 }
 
 const (
+	maxNodeID            = 255 // bytes; it stands in the record of the vote
 	maxEntryBytes        = defaultEntryHardLimit + HeaderSize
 	defaultSnapshotBytes = 256 << 20
 	defaultTrailingBytes = 64 << 20

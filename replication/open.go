@@ -44,6 +44,9 @@ func OpenGroup(ctx context.Context, cfg Config, sm StateMachine) (Group, error) 
 }
 
 func openGroup(ctx context.Context, cfg Config, sm StateMachine) (_ *raftGroup, err error) {
+	if n := len(cfg.NodeID); n > maxNodeID {
+		return nil, fmt.Errorf("node ID of %d bytes: at most %d are possible", n, maxNodeID)
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -401,12 +401,14 @@ func TestTrapBootstrapIsAtomic(t *testing.T) {
 		t.Error("state lost")
 	}
 	n.stop(t)
-	// It fails in the middle: the term is written, the log entry behind it is too large. The next attempt begins anew.
+	// It fails in the middle: the term is written, the log entry behind it is not. The next attempt begins anew.
 	os.RemoveAll(group)
 	broken := cfg
-	broken.NodeID = strings.Repeat("x", maxEntryBytes)
-	if _, err := tryNode(broken, &counter{}); err == nil {
-		t.Fatal("a log entry above the limit was written")
+	var faked fakedStores
+	faked.failWrites.Store(true)
+	faked.into(&broken)
+	if _, err := tryNode(broken, &counter{}); err == nil || !strings.Contains(err.Error(), errFaked.Error()) {
+		t.Fatalf("bootstrap with a log that cannot be written: %v", err)
 	}
 	if _, err := os.Stat(group); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a group that was not completed has its name: %v", err)

@@ -7,167 +7,124 @@ import (
 	"hash/fnv"
 )
 
+// What guards stable.db. bolt has a checksum on its two meta pages only. It takes an older meta page for a damaged newer one,
+// and so brings back an older vote; it dies of a damaged data page by a panic in a goroutine of its own, and of a file that
+// is cut off by a bus error. So the file is checked before bolt maps it.
+//
+// A walk over any B-tree is not needed: the store has one record below 1 KiB, so that all data are in one page whose bytes
+// follow from the record. The check rebuilds that page and compares. The record has a CRC32C of its own (votes.go).
+//
+// A second file with a copy of the record was rejected: it would be as important as the first, could not keep bolt from
+// dying, and each vote would take twice as many syncs.
+//
 // A bolt file (bbolt 1.3, 64-bit, little-endian) is a sequence of pages:
 //
-//	page:    id u64 · flags u16 · count u16 · overflow u32 · elements
-//	meta:    pages 0 and 1; magic u32 · version u32 · page size u32 · flags u32 · root u64 · sequence u64 · freelist u64 ·
-//	         pages u64 · txid u64 · FNV-1a of the 56 bytes before
-//	branch:  element: pos u32 · key size u32 · child page u64
-//	leaf:    element: flags u32 · pos u32 · key size u32 · value size u32; flag 1: value is a bucket: root u64 ·
-//	         sequence u64, and with root 0 a page inline
+//	page:  id u64 · flags u16 · count u16 · overflow u32 · elements · keys and values
+//	meta:  pages 0 and 1; magic u32 · version u32 · page size u32 · flags u32 · root u64 · sequence u64 · freelist u64 ·
+//	       pages u64 · txid u64 · FNV-1a of the 56 bytes before
+//	leaf:  element: flags u32 · pos u32, from the element on · key size u32 · value size u32
 //
-// pos counts from the element itself.
+// The root page is a leaf of raft-boltdb's two buckets, flag 1; the value of a small bucket is root u64 = 0 · sequence
+// u64 = 0 · a page of its own with id 0:
+//
+//	root ─┬─ "conf" ─ leaf ── "quipu": the record
+//	      └─ "logs" ─ leaf without elements
 const (
 	boltMagic      = 0xED0CDAED
 	boltVersion    = 2
 	boltPageHeader = 16
 	boltMetaSize   = 64
-	boltBranch     = 0x01
 	boltLeaf       = 0x02
 	boltMeta       = 0x04
-	boltMaxDepth   = 16
-	boltBucketLeaf = 0x01
+	boltBucketFlag = 0x01
+	// From the beginning of the root page: the value size of "conf", and the record.
+	boltConfSize = boltPageHeader + 12
+	boltRecord   = boltPageHeader + 2*16 + len("conf") + boltBucket + 16 + len("quipu")
+	boltBucket   = 16 + boltPageHeader // a bucket's value before its elements
+	// bolt gives a bucket above a quarter of a page pages of its own. Pages have 4 KiB or more.
+	maxVoteRecord = 4096/4 - boltPageHeader - 16 - len("quipu")
 )
 
-// boltFile is a file that is being checked. bad records the first damage.
-type boltFile struct {
-	b        []byte
-	pageSize uint64
-	pages    uint64 // high-water mark
-	seen     map[uint64]bool
-	offset   int64
-	what     string
-}
-
-// checkBolt walks every page that can be reached and returns where the first damage is; what is empty if there is none.
+// checkBolt returns where the first damage is; what is empty if there is none.
 func checkBolt(b []byte) (offset int64, what string) {
-	f := &boltFile{b: b, seen: map[uint64]bool{}}
-	root := f.metas()
-	if f.what == "" {
-		f.page(root, 0)
+	root, size, offset, what := checkBoltMetas(b)
+	if what != "" {
+		return offset, what
 	}
-	return f.offset, f.what
-}
-
-func (f *boltFile) bad(offset int64, format string, args ...any) {
-	if f.what == "" {
-		f.offset, f.what = offset, fmt.Sprintf(format, args...)
-	}
-}
-
-// metas checks both meta pages and returns the root of the newer. A torn write cannot damage one: it fits into a sector.
-func (f *boltFile) metas() (root uint64) {
+	page := b[root*size:][:size]
 	le := binary.LittleEndian
-	var newest uint64
-	size := 4096
-	if len(f.b) >= boltPageHeader+boltMetaSize {
-		if n := le.Uint32(f.b[boltPageHeader+8:]); n >= 512 && n <= 1<<16 && n&(n-1) == 0 {
-			size = int(n)
+	n := int(le.Uint32(page[boltConfSize:])) - (boltRecord - boltPageHeader - 2*16 - len("conf"))
+	if n < 0 || n > maxVoteRecord {
+		return int64(root*size) + boltConfSize, "no record of term and vote"
+	}
+	want := boltRoot(root, page[boltRecord:boltRecord+n])
+	for i := range want {
+		if page[i] != want[i] {
+			return int64(root*size) + int64(i), fmt.Sprintf("page %d is damaged", root)
 		}
 	}
-	for i := range 2 {
-		at := i * size
-		if len(f.b) < at+boltPageHeader+boltMetaSize {
-			f.bad(int64(len(f.b)), "cut off in meta page %d", i)
-			return 0
+	return 0, ""
+}
+
+// checkBoltMetas checks both meta pages and returns the root of the newer, which lies within b, and the page size. A torn
+// write cannot damage a meta page: it fits into a sector.
+func checkBoltMetas(b []byte) (root, size uint64, offset int64, what string) {
+	le := binary.LittleEndian
+	size = 4096
+	if len(b) >= boltPageHeader+boltMetaSize {
+		if n := le.Uint32(b[boltPageHeader+8:]); n >= 4096 && n <= 1<<16 && n&(n-1) == 0 {
+			size = uint64(n)
 		}
-		p, m := f.b[at:], f.b[at+boltPageHeader:]
+	}
+	var newest, pages uint64
+	for i := range uint64(2) {
+		at := i * size
+		if uint64(len(b)) < at+boltPageHeader+boltMetaSize {
+			return 0, 0, int64(len(b)), fmt.Sprintf("cut off in meta page %d", i)
+		}
+		p, m := b[at:], b[at+boltPageHeader:]
 		sum := fnv.New64a()
 		sum.Write(m[:56])
-		if le.Uint64(p) != uint64(i) || le.Uint16(p[8:]) != boltMeta || le.Uint32(m) != boltMagic ||
-			le.Uint32(m[4:]) != boltVersion || le.Uint32(m[8:]) != uint32(size) || le.Uint64(m[56:]) != sum.Sum64() {
-			f.bad(int64(at), "meta page %d is damaged", i)
-			return 0
+		if le.Uint64(p) != i || le.Uint16(p[8:]) != boltMeta || le.Uint32(m) != boltMagic || le.Uint32(m[4:]) != boltVersion ||
+			uint64(le.Uint32(m[8:])) != size || le.Uint64(m[56:]) != sum.Sum64() {
+			return 0, 0, int64(at), fmt.Sprintf("meta page %d is damaged", i)
 		}
 		if txid := le.Uint64(m[48:]); i == 0 || txid > newest {
-			newest, root, f.pages = txid, le.Uint64(m[16:]), le.Uint64(m[40:])
+			newest, root, pages = txid, le.Uint64(m[16:]), le.Uint64(m[40:])
 		}
 	}
-	f.pageSize = uint64(size)
-	if f.pages > uint64(len(f.b))/f.pageSize {
-		f.bad(int64(len(f.b)), "cut off: %d bytes of at least %d", len(f.b), f.pages*f.pageSize)
+	if pages > uint64(len(b))/size {
+		return 0, 0, int64(len(b)), fmt.Sprintf("cut off: %d bytes of at least %d", len(b), pages*size)
 	}
-	return root
+	if root < 2 || root >= pages {
+		return 0, 0, -1, fmt.Sprintf("page %d is not where it can be", root)
+	}
+	return root, size, 0, ""
 }
 
-// page checks a page and all below it.
-func (f *boltFile) page(id uint64, depth int) {
-	if f.what != "" {
-		return
-	}
-	if id < 2 || id >= f.pages || f.seen[id] || depth > boltMaxDepth {
-		f.bad(-1, "page %d is not where it can be", id)
-		return
-	}
-	f.seen[id] = true
+// boltRoot is the root page of the given ID, up to its last byte in use, in a file that holds record.
+func boltRoot(id uint64, record []byte) []byte {
+	conf := boltInline(1)
+	conf = boltElement(conf, 0, 16, len("quipu"), len(record))
+	conf = append(append(conf, "quipu"...), record...)
+	logs := boltInline(0)
+	b := boltHeader(nil, id, 2)
+	b = boltElement(b, boltBucketFlag, 2*16, len("conf"), len(conf))
+	b = boltElement(b, boltBucketFlag, 16+len("conf")+len(conf), len("logs"), len(logs))
+	return bytes.Join([][]byte{b, []byte("conf"), conf, []byte("logs"), logs}, nil)
+}
+
+// boltInline is the value of a small bucket before its elements.
+func boltInline(elements uint16) []byte { return boltHeader(make([]byte, 16), 0, elements) }
+
+func boltHeader(b []byte, id uint64, elements uint16) []byte {
 	le := binary.LittleEndian
-	at := int64(id * f.pageSize)
-	overflow := uint64(le.Uint32(f.b[at+12:]))
-	if le.Uint64(f.b[at:]) != id || overflow >= f.pages-id {
-		f.bad(at, "page %d has a damaged header", id)
-		return
-	}
-	f.elements(f.b[at:at+int64((overflow+1)*f.pageSize)], at, depth)
+	b = le.AppendUint16(le.AppendUint64(b, id), boltLeaf)
+	return le.AppendUint32(le.AppendUint16(b, elements), 0)
 }
 
-// elements checks the elements of a page that begins at offset at of the file.
-func (f *boltFile) elements(p []byte, at int64, depth int) {
+func boltElement(b []byte, flags uint32, pos, key, value int) []byte {
 	le := binary.LittleEndian
-	flags, count := le.Uint16(p[8:]), int(le.Uint16(p[10:]))
-	if flags != boltBranch && flags != boltLeaf || boltPageHeader+16*count > len(p) || flags == boltBranch && count == 0 {
-		f.bad(at, "page has flags %#x and %d elements", flags, count)
-		return
-	}
-	var last []byte
-	for i := range count {
-		e := boltPageHeader + 16*i
-		fields := p[e:]
-		if flags == boltLeaf {
-			fields = p[e+4:]
-		}
-		start := uint64(e) + uint64(le.Uint32(fields))
-		keyEnd := start + uint64(le.Uint32(fields[4:]))
-		end := keyEnd
-		if flags == boltLeaf {
-			end += uint64(le.Uint32(fields[8:]))
-		}
-		if start < uint64(boltPageHeader+16*count) || end > uint64(len(p)) {
-			f.bad(at+int64(e), "element %d lies outside its page", i)
-			return
-		}
-		key := p[start:keyEnd]
-		if len(key) == 0 || last != nil && bytes.Compare(last, key) >= 0 {
-			f.bad(at+int64(e), "element %d is out of order", i)
-			return
-		}
-		last = key
-		switch {
-		case flags == boltBranch:
-			f.page(le.Uint64(p[e+8:]), depth+1)
-		case le.Uint32(p[e:]) == boltBucketLeaf:
-			f.bucket(p[keyEnd:end], at+int64(keyEnd), depth)
-		case le.Uint32(p[e:]) != 0:
-			f.bad(at+int64(e), "element %d has unknown flags", i)
-		}
-		if f.what != "" {
-			return
-		}
-	}
-}
-
-// bucket checks the value of a bucket element at offset at.
-func (f *boltFile) bucket(v []byte, at int64, depth int) {
-	if len(v) < 16 {
-		f.bad(at, "bucket header is cut off")
-		return
-	}
-	if root := binary.LittleEndian.Uint64(v); root != 0 {
-		f.page(root, depth+1)
-		return
-	}
-	if len(v) < 16+boltPageHeader || depth > boltMaxDepth {
-		f.bad(at, "bucket without a page")
-		return
-	}
-	f.elements(v[16:], at+16, depth+1)
+	b = le.AppendUint32(le.AppendUint32(b, flags), uint32(pos))
+	return le.AppendUint32(le.AppendUint32(b, uint32(key)), uint32(value))
 }

@@ -20,7 +20,7 @@ import (
 //
 // Raft stores a vote by two writes, the term of the vote and then the candidate; a crash between them leaves the new term
 // with the old candidate, who may then win by a vote never given. The first write is therefore only remembered, and goes to
-// disk with the second. One record with a CRC also shows damage: bolt's data pages have no checksum.
+// disk with the second. One record with a CRC also shows damage: bolt's data pages have no checksum (boltcheck.go).
 type VoteStore struct {
 	path    string
 	bolt    *raftboltdb.BoltStore
@@ -136,7 +136,14 @@ func (s *VoteStore) load() error {
 
 // write stores a record. On an error the node stops: Raft would panic.
 func (s *VoteStore) write(v voteRecord) error {
-	if err := s.bolt.Set(recordKey, encodeVote(v)); err != nil {
+	record := encodeVote(v)
+	var err error
+	if len(record) > maxVoteRecord {
+		err = fmt.Errorf("the record has %d bytes, at most %d are possible", len(record), maxVoteRecord)
+	} else {
+		err = s.bolt.Set(recordKey, record)
+	}
+	if err != nil {
 		err = fmt.Errorf("cannot store term and vote in %s: %w", s.path, err)
 		s.fail(err)
 		if s.running.Load() {
@@ -208,8 +215,7 @@ func (s *VoteStore) Close() error { return s.bolt.Close() }
 // maxBoltFile is far above what one record of 100 bytes can make of a bolt file.
 const maxBoltFile = 64 << 20
 
-// checkBoltFile verifies the structure of a bolt file before bolt maps it: bolt dies of a damaged page by a panic in a
-// goroutine of its own, of a file that is cut off by a bus error, and takes an old meta page for a damaged new one.
+// checkBoltFile verifies the file before bolt maps it (boltcheck.go).
 func checkBoltFile(path string) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
