@@ -12,8 +12,8 @@ import (
 //	┌─────────┬─────┬─────┬───────┬───────┬───────┬──────────┐
 //	│ "QPEN"  │ ver │flags│ level │ group │ part  │ reserved │   group, part: reserved for many groups and for moves
 //	├─────────┴─────┴─────┴───────┼───────┴───────┴──────────┤
-//	│ stamp: log time, ms         │ origin: proposer's       │   origin: random, one for each run of a process
-//	├─────────────────────────────┤   incarnation            │
+//	│ stamp: log time, ms         │ origin: of the proposing │   origin: random, one for each run of a process
+//	├─────────────────────────────┤   process                │
 //	│ sequence: of this origin    ├──────────────┬───────────┤   sequence: 1, 2, 3 … in proposing order
 //	│                             │ payload len  │  CRC32C   │   CRC32C (Castagnoli) of bytes 0–43 and the payload
 //	├─────────────────────────────┴──────────────┴───────────┤

@@ -34,7 +34,7 @@ const (
 
 // OpenGroup opens the group in cfg.Dir, or creates one with this node as the only voter. It returns when the newest
 // snapshot has been loaded and the whole log verified; wait for Ready until the log has been replayed. ctx bounds only the
-// opening. On damage the error names the file, the place and what to do, and nothing has been changed.
+// opening. On damage the error names the file, the place and what to do, and nothing but the boot counter has been changed.
 func OpenGroup(ctx context.Context, cfg Config, sm StateMachine) (Group, error) {
 	g, err := openGroup(ctx, cfg, sm)
 	if err != nil {

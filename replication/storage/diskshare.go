@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What a disk does for a snapshot in one go, the log's next sync waits for. So snapshots are written and deleted in pieces
+// The log's next sync waits for everything that the disk does for a snapshot in one go. So snapshots are written and deleted in pieces
 // that are synced one by one, and between them the disk belongs to the log for twice as long as the piece took, if the log
 // is in use. 4 KiB synced every 0.3 ms beside 128 MiB, p99.9: 1 to 4 ms without, 12 to 20 ms beside pieces of 8 MiB, 2 to
 // 5 ms beside pieces of 256 KiB with pauses; deleting 128 MiB at once adds 5 to 10 ms.
