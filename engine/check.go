@@ -17,7 +17,7 @@ func (ks *Keyspace) Check() error {
 	var sum checkSums
 	for part := range Parts {
 		due := int64(noDeadline)
-		for db := range ks.databases {
+		for db := range ks.databases + 1 {
 			sh := ks.shard(part, db)
 			if sh == nil {
 				continue
@@ -31,7 +31,7 @@ func (ks *Keyspace) Check() error {
 			return fmt.Errorf("part %d: bound of deadlines is %d, a shard's is %d", part, got, due)
 		}
 	}
-	if err := ks.checkPending(); err != nil {
+	if err := ks.checkAhead(); err != nil {
 		return err
 	}
 	return ks.checkSums(&sum)

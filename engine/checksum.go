@@ -11,20 +11,17 @@ import (
 
 // Checksum returns a digest of the whole logical state at log time now: the sum
 // of a digest of each record's database, key, kind, value and deadline, expired
-// records left out, and of each origin's position in each part. It does not depend on the layout in memory, the seed, or
+// records left out; positions of origins are records too. It does not depend on the layout in memory, the seed, or
 // what has been reclaimed. It locks part by part.
 func (ks *Keyspace) Checksum(now int64) uint64 {
 	sum := uint64(0)
 	for part := range Parts {
 		ks.LockPart(part)
-		for _, o := range ks.origins[part] {
-			sum += mix(xxh3.HashSeed([]byte(o.origin), mix(o.incarnation)^mix(o.position+1)+uint64(part)))
-		}
-		for db := range ks.databases {
+		for db := range ks.databases + 1 {
 			if sh := ks.shard(part, db); sh != nil {
 				sh.eachRecord(func(_ uint32, r record) {
 					if !r.expired(now) {
-						sum += digest(db, r)
+						sum += digest(ks.dbNumber(db), r)
 					}
 				})
 			}

@@ -16,7 +16,7 @@ func (ks *Keyspace) Reclaim(part int, now int64, max int) (removed, read int, mo
 	ks.LockPart(part)
 	defer ks.UnlockPart(part)
 	ks.tick(now)
-	for db := range ks.databases {
+	for db := range ks.databases + 1 {
 		sh := ks.shard(part, db)
 		if sh == nil || sh.due > now {
 			continue

@@ -22,7 +22,7 @@ func (t Txn) FlushAll() {
 // detach takes a shard out of the keyspace and leaves its memory to the janitor.
 // The part is locked.
 func (ks *Keyspace) detach(part, db int) {
-	sh := ks.shards[part*ks.databases+db].Swap(nil)
+	sh := ks.shardSlot(part, db).Swap(nil)
 	if sh == nil {
 		return
 	}

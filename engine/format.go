@@ -9,7 +9,7 @@ import (
 
 // A snapshot is a stream of
 //
-//	header   plan   origins   section …   end
+//	header   plan   section …   end
 //
 // with all numbers little-endian and every byte covered by a CRC-32C:
 //
@@ -21,25 +21,11 @@ import (
 //	└───────────────┴────────┴────────┴──────────┴─────┴───────┴────────┴──────┘
 //
 //	plan: shards entries of 12 bytes in ascending order of part and database,
-//	then a CRC of them
+//	then a CRC of them; database 16384 is the hidden one (origin.go)
 //	0      1     2            4               12
 //	┌──────┬─────┬────────────┬───────────────┐
 //	│ part │ 0   │ database   │ records, u64  │
 //	└──────┴─────┴────────────┴───────────────┘
-//
-//	origins, 24 bytes and a body of so many bytes (not in version 1): the positions
-//	that origins have reached, in ascending order of part and origin
-//	0      1            4          8            16        20         24
-//	┌──────┬────────────┬──────────┬────────────┬─────────┬──────────┬─�
-//	│ 'O'  │ 0          │ entries  │ body bytes │ CRC of  │ CRC of   │ body …
-//	│      │            │ u32      │ u64        │ body    │ this     │
-//	└──────┴────────────┴──────────┴────────────┴─────────┴──────────┴─�
-//
-//	entry, in the origins' body
-//	┌──────┬───────────────┬────────┬──────────────────┬───────────────┐
-//	│ part │ name's length │ name   │ incarnation, u64 │ position, u64 │
-//	│      │ u8            │        │                  │               │
-//	└──────┴───────────────┴────────┴──────────────────┴───────────────┘
 //
 //	section, 24 bytes and a body of so many bytes: some records of one shard
 //	0      1      2          4          8            16        20         24
@@ -68,13 +54,12 @@ import (
 // was cut off is noticed: a reader accepts nothing but the whole stream.
 const (
 	formatMagic   = "QUIPUKS\n"
-	formatVersion = 2
+	formatVersion = 3
 
 	headerBytes    = 32
 	planEntryBytes = 12
 	sectionBytes   = 24 // also the size of the end
 
-	originsMark = 'O'
 	sectionMark = 'S'
 	endMark     = 'E'
 
@@ -114,7 +99,6 @@ func (e *VersionError) Error() string {
 }
 
 type header struct {
-	version   uint8 // as read; append writes formatVersion
 	databases uint16
 	seed      uint64
 	shards    uint32
@@ -141,12 +125,11 @@ func decodeHeader(b []byte) (h header, err error) {
 	if !goodCRC(b) {
 		return h, &CorruptError{0, "the header's checksum is wrong"}
 	}
-	h.version = b[8]
 	h.databases = binary.LittleEndian.Uint16(b[10:])
 	h.seed = binary.LittleEndian.Uint64(b[16:])
 	h.shards = binary.LittleEndian.Uint32(b[24:])
-	if b[8] == 0 || b[9] != 0 || binary.LittleEndian.Uint32(b[12:]) != 0 || h.databases == 0 ||
-		h.databases > MaxDatabases || h.shards > Parts*uint32(h.databases) {
+	if b[8] != formatVersion || b[9] != 0 || binary.LittleEndian.Uint32(b[12:]) != 0 || h.databases == 0 ||
+		h.databases > MaxDatabases || h.shards > Parts*(uint32(h.databases)+1) {
 		return h, &CorruptError{0, "the header has impossible values"}
 	}
 	return h, nil
@@ -197,61 +180,6 @@ func decodeSection(b []byte) section {
 		crc:     binary.LittleEndian.Uint32(b[16:]),
 	}
 }
-
-// appendOrigins appends the origins' section.
-func appendOrigins(b []byte, origins []originEntry) []byte {
-	at := len(b)
-	b = append(b, make([]byte, sectionBytes)...)
-	for _, e := range origins {
-		b = append(b, e.part, byte(len(e.origin)))
-		b = append(b, e.origin...)
-		b = binary.LittleEndian.AppendUint64(b, e.incarnation)
-		b = binary.LittleEndian.AppendUint64(b, e.position)
-	}
-	body := b[at+sectionBytes:]
-	s := section{records: uint32(len(origins)), bytes: uint64(len(body)), crc: checksum(body)}
-	s.append(b[:at])
-	b[at] = originsMark
-	binary.LittleEndian.PutUint32(b[at+sectionBytes-4:], checksum(b[at:at+sectionBytes-4]))
-	return b
-}
-
-// originEntry is one entry of the origins' section.
-type originEntry struct {
-	part uint8
-	originPosition
-}
-
-const originEntryBytes = 1 + 1 + 8 + 8 // without the name
-
-// decodeOrigins reads the body of the origins' section.
-func decodeOrigins(b []byte, entries uint32) ([]originEntry, error) {
-	if uint64(entries) > uint64(len(b)/originEntryBytes) {
-		return nil, errOrigins
-	}
-	list := make([]originEntry, 0, entries)
-	for range entries {
-		if len(b) < originEntryBytes || len(b) < originEntryBytes+int(b[1]) {
-			return nil, errOrigins
-		}
-		n := 2 + int(b[1])
-		e := originEntry{b[0], originPosition{string(b[2:n]), binary.LittleEndian.Uint64(b[n:]), binary.LittleEndian.Uint64(b[n+8:])}}
-		if e.position == 0 {
-			return nil, errOrigins
-		}
-		if k := len(list); k > 0 && (list[k-1].part > e.part || list[k-1].part == e.part && list[k-1].origin >= e.origin) {
-			return nil, errOrigins
-		}
-		list = append(list, e)
-		b = b[n+16:]
-	}
-	if len(b) > 0 {
-		return nil, errOrigins
-	}
-	return list, nil
-}
-
-var errOrigins = errors.New("the origins are malformed")
 
 // end is the last piece of a snapshot.
 type end struct {

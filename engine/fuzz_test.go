@@ -34,7 +34,7 @@ func reseal(b []byte) {
 	}
 	seal(headerBytes, int(at))
 	for at += 4; at+sectionBytes <= uint64(len(b)); {
-		if b[at] == sectionMark || b[at] == originsMark {
+		if b[at] == sectionMark {
 			body := at + sectionBytes
 			n := binary.LittleEndian.Uint64(b[at+8:])
 			if n > uint64(len(b))-body {

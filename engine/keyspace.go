@@ -20,7 +20,7 @@ type Keyspace struct {
 
 	parts  [Parts]part
 	due    [Parts]atomic.Int64     // lower bound of each part's deadlines
-	shards []atomic.Pointer[shard] // [part × databases + database]; nil until first used
+	shards []atomic.Pointer[shard] // [part × (databases + 1) + database]; nil until first used; the last database is hidden
 
 	pages pages
 	slabs slabs
@@ -35,27 +35,30 @@ type Keyspace struct {
 	largest atomic.Int64 // longest content so far
 	clock   atomic.Int64 // highest time a Txn has used
 
-	self          atomic.Pointer[self] // this node as an origin
-	origins       [Parts][]originPosition
-	pendingParts  atomic.Int64 // parts with anything pending
-	pendingClosed atomic.Bool
-	fences        [Parts * partFences]uint32 // standing fences, guarded by the lock of the part
-	fencedAll     atomic.Int32
-	dropped       func(db int, key []byte, delta int64, err error)
-	localKey      func(key []byte) bool
-	drains        struct{ own, stale, gaps, expired, dropped atomic.Int64 }
+	aheadParts  atomic.Int64 // parts with anything answered ahead
+	aheadClosed atomic.Bool
+	aheadFull   atomic.Bool // the last counted section did not take everything
+	counted     counted
+	self        self
+	holds       [Parts * partHolds]uint32 // standing holds, guarded by the lock of the part
+	heldAll     atomic.Int32
+	sources     atomic.Int64 // records of the hidden database for origins of kind OriginSource
+	dropped     func(db int, key []byte, delta int64, err error)
+	localKey    func(key []byte) bool
+	stats       struct{ sections, landed, stale, gaps, expired, dropped atomic.Int64 }
 
 	snapshot atomic.Pointer[Snapshot] // the one in progress
 	janitor  janitor
 }
 
-// part holds one part's lock, which guards the part's shards in all databases, its
-// pending increments and its origins.
+// part holds one part's lock, which guards the part's shards in all databases and
+// what it has answered ahead.
 // Without it, shards may be looked up for their atomic counters only.
 type part struct {
 	mu    sync.Mutex
 	moved uint32 // grows when a record is moved or freed: while it is the same, a reference leads to the record it led to
-	partPending
+	partAhead
+	_ [24]byte
 }
 
 var _ [64]byte = [unsafe.Sizeof(part{})]byte{} // one cache line per part
@@ -71,7 +74,7 @@ func New(cfg Config) *Keyspace {
 	ks := &Keyspace{databases: cfg.Databases, seed: cfg.Seed}
 	ks.slabs.pages = &ks.pages
 	ks.janitor.idle.L = &ks.janitor.mu
-	ks.shards = make([]atomic.Pointer[shard], Parts*cfg.Databases)
+	ks.shards = make([]atomic.Pointer[shard], Parts*(cfg.Databases+1))
 	for p := range ks.due {
 		ks.due[p].Store(noDeadline)
 	}
@@ -134,16 +137,20 @@ func (ks *Keyspace) LockPart(p int) { ks.parts[p].mu.Lock() }
 func (ks *Keyspace) UnlockPart(p int) { ks.parts[p].mu.Unlock() }
 
 // shard returns a shard, nil if it was never written to.
-func (ks *Keyspace) shard(part, db int) *shard { return ks.shards[part*ks.databases+db].Load() }
+func (ks *Keyspace) shard(part, db int) *shard { return ks.shardSlot(part, db).Load() }
+
+func (ks *Keyspace) shardSlot(part, db int) *atomic.Pointer[shard] {
+	return &ks.shards[part*(ks.databases+1)+db]
+}
 
 // makeShard returns a shard and makes it if needed. The part is locked.
 func (ks *Keyspace) makeShard(part, db int) *shard {
-	slot := &ks.shards[part*ks.databases+db]
+	if db > ks.databases {
+		panic("engine: BUG: there is no such database")
+	}
+	slot := ks.shardSlot(part, db)
 	if sh := slot.Load(); sh != nil {
 		return sh
-	}
-	if db >= ks.databases {
-		panic("engine: BUG: there is no such database")
 	}
 	sh := newShard(ks, part, db)
 	slot.Store(sh)
@@ -160,7 +167,7 @@ func (ks *Keyspace) lowerDue(part int, deadline int64) {
 // refreshDue recomputes a part's bound from its shards. The part is locked.
 func (ks *Keyspace) refreshDue(part int) {
 	due := int64(noDeadline)
-	for db := range ks.databases {
+	for db := range ks.databases + 1 {
 		if sh := ks.shard(part, db); sh != nil {
 			due = min(due, sh.due)
 		}

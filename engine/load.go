@@ -18,8 +18,6 @@ type loader struct {
 	size int64
 	plan map[planKey]uint64 // records that each shard should have
 
-	version uint8
-
 	jobs chan loadJob
 
 	mu  sync.Mutex
@@ -52,11 +50,6 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, workers int) error {
 	if err != nil {
 		return err
 	}
-	if l.version > 1 {
-		if at, err = l.origins(at); err != nil {
-			return err
-		}
-	}
 	var wg sync.WaitGroup
 	for range max(workers, 1) {
 		wg.Go(l.work)
@@ -72,39 +65,9 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, workers int) error {
 	if err := l.checkPlan(); err != nil {
 		return err
 	}
-	for part := range Parts {
-		ks.LockPart(part)
-		ks.reconcile(part)
-		ks.UnlockPart(part)
-	}
+	ks.countSources()
+	ks.reconcile()
 	return nil
-}
-
-// origins reads the section at an offset and returns that of the next piece.
-func (l *loader) origins(at int64) (int64, error) {
-	var b [sectionBytes]byte
-	if err := l.read(b[:], at); err != nil {
-		return 0, err
-	}
-	s := decodeSection(b[:])
-	if !goodCRC(b[:]) || b[0] != originsMark || s.part != 0 || s.db != 0 || s.bytes > uint64(l.size-at-sectionBytes) {
-		return 0, &CorruptError{at, "the header of the origins is wrong"}
-	}
-	body := make([]byte, s.bytes)
-	if err := l.read(body, at+sectionBytes); err != nil {
-		return 0, err
-	}
-	if checksum(body) != s.crc {
-		return 0, &CorruptError{at, "the checksum of the origins is wrong"}
-	}
-	list, err := decodeOrigins(body, s.records)
-	if err != nil {
-		return 0, &CorruptError{at, err.Error()}
-	}
-	for _, e := range list {
-		l.ks.origins[e.part] = append(l.ks.origins[e.part], e.originPosition)
-	}
-	return at + sectionBytes + int64(s.bytes), nil
 }
 
 // read reads n bytes at an offset; what is missing is damage.
@@ -146,24 +109,23 @@ func (l *loader) begin() (int64, error) {
 	}
 	l.ks.clearShards()
 	l.ks.seed = h.seed
-	l.version = h.version
-	l.ks.origins = [Parts][]originPosition{}
 	l.plan = make(map[planKey]uint64, h.shards)
 	last, left := -1, uint64(l.size)/minRecord
 	for i := range int(h.shards) {
 		at := i * planEntryBytes
 		e := decodePlanEntry(plan[at:])
-		order := int(e.part)*MaxDatabases + int(e.db)
-		if plan[at+1] != 0 || e.db >= h.databases || order <= last || e.records == 0 || e.records > left {
+		order := int(e.part)*(MaxDatabases+1) + int(e.db)
+		if plan[at+1] != 0 || e.db >= h.databases && e.db != hiddenDB || order <= last || e.records == 0 || e.records > left {
 			return 0, &CorruptError{headerBytes + int64(at), "the plan has impossible values"}
 		}
-		if int(e.db) >= l.ks.databases {
+		db, ok := l.ks.dbAt(int(e.db))
+		if !ok {
 			return 0, fmt.Errorf("engine: the snapshot has keys in database %d, there are only %d databases", e.db, l.ks.databases)
 		}
 		last = order
 		left -= e.records
 		l.plan[planKey{e.part, e.db}] = e.records
-		l.ks.makeShard(int(e.part), int(e.db)).reserve(e.records)
+		l.ks.makeShard(int(e.part), db).reserve(e.records)
 	}
 	return headerBytes + n, nil
 }
@@ -229,7 +191,8 @@ func (l *loader) section(job loadJob, body []byte) error {
 	}
 	l.ks.LockPart(int(job.part))
 	defer l.ks.UnlockPart(int(job.part))
-	sh := l.ks.shard(int(job.part), int(job.db))
+	db, _ := l.ks.dbAt(int(job.db)) // the plan has been checked
+	sh := l.ks.shard(int(job.part), db)
 	for range job.records {
 		key, v, n, err := decodeRecord(body)
 		if err != nil {
@@ -259,7 +222,8 @@ func (l *loader) section(job loadJob, body []byte) error {
 // checkPlan makes sure that every shard got the records it should have.
 func (l *loader) checkPlan() error {
 	for k, want := range l.plan {
-		if got := l.ks.shard(int(k.part), int(k.db)).keys.Load(); uint64(got) != want {
+		db, _ := l.ks.dbAt(int(k.db))
+		if got := l.ks.shard(int(k.part), db).keys.Load(); uint64(got) != want {
 			return &CorruptError{headerBytes, fmt.Sprintf("part %d of database %d has %d records, not the planned %d", k.part, k.db, got, want)}
 		}
 	}
@@ -289,7 +253,7 @@ func (l *loader) failed() bool {
 // that of another seed.
 func (ks *Keyspace) clearShards() {
 	for part := range Parts {
-		for db := range ks.databases {
+		for db := range ks.databases + 1 {
 			ks.LockPart(part)
 			ks.detach(part, db)
 			ks.UnlockPart(part)

@@ -127,6 +127,10 @@ func (sh *shard) discard(h uint64, ref uint32) {
 
 // reclaim discards an expired record and tells the hook.
 func (sh *shard) reclaim(h uint64, ref uint32) {
-	sh.ks.tell(sh.db, sh.at(ref).key(), OpReclaim, 0)
+	if sh.db == sh.ks.databases { // hidden
+		sh.ks.noteSourceGone(sh.at(ref).key())
+	} else {
+		sh.ks.tell(sh.db, sh.at(ref).key(), OpReclaim, 0)
+	}
 	sh.discard(h, ref)
 }

@@ -62,12 +62,11 @@ const (
 // Snapshot is a consistent image of a keyspace. WriteTo may be called once;
 // Release must be called in the end, and not during WriteTo.
 type Snapshot struct {
-	ks      *Keyspace
-	pins    []pin
-	plan    []planEntry
-	origins []originEntry
-	held    atomic.Int64 // bytes of copies, handed over chunks and undo logs
-	limit   int64
+	ks    *Keyspace
+	pins  []pin
+	plan  []planEntry
+	held  atomic.Int64 // bytes of copies, handed over chunks and undo logs
+	limit int64
 
 	mu       sync.Mutex
 	queue    []*pin
@@ -95,11 +94,6 @@ func (ks *Keyspace) captureLocked() *Snapshot {
 	ks.eachShard(func(sh *shard) { n += len(sh.meta) - 1 - len(sh.spare) })
 	s.pins = make([]pin, 0, n)
 	ks.eachShard(s.capture)
-	for part, list := range &ks.origins {
-		for _, o := range list {
-			s.origins = append(s.origins, originEntry{uint8(part), o})
-		}
-	}
 	s.limit = max(budgetMin, ks.arenaBytes.Load()/budgetShare)
 	return s
 }
@@ -107,7 +101,7 @@ func (ks *Keyspace) captureLocked() *Snapshot {
 // eachShard calls fn for all shards in order. The parts are locked.
 func (ks *Keyspace) eachShard(fn func(sh *shard)) {
 	for part := range Parts {
-		for db := range ks.databases {
+		for db := range ks.databases + 1 {
 			if sh := ks.shard(part, db); sh != nil {
 				fn(sh)
 			}
@@ -120,7 +114,7 @@ func (s *Snapshot) capture(sh *shard) {
 	if records == 0 {
 		return
 	}
-	s.plan = append(s.plan, planEntry{part: uint8(sh.part), db: uint16(sh.db), records: uint64(records)})
+	s.plan = append(s.plan, planEntry{part: uint8(sh.part), db: uint16(sh.ks.dbNumber(sh.db)), records: uint64(records)})
 	sh.snap = s
 	for ci := uint32(1); ci < uint32(len(sh.meta)); ci++ {
 		c := &sh.meta[ci]

@@ -37,6 +37,14 @@ type MemoryStats struct {
 	SnapshotBytes int64
 }
 
+// Plus returns the sums of two keyspaces.
+func (m MemoryStats) Plus(o MemoryStats) MemoryStats {
+	return MemoryStats{
+		m.Used + o.Used, m.Mapped + o.Mapped, m.ArenaBytes + o.ArenaBytes, m.LiveBytes + o.LiveBytes, m.DeadBytes + o.DeadBytes,
+		m.IndexBytes + o.IndexBytes, m.SnapshotBytes + o.SnapshotBytes,
+	}
+}
+
 // fixedBytes is a rough size of an empty keyspace's own structures.
 const fixedBytes = 1 << 18
 

@@ -16,7 +16,7 @@ type View struct {
 	ref  uint32 // the record where the only key to come was found first, see Group; 0 if not known
 }
 
-// viewMode says of which keys a view also counts what is pending.
+// viewMode says of which keys a view also counts what this node has answered ahead.
 type viewMode uint8
 
 const (
@@ -25,7 +25,7 @@ const (
 	viewByKey
 )
 
-// Local returns the same view with pending increments counted, of all keys or of
+// Local returns the same view with what is answered ahead counted, of all keys or of
 // those that the function given to SetLocalKeys names. Get alone makes a difference.
 func (v View) Local(all bool) View {
 	if v.mode = viewByKey; all {
@@ -34,7 +34,7 @@ func (v View) Local(all bool) View {
 	return v
 }
 
-// SetLocalKeys sets the function that tells whose pending increments Local counts.
+// SetLocalKeys sets the function that tells which keys Local counts what is answered ahead of.
 // To be called before the keyspace is used.
 func (ks *Keyspace) SetLocalKeys(fn func(key []byte) bool) { ks.localKey = fn }
 
@@ -73,7 +73,7 @@ func (v View) WithDB(db int) View {
 
 // Get returns a key's value. An expired key is absent.
 func (v View) Get(key []byte) (Value, bool) {
-	if v.mode != viewCommitted && v.ks.HasPending() && (v.mode == viewLocal || v.ks.localKey(key)) {
+	if v.mode != viewCommitted && v.ks.HasAhead() && (v.mode == viewLocal || v.ks.localKey(key)) {
 		return v.getLocal(key)
 	}
 	sh := v.ks.shard(v.part(key), int(v.db))
@@ -92,16 +92,16 @@ func (v View) Get(key []byte) (Value, bool) {
 	return sh.at(ref).value(), true
 }
 
-// Pending returns what is pending for the key on this node.
-func (v View) Pending(key []byte) int64 {
-	if !v.ks.HasPending() {
+// Ahead returns what this node has answered ahead for the key.
+func (v View) Ahead(key []byte) int64 {
+	if !v.ks.HasAhead() {
 		return 0
 	}
-	n, _ := v.ks.pendingOf(v.part(key), int(v.db), v.ks.hash(key), key, v.now)
+	n, _ := v.ks.aheadOf(v.part(key), int(v.db), v.ks.hash(key), key, v.now)
 	return n
 }
 
-// getLocal is Get with what is pending for the key: the value that will be there once
+// getLocal is Get with what is answered ahead for the key: the value that will be there once
 // it is applied, if nothing else is. What cannot be applied does not count.
 func (v View) getLocal(key []byte) (val Value, ok bool) {
 	part, h := v.part(key), v.ks.hash(key)
@@ -110,7 +110,7 @@ func (v View) getLocal(key []byte) (val Value, ok bool) {
 			val, ok = sh.at(ref).value(), true
 		}
 	}
-	pending, some := v.ks.pendingOf(part, int(v.db), h, key, v.now)
+	ahead, some := v.ks.aheadOf(part, int(v.db), h, key, v.now)
 	if !some {
 		return val, ok
 	}
@@ -125,7 +125,7 @@ func (v View) getLocal(key []byte) (val Value, ok bool) {
 	default:
 		return val, ok
 	}
-	if sum := n + pending; (sum < n) == (pending < 0) {
+	if sum := n + ahead; (sum < n) == (ahead < 0) {
 		return Value{Kind: KindInt, Int: sum, Deadline: val.Deadline}, true
 	}
 	return val, ok

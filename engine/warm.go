@@ -86,17 +86,17 @@ func fetchAll(keys []target) {
 	}
 }
 
-// fetchSlots reads the counters that the next WarmMax slots of a flight refer to, or where the keys of those that refer
+// fetchSealed reads the counters that the next WarmMax tallies of a part's sealed table refer to, or where the keys of those that refer
 // to none are found. The part is locked.
-func (ks *Keyspace) fetchSlots(part int, f *Flight, from int) {
+func (ks *Keyspace) fetchSealed(part int, t *tallies, from int) {
 	var sum byte
 	var last *shard
 	var others [WarmMax]target
 	n := 0
 	moved := ks.parts[part].moved
-	for i := from; i < min(from+WarmMax, len(f.slots)); i++ {
-		s := &f.slots[i]
-		sh := ks.shard(part, f.db(s))
+	for i := from; i < min(from+WarmMax, len(t.list)); i++ {
+		s := &t.list[i]
+		sh := ks.shard(part, t.db(s))
 		switch {
 		case sh == nil:
 		case s.ref != 0 && s.moved == moved:
@@ -105,7 +105,7 @@ func (ks *Keyspace) fetchSlots(part int, f *Flight, from int) {
 			sum += r.header() + *(*byte)(unsafe.Add(r.p, counterEnd))
 			last = sh
 		default:
-			_, key, _ := f.key(s)
+			_, key, _ := t.key(s)
 			others[n] = target{hash: ks.hash(key), sh: sh}
 			n++
 		}

@@ -33,14 +33,13 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 
 func (sw *snapshotWriter) run() error {
 	s := sw.s
-	sw.out = header{formatVersion, uint16(s.ks.databases), s.ks.seed, uint32(len(s.plan))}.append(sw.out)
+	sw.out = header{uint16(s.ks.databases), s.ks.seed, uint32(len(s.plan))}.append(sw.out)
 	from, total := len(sw.out), uint64(0)
 	for _, e := range s.plan {
 		sw.out = e.append(sw.out)
 		total += e.records
 	}
 	sw.out = appendCRC(sw.out, from)
-	sw.out = appendOrigins(sw.out, s.origins)
 	for i := range s.pins {
 		if err := sw.drain(); err != nil {
 			return err
@@ -138,7 +137,7 @@ func (sw *snapshotWriter) section(p *pin, image []byte) error {
 		return nil
 	}
 	body := sw.out[at+sectionBytes:]
-	section{uint8(p.sh.part), uint16(p.sh.db), records, uint64(len(body)), checksum(body)}.append(sw.out[:at])
+	section{uint8(p.sh.part), uint16(p.sh.ks.dbNumber(p.sh.db)), records, uint64(len(body)), checksum(body)}.append(sw.out[:at])
 	sw.sections++
 	sw.records += uint64(records)
 	return sw.flush(writeBuffer)

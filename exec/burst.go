@@ -11,14 +11,14 @@ const BurstMax = engine.WarmMax
 
 // BurstClient is a client whose increment was gathered.
 type BurstClient interface {
-	// ThroughLog takes an increment that memory cannot take; the client's replies come in the order of its commands.
+	// ThroughLog takes an increment that cannot be answered ahead; the client's replies come in the order of its commands.
 	ThroughLog(key []byte, delta int64, silent bool)
 	// EndThroughLog is called once no more follow for the client.
 	EndThroughLog()
 }
 
 // burst gathers commands of one or several clients that are carried out together: either increments that are answered
-// from memory, or reads of one key. It costs half of what they cost one by one once the keyspace has outgrown the
+// ahead, or reads of one key. It costs half of what they cost one by one once the keyspace has outgrown the
 // caches: their parts are locked once, and what they need of the keyspace is fetched at once (engine.Group). Equal
 // increments of a client in a row are one.
 type burst struct {
@@ -36,16 +36,16 @@ type burst struct {
 }
 
 type burstRead struct {
-	cmd   *commands.Command
-	args  [2][]byte
-	db    int
-	level Level
+	cmd  *commands.Command
+	args [2][]byte
+	db   int
+	sees Sees
 }
 
 // Gathered is the number of commands that wait for Answer, rows of silent increments counted once.
 func (r *Runner) Gathered() int { return r.burst.increments + r.burst.silent.n + r.burst.reads }
 
-// GatherIncrement adds an increment to be answered from memory, with its reply to w, and returns how many are gathered;
+// GatherIncrement adds an increment to be answered ahead, with its reply to w, and returns how many are gathered;
 // at BurstMax it is time for Answer. No reads may be gathered and no silent increments, which it would have to count.
 // key must not change until then.
 func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta int64, w *protocol.Writer) int {
@@ -67,10 +67,10 @@ func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta i
 
 // GatherRead adds a read for which Command.Gathers is true, and returns how many are gathered; at BurstMax it is time
 // for Answer. No increments may be gathered. args must not change until then.
-func (r *Runner) GatherRead(cmd *commands.Command, args [][]byte, db int, level Level, w *protocol.Writer) int {
+func (r *Runner) GatherRead(cmd *commands.Command, args [][]byte, db int, sees Sees, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.reads
-	b.asked[n] = burstRead{cmd, [2][]byte(args), db, level}
+	b.asked[n] = burstRead{cmd, [2][]byte(args), db, sees}
 	b.out[n] = w
 	b.reads++
 	return n + 1
@@ -107,7 +107,7 @@ func (r *Runner) answerReads(now int64) {
 	b.group.Lock()
 	for i := range b.reads {
 		read := &b.asked[i]
-		r.runRead(read.cmd, read.args[:], read.level.view(b.group.View(i, now)), b.out[i])
+		r.runRead(read.cmd, read.args[:], read.sees.view(b.group.View(i, now)), b.out[i])
 	}
 	b.group.Unlock()
 	clear(b.asked[:b.reads])
@@ -115,12 +115,12 @@ func (r *Runner) answerReads(now int64) {
 	b.reads = 0
 }
 
-// answerIncrements has the clients send through the log what cannot be answered from memory, from the first of those on.
+// answerIncrements has the clients send through the log what cannot be answered ahead, from the first of those on.
 func (r *Runner) answerIncrements(now int64) {
 	b := &r.burst
 	n := b.increments
 	b.increments = 0 // what goes through the log may ask what is gathered
-	done := r.ks.AddPending(b.incs[:n], now)
+	done := r.ks.AnswerAhead(b.incs[:n], now)
 	for i := range done {
 		replyIncrements(b.out[i], &b.incs[i])
 	}

@@ -1,162 +1,37 @@
 // Package exec executes what the log holds: the operations of entries, gathered from clients, written down, and carried
 // out on a keyspace, the same on every node. What a single command does is in package commands.
+//
+//	SubBatch    what the clients of one event loop want in one turn           subbatch.go, fail.go
+//	Batch       the sub-batches that share an entry                           batch.go, touched.go
+//	format.go   the operations as bytes
+//	executor    executes an entry, with or without clients that wait for it   executor.go, cursor.go
+//	Runner      one command on the keyspace, under the locks it needs         runner.go, runset.go, warm.go
+//	Burst       reads and increments answered ahead, without the log          burst.go, silent.go
 package exec
 
-import (
-	"math/bits"
-	"math/rand/v2"
+import "quipu/engine"
 
-	"quipu/commands"
-	"quipu/engine"
-	"quipu/protocol"
+// Sees says which increments that this node has answered ahead a read counts.
+type Sees uint8
+
+// What a read can see.
+const (
+	SeesApplied Sees = iota // none: only what the log has delivered
+	SeesByKey               // those of keys that are at ack level local
+	SeesAhead               // all of them
 )
 
-// Runner executes commands on a keyspace for one goroutine: it locks the parts of the command's keys, calls the
-// handler and unlocks. Its scratch memory makes it unfit for sharing; the keyspace behind it is shared.
-type Runner struct {
-	ks     *engine.Keyspace
-	table  *commands.Table
-	call   commands.Call
-	parts  engine.PartSet
-	args   [][]byte // scratch for the arguments of operations
-	ahead  warmer
-	group  runGroup
-	burst  burst
-	items  [engine.WarmMax]engine.DrainItem
-	unread protocol.Writer // takes the replies that nobody waits for
-}
-
-// NewRunner returns a runner on ks whose commands come from table.
-func NewRunner(ks *engine.Keyspace, table *commands.Table) *Runner {
-	return &Runner{
-		ks: ks, table: table,
-		call: commands.Call{Table: table, MaxBulk: commands.MaxValueBytes, MaxReply: MaxReplyBytes, Databases: ks.Databases()},
+func (s Sees) view(v engine.View) engine.View {
+	if s == SeesApplied {
+		return v
 	}
+	return v.Local(s == SeesAhead)
 }
 
-// CountReads makes the runner count the hits and misses of reads in a stripe of stats.
-func (r *Runner) CountReads(stats *commands.ReadStats, stripe uint32) {
-	r.call.Stats, r.call.Stripe = stats, stripe
-}
-
-// Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
-func (r *Runner) Read(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
-	r.ReadAt(cmd, args, db, now, LevelQuorum, w)
-}
-
-// ReadAt is Read at a level.
-func (r *Runner) ReadAt(cmd *commands.Command, args [][]byte, db int, now int64, level Level, w *protocol.Writer) {
-	switch {
-	case cmd.OneKey():
-		part := engine.Part(args[cmd.Keys[0].First])
-		r.ks.LockPart(part)
-		r.runRead(cmd, args, level.view(r.ks.View(db, now, false).In(part)), w)
-		r.ks.UnlockPart(part)
-	case cmd.HasKeys():
-		r.lockKeys(cmd, args)
-		r.runRead(cmd, args, level.view(r.ks.View(db, now, r.parts.IsAll())), w)
-		r.ks.Unlock(&r.parts)
-	default:
-		r.runRead(cmd, args, r.ks.View(db, now, false), w)
-	}
-}
-
-// Unchanged replies to a write and returns true if executing it now would change nothing, as far as its Unchanged can
-// tell. cmd has one.
-func (r *Runner) Unchanged(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
-	part := engine.Part(args[cmd.Keys[0].First])
-	r.ks.LockPart(part)
-	defer r.ks.UnlockPart(part)
-	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
-	return cmd.Unchanged(&r.call, r.ks.View(db, now, false).In(part))
-}
-
-// write runs a command that has a Write handler. Only the state machine calls it.
-func (r *Runner) write(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
-	switch {
-	case cmd.OneKey():
-		part := engine.Part(args[cmd.Keys[0].First])
-		r.ks.LockPart(part)
-		r.runWrite(cmd, args, r.ks.Txn(db, now, false).In(part), w)
-		r.ks.UnlockPart(part)
-	case cmd.HasKeys():
-		r.lockKeys(cmd, args)
-		r.runWrite(cmd, args, r.ks.Txn(db, now, r.parts.IsAll()), w)
-		r.ks.Unlock(&r.parts)
-	default:
-		r.runWrite(cmd, args, r.ks.Txn(db, now, false), w)
-	}
-}
-
-func (r *Runner) lockKeys(cmd *commands.Command, args [][]byte) {
-	r.parts = engine.PartSet{}
-	cmd.AddParts(args, &r.parts)
-	r.ks.Lock(&r.parts)
-}
-
-func (r *Runner) runRead(cmd *commands.Command, args [][]byte, v engine.View, w *protocol.Writer) {
-	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
-	if cmd.HasKeys() {
-		cmd.Read(&r.call, v)
-		return
-	}
-	r.call.Random = rand.Uint64()
-	cmd.Read(&r.call, v)
-	r.call.Random = 0 // a write that depended on it would differ from node to node
-}
-
-func (r *Runner) runWrite(cmd *commands.Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
-	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
-	cmd.Write(&r.call, t)
-}
-
-// addRun applies a run of count increments of delta, all or, where they overflow, the longest prefix that does not.
-// It returns the value before and how many were applied; the rest of the run overflowed. local adds what is pending to the
-// value before, so that the replies fall in with those given from memory.
-func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, local bool) (before int64, applied uint32, err error) {
-	part := engine.Part(key)
-	r.ks.LockPart(part)
-	defer r.ks.UnlockPart(part)
-	t := r.ks.Txn(db, now, false).In(part)
-	if local {
-		defer func() { before = countPending(before, delta*int64(applied), t.Pending(key)) }()
-	}
-	before, ok, err := t.AddRun(key, delta, int(count))
-	switch {
-	case err != nil:
-		return 0, 0, err
-	case ok:
-		return before, count, nil
-	}
-	// Sums only grow along a run, or only shrink, so the longest prefix is found in steps that halve. A step may fit
-	// again, three times at most, because one twice as large is refused also when only its own total is beyond 64 bits.
-	for step := uint32(1) << (bits.Len32(count) - 1); step > 0; {
-		if step > count-applied {
-			step /= 2
-			continue
-		}
-		was, ok, err := t.AddRun(key, delta, int(step))
-		switch {
-		case err != nil:
-			return 0, 0, err
-		case !ok:
-			step /= 2
-		default:
-			if applied == 0 {
-				before = was
-			}
-			applied += step
-		}
-	}
-	return before, applied, nil
-}
-
-// countPending adds what is pending for a counter to its value before a run that brought added, unless the sum before or
-// after the run overflows: what is pending will then be dropped when it is applied.
-func countPending(before, added, pending int64) int64 {
-	overflows := func(n int64) bool { return (n+pending < n) != (pending < 0) }
-	if overflows(before) || overflows(before+added) {
-		return before
-	}
-	return before + pending
+// As says for whom, and how, a command is executed.
+type As struct {
+	DB     int
+	RESP   int  // 2 or 3
+	Silent bool // no reply wanted
+	Sees   Sees // for a read; of an increment, SeesAhead has its reply count what is answered ahead
 }

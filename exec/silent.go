@@ -69,7 +69,7 @@ func (r *Runner) answerSilent(now int64) {
 	}
 	done := 0
 	for done < n {
-		did := r.ks.AddPending(t.incs[done:n], now)
+		did := r.ks.AnswerAhead(t.incs[done:n], now)
 		if done += did; did < min(BurstMax, n-done+did) {
 			break
 		}

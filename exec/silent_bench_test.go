@@ -18,7 +18,7 @@ func BenchmarkSilent(b *testing.B) {
 	newKeyspace := func(b *testing.B) *engine.Keyspace {
 		ks := engine.New(engine.Config{})
 		b.Cleanup(ks.Close)
-		if err := ks.SetOrigin("node", 7); err != nil {
+		if err := ks.SetSelf("node", 7); err != nil {
 			b.Fatal(err)
 		}
 		return ks
@@ -49,7 +49,7 @@ func BenchmarkSilent(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			incs := []engine.Increment{{Key: key, Delta: 1}}
 			for pb.Next() {
-				ks.AddPending(incs, 1)
+				ks.AnswerAhead(incs, 1)
 			}
 		})
 		check(b, ks)

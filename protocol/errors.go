@@ -128,6 +128,8 @@ const (
 	// ErrUnknown is a write whose fate this node does not know: it timed out, or the node lost the leadership or stopped
 	// while it was in flight.
 	ErrUnknown = "UNKNOWN outcome unknown: the command may or may not have been applied, and may still be"
+	// ErrCrossSlot is a command, or a transaction, with keys of several replicas.
+	ErrCrossSlot = "CROSSSLOT Keys in request don't hash to the same slot"
 	// ErrTryAgain is a command that was certainly not run.
 	ErrTryAgain = "TRYAGAIN not applied: the server could not take the command now; it is safe to send it again"
 	// ErrTryAgainRead is a read that was queued behind a write with an unknown outcome.

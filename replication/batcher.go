@@ -15,19 +15,22 @@ import (
 
 // Group commit without a timer. One batch is in flight; the next gathers all that arrives meanwhile:
 //
-//	Lock, add, Unlock, Flush:  gathering ──(nothing in flight)──► Seal ─► Propose ─► in flight
+//	Submit, Flush:  gathering ──(nothing in flight)──► Seal ─► Propose ─► in flight
 //	gathering above the soft limit: queued behind, a new one gathers
-//	applier:  Claim ─► StateMachine.Apply ─► Applied { Complete(nil); propose the next }
+//	applier:  Claim ─► StateMachine.Apply ─► Applied { Decide(Applied); propose the next }
 //
-// The goroutine that applies an entry completes its batch and proposes the next one itself: each hop to another goroutine
-// costs more than the CPU of the fsync. Nobody waits for the future of a commit that succeeds; watch.go looks after those
-// that take long.
+// Who submits has gathered a sub-batch of its own, without any lock; the Batcher's lock is held for as long as it takes
+// to append it to a list. The goroutine that applies an entry completes its batch and proposes the next one itself: each
+// hop to another goroutine costs more than the CPU of the fsync. Nobody waits for the future of a commit that succeeds;
+// watch.go looks after those that take long.
 //
-// Who decides the outcome of a batch in flight is one compare-and-swap on proposal.state: the applier (Claim) or the one
-// who gives up (deadline, failure, Close). Completion is called without the lock, so it may use the Batcher.
+// What becomes of a batch, its Outcome, is decided here and nowhere else, by one compare-and-swap on proposal.state: the
+// applier (Claim) or the one who gives up (deadline, failure, Close). Everybody else who needs to know derives it from
+// the two calls Batch.Decide and, after Unknown, Batch.Fate. Both are made without the lock, so they may use the Batcher.
 //
-// While an entry that was given up has neither been applied nor failed, nothing more is proposed: Seal promises that
-// every earlier batch has been decided.
+// While an entry that was given up has neither been applied nor failed, nothing more is proposed: when a batch is sealed,
+// every earlier one has been applied or never will be. What goes ahead of the batches (Source.Ahead) relies on that: it
+// is sealed again if its entry was not applied, and only then.
 //
 // Two batches in flight were measured and gain nothing below about 5 ms of round trip.
 
@@ -61,12 +64,12 @@ func setDefault[T comparable](p *T, v T) {
 
 // Batcher makes one entry of all that arrives while the previous one commits. See the comment at the top of the file.
 type Batcher struct {
-	group    Group
-	clock    *Clock
-	newBatch func() Batch
-	opt      BatcherOptions
-	origin   uint64 // random: tells this process's entries from those of an earlier run
-	start    time.Time
+	group  Group
+	clock  *Clock
+	source Source
+	opt    BatcherOptions
+	origin uint64 // random: tells this process's entries from those of an earlier run
+	start  time.Time
 
 	queued   atomic.Int64             // bytes gathered, queued and in flight
 	inflight atomic.Pointer[proposal] // set with mu held; nil or the one undecided entry
@@ -75,6 +78,7 @@ type Batcher struct {
 	gather   gathered   // batch never nil
 	full     []gathered // above the soft limit, oldest first
 	sequence uint64     // of the last proposal
+	spare    []byte     // an entry's buffer, to be used again
 	closed   bool
 	idle     []chan struct{} // closed when nothing is gathered, queued or in flight
 
@@ -88,9 +92,10 @@ type gathered struct {
 	bytes int64         // counted in queued
 }
 
-// proposal is a batch in flight.
+// proposal is an entry in flight.
 type proposal struct {
-	batch    Batch
+	batch    Batch // nil: nobody waits for it, it only has what goes ahead of the batches, or advances log time
+	buf      []byte
 	sequence uint64
 	since    time.Duration
 	bytes    int64
@@ -105,26 +110,26 @@ const (
 	stateGivenUp        // completed as unknown or failed
 )
 
-// outcome is a completion to be delivered without the lock.
-type outcome struct {
-	batch Batch
-	err   error
+// refusal is an outcome to be delivered without the lock: NotApplied.
+type refusal struct {
+	batch  Batch
+	reason error
 }
 
-func deliver(outcomes []outcome) {
-	for _, o := range outcomes {
-		o.batch.Complete(o.err)
+func deliver(refused []refusal) {
+	for _, r := range refused {
+		r.batch.Decide(NotApplied, r.reason)
 	}
 }
 
-// NewBatcher binds itself to g as its proposer and starts gathering. newBatch is called with the lock held.
-func NewBatcher(g Group, clock *Clock, newBatch func() Batch, opt BatcherOptions) *Batcher {
+// NewBatcher binds itself to g as its proposer and starts gathering.
+func NewBatcher(g Group, clock *Clock, source Source, opt BatcherOptions) *Batcher {
 	opt.setDefaults()
-	b := &Batcher{group: g, clock: clock, newBatch: newBatch, opt: opt, start: time.Now()}
+	b := &Batcher{group: g, clock: clock, source: source, opt: opt, start: time.Now()}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	b.origin = binary.LittleEndian.Uint64(random[:])
-	b.gather.batch = newBatch()
+	b.gather.batch = source.NewBatch()
 	b.watch.init()
 	g.Bind(b)
 	go b.runAwaiter()
@@ -134,32 +139,25 @@ func NewBatcher(g Group, clock *Clock, newBatch func() Batch, opt BatcherOptions
 
 func (b *Batcher) now() time.Duration { return time.Since(b.start) + 1 } // never 0
 
-// Lock returns the batch that gathers, with the lock held. Add to it and Unlock; keep it no longer than that. size is the
-// least number of bytes that will be added: a batch that would exceed the soft limit with them takes no more, so that a
-// large command does not drive an entry that others share over the hard limit.
-func (b *Batcher) Lock(size int) Batch {
+// Submit adds a sub-batch to the batch that gathers. Nothing is proposed before Flush. A batch that would exceed the soft
+// limit takes no more, so that a large command does not drive an entry that others share over the hard limit.
+func (b *Batcher) Submit(sub SubBatch) {
+	var refused []refusal
+	size := int64(sub.Size())
 	b.mu.Lock()
-	if have := b.gather.batch.Size(); have >= b.opt.EntrySoftLimit || have > 0 && have+size > b.opt.EntrySoftLimit {
+	if have := b.gather.batch.Size(); have > 0 && have+int(size) > b.opt.EntrySoftLimit {
 		b.full = append(b.full, b.takeGathered())
 	}
-	return b.gather.batch
-}
-
-// Unlock accounts for what was added. Nothing is proposed before Flush.
-func (b *Batcher) Unlock() {
-	var refused []outcome
 	g := &b.gather
-	if !g.batch.Empty() {
-		if g.since == 0 {
-			g.since = b.now()
-			b.wakeWatcher()
-		}
-		size := int64(g.batch.Size())
-		b.queued.Add(size - g.bytes)
-		g.bytes = size
-		if b.closed {
-			refused = b.refuseGathered(nil, notApplied(ErrShutdown))
-		}
+	g.batch.Add(sub)
+	if g.since == 0 {
+		g.since = b.now()
+		b.wakeWatcher()
+	}
+	g.bytes += size
+	b.queued.Add(size)
+	if b.closed {
+		refused = b.refuseGathered(nil, notApplied(ErrShutdown))
 	}
 	b.mu.Unlock()
 	deliver(refused)
@@ -171,96 +169,147 @@ func (b *Batcher) takeGathered() gathered {
 	if g.since == 0 {
 		g.since = b.now()
 	}
-	b.gather = gathered{batch: b.newBatch()}
+	b.gather = gathered{batch: b.source.NewBatch()}
 	return g
 }
 
-// Flush proposes what has gathered, unless a batch is in flight: then it goes as soon as that one is done.
+// Flush proposes what has gathered, unless an entry is in flight: then it goes as soon as that one is done.
 func (b *Batcher) Flush() {
 	if b.inflight.Load() != nil {
-		return // whoever decides it proposes the next, under the lock that our Unlock has released
+		return // whoever decides it proposes the next, under the lock that our Submit has released
 	}
 	b.mu.Lock()
-	failed := b.proposeNext(false)
+	refused := b.proposeNext(false)
 	b.mu.Unlock()
-	deliver(failed)
+	deliver(refused)
 }
 
-// Tick proposes an entry without payload, which only advances log time, if nothing is gathered or in flight.
+// Tick proposes an entry for which nobody waits, unless one is in flight or there is something else to propose: it takes
+// along what goes ahead of the batches, and advances log time.
 func (b *Batcher) Tick() {
 	if b.inflight.Load() != nil {
 		return
 	}
 	b.mu.Lock()
-	tick := !b.closed && len(b.full) == 0 && b.gather.batch.Empty() && b.group.Writable() == nil
-	failed := b.proposeNext(tick)
+	refused := b.proposeNext(true)
 	b.mu.Unlock()
-	deliver(failed)
+	deliver(refused)
 }
 
-// Queued is the number of payload bytes gathered or in flight.
+// Queued is the number of bytes submitted and not yet applied.
 func (b *Batcher) Queued() int64 { return b.queued.Load() }
 
-// proposeNext proposes the oldest batch if none is in flight. Batches that are refused are returned for delivery. mu held.
-func (b *Batcher) proposeNext(tick bool) (refused []outcome) {
+// oldest is the batch whose turn it is; nil if nobody waits.
+func (b *Batcher) oldest() *gathered {
+	switch {
+	case len(b.full) > 0:
+		return &b.full[0]
+	case !b.gather.batch.Empty():
+		return &b.gather
+	}
+	return nil
+}
+
+// takeOldest takes out what oldest has returned.
+func (b *Batcher) takeOldest() gathered {
+	if len(b.full) == 0 {
+		return b.takeGathered()
+	}
+	g := b.full[0]
+	b.full[0] = gathered{}
+	b.full = b.full[1:]
+	return g
+}
+
+// proposeNext proposes the next entry if none is in flight. tick: also one that nobody waits for. Batches that are
+// refused are returned for delivery. mu held.
+func (b *Batcher) proposeNext(tick bool) (refused []refusal) {
 	for b.inflight.Load() == nil {
-		var g gathered
-		switch {
-		case len(b.full) > 0:
-			g = b.full[0]
-			b.full[0] = gathered{}
-			b.full = b.full[1:]
-		case tick || !b.gather.batch.Empty():
-			g = b.takeGathered()
-			tick = false
-		default:
+		g := b.oldest()
+		if g == nil && !tick {
 			b.notifyIdle()
 			return refused
 		}
-		if err := b.propose(g); err != nil {
-			b.queued.Add(-g.bytes)
-			refused = append(refused, outcome{g.batch, err})
+		var taken *gathered
+		err := b.refuses(g)
+		if err == nil {
+			taken, err = b.propose(g)
 		}
+		if err != nil && taken == nil && g != nil { // what had to go ahead of it could not
+			oldest := b.takeOldest()
+			taken = &oldest
+		}
+		if err != nil && taken != nil {
+			b.queued.Add(-taken.bytes)
+			refused = append(refused, refusal{taken.batch, err})
+		}
+		tick = false
 	}
 	return refused
 }
 
-// propose seals and proposes g, or says why it may not be. mu held, nothing in flight.
-func (b *Batcher) propose(g gathered) error {
+// refuses says why g, nil for an entry that nobody waits for, cannot be proposed. mu held.
+func (b *Batcher) refuses(g *gathered) error {
 	if b.closed {
 		return notApplied(ErrShutdown)
 	}
 	if err := b.group.Writable(); err != nil {
 		return err
 	}
-	if g.batch.Size() > b.opt.EntryHardLimit {
+	if g != nil && g.batch.Size() > b.opt.EntryHardLimit {
 		return notApplied(ErrEntryTooLarge)
 	}
+	return nil
+}
+
+// propose makes an entry of what goes ahead of the batches and, unless that is too much or not everything, of the oldest
+// batch. It returns that batch if it took it, and the reason if its proposal failed. mu held, nothing in flight.
+func (b *Batcher) propose(oldest *gathered) (taken *gathered, err error) {
 	stamp := b.clock.Now()
-	buf := g.batch.Seal(stamp)
-	if len(buf)-HeaderSize > b.opt.EntryHardLimit {
-		return notApplied(ErrEntryTooLarge)
+	buf, all := b.source.Ahead(b.buffer(oldest))
+	p := &proposal{since: b.now()}
+	if ahead := len(buf) - HeaderSize; oldest != nil && all && (ahead == 0 || ahead+oldest.batch.Size() <= b.opt.EntryHardLimit) {
+		g := b.takeOldest()
+		taken = &g
+		p.batch, p.since, p.bytes = g.batch, g.since, g.bytes
+		buf = g.batch.Seal(buf, stamp)
 	}
 	b.sequence++
+	p.sequence, p.buf = b.sequence, buf
 	header := entryHeader{level: b.opt.Level, stamp: stamp, origin: b.origin, sequence: b.sequence}
 	if len(buf) == HeaderSize {
 		header.flags = flagTick
 	}
 	encodeEntry(buf, header)
-	p := &proposal{batch: g.batch, sequence: b.sequence, since: g.since, bytes: g.bytes}
 	b.inflight.Store(p) // before Propose: it may be applied before that returns
 	b.wakeWatcher()
 	p.future = b.group.Propose(buf)
 	if f, ok := p.future.(failedFuture); ok && p.state.CompareAndSwap(statePending, stateGivenUp) {
 		b.inflight.Store(nil)
-		return classify(f.err)
+		return taken, classify(f.err)
 	}
-	return nil
+	return taken, nil
+}
+
+// maxSpareEntry is the most bytes of an entry's buffer that are kept for the next entry.
+const maxSpareEntry = 4 << 20
+
+// buffer returns the buffer of an entry: HeaderSize bytes, with room for g. mu held.
+func (b *Batcher) buffer(g *gathered) []byte {
+	if buf := b.spare; buf != nil {
+		b.spare = nil
+		return buf[:HeaderSize]
+	}
+	size := 512
+	if g != nil {
+		size = max(size, g.batch.Size())
+	}
+	return make([]byte, HeaderSize, HeaderSize+size)
 }
 
 // Claim implements Proposer.
 func (b *Batcher) Claim(origin, sequence uint64) Batch {
-	if p := b.lookup(origin, sequence); p != nil && p.state.CompareAndSwap(statePending, stateClaimed) {
+	if p := b.lookup(origin, sequence); p != nil && p.batch != nil && p.state.CompareAndSwap(statePending, stateClaimed) {
 		return p.batch
 	}
 	return nil
@@ -272,10 +321,14 @@ func (b *Batcher) Applied(origin, sequence uint64) {
 	if p == nil {
 		return
 	}
-	if p.state.Load() == stateClaimed {
-		p.batch.Complete(nil)
+	switch {
+	case p.batch == nil:
+	case p.state.Load() == stateClaimed:
+		p.batch.Decide(Applied, nil)
+	default:
+		p.batch.Fate(true)
 	}
-	b.decided(p)
+	b.decided(p, true)
 }
 
 // lookup returns the proposal in flight if it is this one.
@@ -289,8 +342,8 @@ func (b *Batcher) lookup(origin, sequence uint64) *proposal {
 	return nil
 }
 
-// decided makes room for the next batch: p has been applied, or has failed for good.
-func (b *Batcher) decided(p *proposal) {
+// decided makes room for the next entry: p has been applied, or has failed for good.
+func (b *Batcher) decided(p *proposal, applied bool) {
 	b.mu.Lock()
 	if b.inflight.Load() != p {
 		b.mu.Unlock()
@@ -298,28 +351,46 @@ func (b *Batcher) decided(p *proposal) {
 	}
 	b.inflight.Store(nil)
 	b.queued.Add(-p.bytes)
+	if applied && cap(p.buf) <= maxSpareEntry {
+		b.spare = p.buf // the log has it in its files
+	}
 	refused := b.proposeNext(false)
 	b.mu.Unlock()
 	deliver(refused)
 }
 
-// failed is called when the future of p ended with an error.
+// failed is called when the future of p ended with an error. One that does not exclude an effect counts as the end of p
+// all the same: no later call would tell. (Where the entry comes after all, its counted section is passed over because its
+// number is, and its other operations were answered as unknown.)
 func (b *Batcher) failed(p *proposal, err error) {
 	if p.state.Load() == stateClaimed {
 		return // it was applied all the same; Applied decides it
 	}
+	reason := classify(err)
+	outcome := Unknown
+	var no *NotAppliedError
+	if errors.As(reason, &no) {
+		outcome = NotApplied
+	}
 	if p.state.CompareAndSwap(statePending, stateGivenUp) {
-		p.batch.Complete(classify(err))
+		if p.batch != nil {
+			p.batch.Decide(outcome, reason)
+		}
+	} else {
+		outcome = Unknown // said so when it was given up
 	}
 	if p.state.Load() == stateGivenUp {
-		b.decided(p)
+		if p.batch != nil && outcome == Unknown {
+			p.batch.Fate(false)
+		}
+		b.decided(p, false)
 	}
 }
 
 // giveUp completes p as unknown; it stays in flight until it is applied or fails.
 func (p *proposal) giveUp(why error) {
-	if p.state.CompareAndSwap(statePending, stateGivenUp) {
-		p.batch.Complete(why)
+	if p.state.CompareAndSwap(statePending, stateGivenUp) && p.batch != nil {
+		p.batch.Decide(Unknown, why)
 	}
 }
 
@@ -340,16 +411,16 @@ func classify(err error) error {
 }
 
 // refuseGathered takes everything that was not proposed. mu held.
-func (b *Batcher) refuseGathered(refused []outcome, err error) []outcome {
+func (b *Batcher) refuseGathered(refused []refusal, err error) []refusal {
 	for _, g := range b.full {
 		b.queued.Add(-g.bytes)
-		refused = append(refused, outcome{g.batch, err})
+		refused = append(refused, refusal{g.batch, err})
 	}
 	b.full = nil
 	if !b.gather.batch.Empty() {
 		g := b.takeGathered()
 		b.queued.Add(-g.bytes)
-		refused = append(refused, outcome{g.batch, err})
+		refused = append(refused, refusal{g.batch, err})
 	}
 	return refused
 }
@@ -381,7 +452,7 @@ func (b *Batcher) Drain(ctx context.Context) error {
 }
 
 // Close completes everything that waits: a batch in flight as unknown, others as not applied. Batches gathered later are
-// refused at Unlock. Drain first for a graceful end.
+// refused at Submit. Drain first for a graceful end.
 func (b *Batcher) Close() { b.abort(ErrShutdown) }
 
 func (b *Batcher) abort(reason error) {

@@ -2,8 +2,10 @@ package replication
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,7 +23,7 @@ func isNotApplied(err error) bool {
 func withBatcher(t *testing.T, opt BatcherOptions, test func(*testing.T, *fakeGroup, *Batcher)) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newFakeGroup()
-		b := NewBatcher(g, g.clock, newTestBatch, opt)
+		b := NewBatcher(g, g.clock, &testSource{}, opt)
 		test(t, g, b)
 		b.Close()
 		for p := g.take(); p != nil; p = g.take() {
@@ -83,12 +85,10 @@ func TestBatcherSoftLimitQueuesInOrder(t *testing.T) {
 
 func TestBatcherHardLimitIsNotApplied(t *testing.T) {
 	withBatcher(t, BatcherOptions{EntrySoftLimit: 1 << 20, EntryHardLimit: 64}, func(t *testing.T, g *fakeGroup, b *Batcher) {
-		batch := b.Lock(0).(*testBatch)
-		var ch chan error
+		ch := make(chan error, 9)
 		for v := range uint64(9) {
-			ch = batch.add(v)
+			b.Submit(number{v: v, waiter: ch})
 		}
-		b.Unlock()
 		b.Flush()
 		if err := <-ch; !isNotApplied(err) || !errors.Is(err, ErrEntryTooLarge) || g.take() != nil {
 			t.Errorf("outcome %v", err)
@@ -120,6 +120,7 @@ func TestBatcherRefusesBeforeProposing(t *testing.T) {
 func TestBatcherWriteTimeoutIsUnknownThenLateApplyHasNoBatch(t *testing.T) {
 	withBatcher(t, BatcherOptions{WriteTimeout: time.Second}, func(t *testing.T, g *fakeGroup, b *Batcher) {
 		start := time.Now()
+		batch := b.gather.batch.(*testBatch)
 		ch := submit(b, 1)
 		stuck := g.take()
 		if err := <-ch; !errors.Is(err, ErrUnknown) || isNotApplied(err) {
@@ -138,6 +139,9 @@ func TestBatcherWriteTimeoutIsUnknownThenLateApplyHasNoBatch(t *testing.T) {
 		late := submit(b, 3)
 		if local := g.commit(stuck, nil); local != nil {
 			t.Error("the late apply got the batch that was given up")
+		}
+		if fmt.Sprint(batch.fates) != "[true]" {
+			t.Errorf("fates %v", batch.fates)
 		}
 		g.commit(g.take(), nil)
 		if err := <-late; err != nil {
@@ -160,6 +164,7 @@ func TestBatcherOutcomeClasses(t *testing.T) {
 		{errors.New("input/output error"), "unknown"},
 	} {
 		withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+			batch := b.gather.batch.(*testBatch)
 			ch := submit(b, 1)
 			behind := submit(b, 2)
 			g.take().result <- tc.err
@@ -168,6 +173,9 @@ func TestBatcherOutcomeClasses(t *testing.T) {
 				t.Errorf("%v: outcome %v, want %s", tc.err, err, tc.applied)
 			}
 			synctest.Wait()
+			if want := map[string]string{"no": "[]", "unknown": "[false]"}[tc.applied]; fmt.Sprint(batch.fates) != want {
+				t.Errorf("%v: fates %v, want %v", tc.err, batch.fates, want)
+			}
 			next := g.take()
 			if next == nil {
 				t.Fatal("the next batch was not proposed after a failure")
@@ -197,6 +205,75 @@ func TestBatcherTickOnlyWhenIdle(t *testing.T) {
 		if p := g.take(); p == nil || isTick(p.data) || g.take() != nil {
 			t.Error("a tick beside a batch")
 		}
+	})
+}
+
+// TestBatcherAhead has something stand before the batches, though nobody waits for it.
+func TestBatcherAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newFakeGroup()
+		src := &testSource{ahead: []uint64{100}}
+		b := NewBatcher(g, g.clock, src, BatcherOptions{EntryHardLimit: 40})
+		defer b.Close()
+		// expect commits the entry in flight, which is to hold these numbers.
+		expect := func(want ...uint64) {
+			t.Helper()
+			p := g.take()
+			if p == nil {
+				t.Fatalf("no entry with %v", want)
+			}
+			var got []uint64
+			for at := HeaderSize; at < len(p.data); at += 8 {
+				got = append(got, binary.LittleEndian.Uint64(p.data[at:]))
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("entry with %v, want %v", got, want)
+			}
+			src.ahead = src.ahead[src.sealed:]
+			g.commit(p, nil)
+		}
+		b.Tick()
+		first := submit(b, 1)
+		src.ahead = append(src.ahead, 101, 102)
+		expect(100)
+		expect(101, 102, 1)
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+
+		// What does not fit an entry goes first, and no batch with it.
+		src.ahead, src.limit = []uint64{103, 104, 105}, 2
+		second := submit(b, 2)
+		expect(103, 104)
+		expect(105, 2)
+		// A batch that would make the entry too large waits for the next.
+		src.ahead, src.limit = []uint64{106, 107, 108}, 0
+		flying := submit(b, 3)
+		expect(106, 107, 108, 3)
+		src.ahead = []uint64{109, 110}
+		for v := range uint64(4) {
+			b.Submit(number{v: 10 + v, waiter: make(chan error, 1)})
+		}
+		b.Flush()
+		expect(109, 110)
+		expect(10, 11, 12, 13)
+		if <-second != nil || <-flying != nil {
+			t.Error("not applied")
+		}
+
+		// A failure before anything could be tried is the batch's, and what was to go ahead stays.
+		src.ahead = []uint64{111}
+		g.refuse(notApplied(ErrNotLeader))
+		if err := <-submit(b, 4); !isNotApplied(err) {
+			t.Error(err)
+		}
+		b.Tick()
+		if g.take() != nil {
+			t.Error("proposed while not writable")
+		}
+		g.refuse(nil)
+		b.Tick()
+		expect(111)
 	})
 }
 
@@ -249,7 +326,7 @@ func TestBatcherGroupFailureResolvesEverything(t *testing.T) {
 // panics otherwise), and a batch that the machine applied must not be called not applied.
 func TestBatcherRace(t *testing.T) {
 	g := newFakeGroup()
-	b := NewBatcher(g, g.clock, newTestBatch, BatcherOptions{WriteTimeout: 3 * time.Millisecond, EntrySoftLimit: 64})
+	b := NewBatcher(g, g.clock, &testSource{}, BatcherOptions{WriteTimeout: 3 * time.Millisecond, EntrySoftLimit: 64})
 	stop := make(chan struct{})
 	var applier, callers sync.WaitGroup
 	applied := map[uint64]bool{}
@@ -317,7 +394,7 @@ func TestBatcherRace(t *testing.T) {
 func TestMemoryGroup(t *testing.T) {
 	c := &counter{}
 	g := NewMemoryGroup(c, nil)
-	b := NewBatcher(g, g.Clock(), newTestBatch, BatcherOptions{})
+	b := NewBatcher(g, g.Clock(), &testSource{}, BatcherOptions{})
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {

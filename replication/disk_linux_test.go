@@ -34,11 +34,10 @@ func TestSmallDisk(t *testing.T) {
 	var count uint64 // a hundred in each entry
 	write := func() (err error) {
 		var waits []chan error
-		b := n.batch.Lock(0).(*testBatch)
 		for i := range uint64(100) {
-			waits = append(waits, b.add(count+i))
+			waits = append(waits, make(chan error, 1))
+			n.batch.Submit(number{v: count + i, waiter: waits[i]})
 		}
-		n.batch.Unlock()
 		n.batch.Flush()
 		for _, ch := range waits {
 			err = outcomeOf(t, ch)
@@ -135,17 +134,15 @@ func startBulk(t *testing.T, cfg Config, live int) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{g, &sm.counter, NewBatcher(g, g.Clock(), newTestBatch, BatcherOptions{})}
+	n := &node{g, &sm.counter, NewBatcher(g, g.Clock(), &testSource{}, BatcherOptions{})}
 	waitFor(t, "the node to be ready", n.Leader)
 	return n
 }
 
 // writeBulk writes one entry of size bytes. It says whether that was certainly refused for want of room.
 func (n *node) writeBulk(t *testing.T, size int) (refused bool) {
-	b := n.batch.Lock(0).(*testBatch)
-	ch := b.add(1)
-	b.buf = append(b.buf, make([]byte, size-8)...)
-	n.batch.Unlock()
+	ch := make(chan error, 1)
+	n.batch.Submit(number{v: 1, waiter: ch, pad: size - 8})
 	n.batch.Flush()
 	err := outcomeOf(t, ch)
 	var full *DiskFullError

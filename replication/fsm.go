@@ -76,12 +76,12 @@ func (f *fsm) applyEntry(index uint64, data []byte) {
 	}
 	f.stamp, f.level = h.stamp, h.level
 	f.clock.Observe(h.stamp)
-	var local Batch
+	var ours Batch
 	proposer := f.proposer.Load()
 	if proposer != nil {
-		local = (*proposer).Claim(h.origin, h.sequence)
+		ours = (*proposer).Claim(h.origin, h.sequence)
 	}
-	f.machine.Apply(Entry{Index: index, Stamp: h.stamp, Level: h.level, Payload: payload}, local)
+	f.machine.Apply(Entry{Index: index, Stamp: h.stamp, Level: h.level, Payload: payload}, ours)
 	f.applied.Store(index)
 	if proposer != nil {
 		(*proposer).Applied(h.origin, h.sequence)

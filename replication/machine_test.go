@@ -44,9 +44,9 @@ func (c *counter) state() counterState {
 	return counterState{c.count, c.sum, c.chain}
 }
 
-func (c *counter) Apply(e Entry, local Batch) {
+func (c *counter) Apply(e Entry, ours Batch) {
 	if c.onApply != nil {
-		c.onApply(e, local)
+		c.onApply(e, ours)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,10 +59,9 @@ func (c *counter) Apply(e Entry, local Batch) {
 		c.add(binary.LittleEndian.Uint64(p))
 		n++
 	}
-	if b, ok := local.(*testBatch); ok {
-		b.applied = true
-		if len(b.waiters) != n {
-			c.failed = fmt.Errorf("entry %d has %d numbers, its batch %d", e.Index, n, len(b.waiters))
+	if b, ok := ours.(*testBatch); ok {
+		if len(b.numbers) > n {
+			c.failed = fmt.Errorf("entry %d has %d numbers, its batch %d", e.Index, n, len(b.numbers))
 		}
 	}
 }
@@ -108,59 +107,104 @@ func (c *counter) Restore(r io.ReaderAt, size int64) error {
 	return nil
 }
 
+// number is a sub-batch: one number, and who waits for it.
+type number struct {
+	v      uint64
+	waiter chan error
+	pad    int // bytes behind it
+}
+
+func (n number) Size() int { return 8 + n.pad }
+
 // testBatch gathers numbers.
 type testBatch struct {
-	buf     []byte
-	waiters []chan error
+	numbers []number
 	sealed  bool
-	applied bool
-	done    int
-	stamp   int64
-	outcome error
+	decided int
+	outcome Outcome
+	fates   []bool
 	onSeal  func()
-	onDone  func(error)
+	onDone  func()
 }
 
-func newTestBatch() Batch { return &testBatch{buf: make([]byte, HeaderSize)} }
-
-func (b *testBatch) add(v uint64) chan error {
-	ch := make(chan error, 1)
-	b.buf = binary.LittleEndian.AppendUint64(b.buf, v)
-	b.waiters = append(b.waiters, ch)
-	return ch
+func (b *testBatch) Add(sub SubBatch) { b.numbers = append(b.numbers, sub.(number)) }
+func (b *testBatch) Size() (size int) {
+	for _, n := range b.numbers {
+		size += n.Size()
+	}
+	return size
 }
+func (b *testBatch) Empty() bool { return len(b.numbers) == 0 }
 
-func (b *testBatch) Size() int   { return len(b.buf) - HeaderSize }
-func (b *testBatch) Empty() bool { return len(b.waiters) == 0 }
-func (b *testBatch) Seal(stamp int64) []byte {
+func (b *testBatch) Seal(buf []byte, _ int64) []byte {
 	if b.sealed {
 		panic("sealed twice")
 	}
-	b.sealed, b.stamp = true, stamp
+	b.sealed = true
 	if b.onSeal != nil {
 		b.onSeal()
 	}
-	return b.buf
+	for _, n := range b.numbers {
+		buf = append(binary.LittleEndian.AppendUint64(buf, n.v), make([]byte, n.pad)...)
+	}
+	return buf
 }
 
-func (b *testBatch) Complete(err error) {
-	b.done++
-	if b.done > 1 {
-		panic("completed twice")
+func (b *testBatch) Decide(o Outcome, reason error) {
+	if b.decided++; b.decided > 1 {
+		panic("decided twice")
 	}
-	b.outcome = err
+	if (o == Applied) != (reason == nil) || (o == NotApplied) != isNotApplied(reason) {
+		panic(fmt.Sprintf("outcome %d with the reason %v", o, reason))
+	}
+	b.outcome = o
 	if b.onDone != nil {
-		b.onDone(err)
+		b.onDone()
 	}
-	for _, ch := range b.waiters {
-		ch <- err
+	for _, n := range b.numbers {
+		n.waiter <- reason
 	}
+}
+
+func (b *testBatch) Fate(applied bool) {
+	if b.decided == 0 || b.outcome != Unknown || len(b.fates) > 0 {
+		panic("a fate without need")
+	}
+	b.fates = append(b.fates, applied)
+}
+
+// testSource makes testBatches. What goes ahead of them is one number again and again, until it is taken out.
+type testSource struct {
+	made   func(b *testBatch)
+	ahead  []uint64 // to be sealed, in order
+	sealed int      // of them, in the entry that was proposed last
+	limit  int      // numbers an entry takes; 0: all
+}
+
+func (s *testSource) NewBatch() Batch {
+	b := &testBatch{}
+	if s.made != nil {
+		s.made(b)
+	}
+	return b
+}
+
+func (s *testSource) Ahead(buf []byte) ([]byte, bool) {
+	n := len(s.ahead)
+	if s.limit > 0 {
+		n = min(n, s.limit)
+	}
+	for _, v := range s.ahead[:n] {
+		buf = binary.LittleEndian.AppendUint64(buf, v)
+	}
+	s.sealed = n
+	return buf, n == len(s.ahead)
 }
 
 // submit adds one number and flushes.
 func submit(b *Batcher, v uint64) chan error {
-	ch := b.Lock(0).(*testBatch).add(v)
-	b.Unlock()
+	ch := make(chan error, 1)
+	b.Submit(number{v: v, waiter: ch})
 	b.Flush()
 	return ch
 }
@@ -224,7 +268,7 @@ func tryNode(cfg Config, sm *counter) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{raftGroup: g, sm: sm, batch: NewBatcher(g, g.Clock(), newTestBatch, BatcherOptions{})}, nil
+	return &node{raftGroup: g, sm: sm, batch: NewBatcher(g, g.Clock(), &testSource{}, BatcherOptions{})}, nil
 }
 
 // stop ends the node in good order.

@@ -3,7 +3,7 @@
 //
 //	Batcher ──Propose──► Group (Raft log, fsync, followers) ──commit──► fsm ──► StateMachine.Apply(entry, local batch)
 //	   ▲                                                                             │
-//	   └────────────────── Applied: Batch.Complete(nil), propose the next ◄──────────┘
+//	   └────────────────── Applied: Batch.Decide(Applied), propose the next ◄────────┘
 //
 // A Group is one Raft group as a value: OpenGroup gives one on disk, NewMemoryGroup an ideal one for tests. Nothing here
 // knows what a payload means.
@@ -36,9 +36,9 @@ type Entry struct {
 
 // StateMachine executes committed entries. All its methods are called from one goroutine at a time.
 type StateMachine interface {
-	// Apply executes one entry. local is the batch this process proposed it from, or nil: on replay, on a follower and
+	// Apply executes one entry. ours is the batch this process proposed it from, or nil: on replay, on a follower and
 	// when the batch was given up meanwhile. It must not block on the Batcher.
-	Apply(e Entry, local Batch)
+	Apply(e Entry, ours Batch)
 	// Capture takes a consistent view of the state in O(1), without copying data.
 	Capture() Persister
 	// Restore replaces the whole state by what a Persister wrote: the size bytes of r.
@@ -53,20 +53,50 @@ type Persister interface {
 	Release()
 }
 
-// Batch gathers submissions until the Batcher proposes it. The methods are called with the Batcher's lock held, except
-// Complete, which is called without any lock.
-type Batch interface {
-	// Size is the number of payload bytes gathered so far.
+// Outcome is what became of a batch.
+type Outcome uint8
+
+// Outcomes.
+const (
+	Applied    Outcome = iota // its entry was applied, with this batch
+	NotApplied                // certainly not applied, and never will be
+	Unknown                   // this node gave up waiting: it may or may not have been applied, and may still be
+)
+
+// SubBatch is what one owner, an event loop or a connection's goroutine, has gathered for the log by itself.
+type SubBatch interface {
+	// Size is about the bytes that it takes in an entry, and no less.
 	Size() int
-	// Empty says that nothing waits for this batch.
+}
+
+// Batch is the sub-batches that share an entry. The first four methods are called with the Batcher's lock held, the last
+// two without any lock.
+type Batch interface {
+	Add(sub SubBatch)
+	// Size is the sum over the sub-batches.
+	Size() int
+	// Empty says that there are no sub-batches.
 	Empty() bool
-	// Seal closes the batch and returns the buffer of its entry: HeaderSize bytes that the Batcher fills, then the
-	// payload. The buffer belongs to the log from here on and is never written again. All earlier batches have been
-	// applied (or given up) by then.
-	Seal(stamp int64) []byte
-	// Complete reports the outcome, exactly once: nil after Apply with this batch, ErrUnknown, or *NotAppliedError (then
-	// Seal may or may not have been called).
-	Complete(err error)
+	// Seal appends the payload to an entry, in which buf stands already. All earlier batches have been applied, or never
+	// will be.
+	Seal(buf []byte, stamp int64) []byte
+	// Decide reports the outcome, exactly once, with a reason unless it is Applied: *NotAppliedError with NotApplied (Seal
+	// may or may not have been called then), ErrUnknown with Unknown.
+	Decide(o Outcome, reason error)
+	// Fate reports after Unknown, at most once, whether the entry was applied after all, or never will be. It is not
+	// called when the node stops first.
+	Fate(applied bool)
+}
+
+// Source is where a Batcher gets its entries from.
+type Source interface {
+	// NewBatch returns an empty batch. The Batcher's lock is held.
+	NewBatch() Batch
+	// Ahead appends to an entry what has to stand before its batch, though nobody waits for it. all says that nothing of
+	// the kind is left out; else the entry carries no batch. It is called, with the Batcher's lock held, when all earlier
+	// entries are applied or never will be, for an entry that is then proposed: what it has returned and was not
+	// applied, it has to return again.
+	Ahead(buf []byte) (out []byte, all bool)
 }
 
 // Future is the outcome of a proposal. Error blocks until it is known; nil means committed and applied.

@@ -310,7 +310,7 @@ func TestTrapSnapshotDoesNotBlockApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{g, &sm.counter, NewBatcher(g, g.Clock(), newTestBatch, BatcherOptions{})}
+	n := &node{g, &sm.counter, NewBatcher(g, g.Clock(), &testSource{}, BatcherOptions{})}
 	defer n.stop(t)
 	<-n.Ready()
 	n.write(t, 0, 10)
@@ -423,16 +423,13 @@ func TestTrapOneEntryInFlight(t *testing.T) {
 	n := startNode(t, testConfig(fastDir(t)))
 	defer n.stop(t)
 	var depth, most atomic.Int64
-	inner := n.batch.newBatch
-	n.batch.Lock(0)
-	n.batch.newBatch = func() Batch {
-		b := inner().(*testBatch)
+	n.batch.mu.Lock()
+	n.batch.source = &testSource{made: func(b *testBatch) {
 		b.onSeal = func() { most.Store(max(most.Load(), depth.Add(1))) }
-		b.onDone = func(error) { depth.Add(-1) }
-		return b
-	}
-	n.batch.gather.batch = n.batch.newBatch()
-	n.batch.Unlock()
+		b.onDone = func() { depth.Add(-1) }
+	}}
+	n.batch.gather.batch = n.batch.source.NewBatch()
+	n.batch.mu.Unlock()
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {

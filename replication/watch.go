@@ -79,17 +79,17 @@ func (b *Batcher) park() bool {
 
 // round does what one tick has to do. last is the proposal that was in flight at the previous round.
 func (b *Batcher) round(last *proposal) *proposal {
-	var outcomes []outcome
+	var refused []refusal
 	b.mu.Lock()
 	p := b.inflight.Load()
 	if p == nil {
 		// Also proposes what somebody gathered and forgot to flush.
-		outcomes = b.proposeNext(false)
+		refused = b.proposeNext(false)
 		p = b.inflight.Load()
 	}
-	outcomes = b.expireGathered(outcomes)
+	refused = b.expireGathered(refused)
 	b.mu.Unlock()
-	deliver(outcomes)
+	deliver(refused)
 	if p == nil {
 		return nil
 	}
@@ -107,21 +107,21 @@ func (b *Batcher) round(last *proposal) *proposal {
 }
 
 // expireGathered takes out the batches that have waited too long behind one that is stuck. mu held.
-func (b *Batcher) expireGathered(outcomes []outcome) []outcome {
+func (b *Batcher) expireGathered(refused []refusal) []refusal {
 	now := b.now()
 	expired := func(g *gathered) bool { return g.since != 0 && now-g.since >= b.opt.WriteTimeout }
 	for len(b.full) > 0 && expired(&b.full[0]) {
 		g := b.full[0]
 		b.full = b.full[1:]
 		b.queued.Add(-g.bytes)
-		outcomes = append(outcomes, outcome{g.batch, notApplied(ErrTimeout)})
+		refused = append(refused, refusal{g.batch, notApplied(ErrTimeout)})
 	}
 	if len(b.full) == 0 && expired(&b.gather) {
 		g := b.takeGathered()
 		b.queued.Add(-g.bytes)
-		outcomes = append(outcomes, outcome{g.batch, notApplied(ErrTimeout)})
+		refused = append(refused, refusal{g.batch, notApplied(ErrTimeout)})
 	}
-	return outcomes
+	return refused
 }
 
 func (b *Batcher) runAwaiter() {

@@ -16,7 +16,7 @@ const (
 	ackLocal
 )
 
-// isLocal reports whether the session's increments of a key are answered from memory.
+// isLocal reports whether the session's increments of a key are answered ahead.
 func (s *Session) isLocal(key []byte) bool {
 	switch s.ack {
 	case ackQuorum:
@@ -31,24 +31,24 @@ func (s *Session) isLocal(key []byte) bool {
 	return cfg.KeyIsLocal(key)
 }
 
-// readLevel is the level at which the session reads. One that watches keys reads what EXEC will find.
-func (s *Session) readLevel() exec.Level {
+// sees is what the session's reads see. One that watches keys reads what EXEC will find.
+func (s *Session) sees() exec.Sees {
 	if s.watcher != nil || s.ack == ackQuorum {
-		return exec.LevelQuorum
+		return exec.SeesApplied
 	}
 	cfg := s.srv.config()
 	switch {
 	case s.ack == ackLocal:
-		return exec.LevelLocal
+		return exec.SeesAhead
 	case len(cfg.AckRules) > 0:
-		return exec.LevelByKey
+		return exec.SeesByKey
 	case cfg.AckLocal:
-		return exec.LevelLocal
+		return exec.SeesAhead
 	}
-	return exec.LevelQuorum
+	return exec.SeesApplied
 }
 
-// clientAck chooses the level of the connection, and answers once all that this node has counted in memory so far is
+// clientAck chooses the level of the connection, and answers once all that this node has answered ahead so far is
 // in the log. The choice holds for the commands behind it also where that fails.
 func clientAck(s *Session, args [][]byte) bool {
 	switch strings.ToLower(string(args[2])) {
@@ -62,10 +62,8 @@ func clientAck(s *Session, args [][]byte) bool {
 		s.replyError(protocol.ErrAckLevel)
 		return true
 	}
-	// The first client at level local waits for the writes before it, which have no fences.
-	first := s.ack == ackLocal && s.srv.local.used.CompareAndSwap(false, true)
-	if first || s.srv.keyspace.HasPending() {
-		s.drainAll().Barrier([]byte("+OK\r\n"), s.origin())
+	if s.lane.replica.Keyspace.HasAhead() {
+		s.submission(0).Barrier([]byte("+OK\r\n"), s.as())
 		return true
 	}
 	s.beginReply().OK()

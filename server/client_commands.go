@@ -25,9 +25,9 @@ func clientHandlers() handler {
 	}
 	subs := []handler{
 		{entry: entry("id", 2, flagsControl, "5.0.0", "O(1)", "", "Number of this connection"), run: clientID},
-		{entry: unstable(entry("info", 2, flagsControl, "6.2.0", "O(1)", "", "Facts about this connection")), run: clientInfo, settled: true},
+		{entry: unstable(entry("info", 2, flagsControl, "6.2.0", "O(1)", "", "Facts about this connection")), run: clientInfo, ownWritesFirst: true},
 		{entry: unstable(entry("list", -2, flagsAdmin, "2.4.0", "O(N) for N client connections",
-			"[TYPE <normal_master_replica_pubsub@5.0.0=NORMAL|MASTER|REPLICA|PUBSUB>] [ID <id@6.2.0=client-id:integer ...>]", "Facts about all connections")), run: clientList, settled: true},
+			"[TYPE <normal_master_replica_pubsub@5.0.0=NORMAL|MASTER|REPLICA|PUBSUB>] [ID <id@6.2.0=client-id:integer ...>]", "Facts about all connections")), run: clientList, ownWritesFirst: true},
 		{entry: entry("kill", -3, flagsAdmin, "2.4.0", "O(N) for N client connections",
 			"<filter=ip:port:string@-2.8.12|<new-format=[ID client-id:integer@2.8.12]|"+
 				"[TYPE <normal_master_slave_pubsub@2.8.12=NORMAL|MASTER@3.2.0|SLAVE|REPLICA@5.0.0|PUBSUB>]|"+

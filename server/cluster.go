@@ -20,7 +20,7 @@ func clusterHandlers() []handler {
 	slaveOf.Name, slaveOf.Since, slaveOf.Deprecated, slaveOf.ReplacedBy = "slaveof", "1.0.0", "5.0.0", "`REPLICAOF`"
 	return []handler{
 		{entry: commands.Command{Name: "role", Arity: 1, Flags: flagsControl | commands.FlagFast, Categories: commands.CatAdmin | commands.CatDangerous,
-			Since: "2.8.12", Group: "server", Complexity: "O(1)", Summary: "Whether this node is a master, and its replicas"}, run: roleCommand, settled: true},
+			Since: "2.8.12", Group: "server", Complexity: "O(1)", Summary: "Whether this node is a master, and its replicas"}, run: roleCommand, ownWritesFirst: true},
 		{entry: replicaOf, run: replicaOfCommand},
 		{entry: slaveOf, run: replicaOfCommand},
 		{entry: commands.Command{Name: "readonly", Arity: 1, Flags: quick, Categories: commands.CatConnection, Since: "3.0.0", Group: group,
@@ -77,7 +77,7 @@ func clusterDisabled(_ *Session, _ [][]byte, w *protocol.Writer) {
 func roleCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	w.Array(3)
 	w.BulkString("master")
-	w.Int(int64(s.srv.group.Status().CommitIndex))
+	w.Int(int64(s.srv.replicas[0].Group.Status().CommitIndex))
 	w.Array(0)
 }
 

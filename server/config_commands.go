@@ -93,12 +93,13 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 		return
 	}
 	if changed.UsesLocal() {
-		srv.local.used.Store(true) // only writes from now on have fences
+		for _, r := range srv.replicas {
+			r.UseAhead()
+		}
 	}
 	srv.cfg.Store(&changed)
-	select {
-	case srv.local.changed <- struct{}{}:
-	default:
+	for _, r := range srv.replicas {
+		r.LimitsChanged()
 	}
 	srv.setLogLevel(changed.LogLevel)
 	w.OK()
@@ -126,6 +127,9 @@ func settingsToChange(pairs [][]byte) (rows []*config.Setting, refusal string) {
 
 func configResetStat(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.srv.stats.reset()
+	for _, r := range s.srv.replicas {
+		r.ResetStats()
+	}
 	s.srv.resetCalls()
 	w.OK()
 }

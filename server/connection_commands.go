@@ -54,7 +54,7 @@ func selectCommand(s *Session, args [][]byte, w *protocol.Writer) {
 		w.Error(protocol.ErrNotInteger)
 	case db != int64(int32(db)):
 		w.Error(protocol.ErrOutOfRangeBetween(math.MinInt32, math.MaxInt32))
-	case db < 0 || db >= int64(s.srv.keyspace.Databases()):
+	case db < 0 || db >= int64(s.srv.config().Databases):
 		w.Error(protocol.ErrDBIndex)
 	default:
 		s.db = int(db)
@@ -73,7 +73,7 @@ func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	if s.silent != replySkip { // which also takes the reply of RESET away
 		s.silent = replyOn
 	}
-	s.authed, s.strange = false, time.Now()
+	s.authed, s.unauthenticatedSince = false, time.Now()
 	s.useLimits(s.srv.config())
 	s.setName("")
 	w.Simple("RESET")

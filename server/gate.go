@@ -12,10 +12,13 @@ import (
 // then read again later.
 func (s *Session) dispatch(args [][]byte) bool {
 	cmd, refusal := s.srv.table.Resolve(args)
+	if refusal == "" {
+		refusal = s.route(cmd, args)
+	}
 	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
 	gathers := local || refusal == "" && s.multi == nil && cmd.Gathers(args)
 	if !gathers {
-		s.answer()
+		s.worker.CarryOut()
 	}
 	if refusal == "" && s.reserves(cmd) && s.awaitPending() {
 		return false
@@ -25,7 +28,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 		s.last = cmd
 	}
 	if refusal != "" {
-		s.answer()
+		s.worker.CarryOut()
 		s.last = s.srv.table.Find(args)
 		if s.last != nil {
 			s.srv.rejected[s.last.ID()].Add(1)
@@ -40,7 +43,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 		return true
 	}
 	if s.srv.pausedFor(cmd) {
-		s.answer()
+		s.worker.CarryOut()
 		s.waiting = waitPause
 		return false
 	}
@@ -49,7 +52,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 		s.increment(cmd, args)
 	case gathers && s.gatherRead(cmd, args):
 	default:
-		s.answer()
+		s.worker.CarryOut()
 		if !s.run(cmd, args) {
 			return false
 		}
@@ -63,26 +66,22 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	switch {
 	case cmd.Unchanged != nil && s.answerUnchanged(cmd, args):
 	case cmd.Write != nil:
-		s.fenceFor(cmd, args)
-		s.drainFor(cmd, args)
-		s.submission(s.size).Write(cmd, args, s.origin())
-		s.placeFences()
+		b := s.submission(s.size)
+		b.Hold(cmd, args)
+		b.Write(cmd, args, s.as())
 	case cmd.Read == nil:
 		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
 	case cmd.Flags&commands.FlagSlow != 0:
-		return !s.settleAll() && s.runSlow(cmd, args)
+		return !s.barrier() && s.runSlow(cmd, args)
 	case s.pending() || s.seesAll(cmd):
 		if !s.bulkFits(cmd, args) {
 			return !s.awaitPending()
 		}
-		if s.seesAll(cmd) {
-			s.drainAll()
-		}
-		o := s.origin()
-		o.Level = s.readLevel()
-		s.submission(s.size).Read(cmd, args, o)
+		as := s.as()
+		as.Sees = s.sees()
+		s.submission(s.size).Read(cmd, args, as) // it stands behind what was answered ahead
 	default:
-		s.runner.ReadAt(cmd, args, s.db, s.srv.clock.Now(), s.readLevel(), s.beginReply())
+		s.lane.runner.ReadAt(cmd, args, s.db, s.lane.replica.Clock.Now(), s.sees(), s.beginReply())
 		s.endReply()
 	}
 	return true
@@ -90,23 +89,23 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 
 // answerUnchanged answers a write that would change nothing like a read, if nothing of the session is pending.
 func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
-	if s.pending() || s.watcher != nil && s.srv.keyspace.HasPending() {
+	if s.pending() || s.watcher != nil && s.lane.replica.Keyspace.HasAhead() {
 		return false
 	}
-	done := s.runner.Unchanged(cmd, args, s.db, s.srv.clock.Now(), s.beginReply())
+	done := s.lane.runner.Unchanged(cmd, args, s.db, s.lane.replica.Clock.Now(), s.beginReply())
 	s.endReply()
 	return done
 }
 
-// seesAll reports whether a read needs everything that is pending in the records first: it looks at the keyspace as a
+// seesAll reports whether a read needs everything that is answered ahead in the records first: it looks at the keyspace as a
 // whole, or the client watches keys and must read what EXEC will find.
 func (s *Session) seesAll(cmd *commands.Command) bool {
-	return (s.watcher != nil || !cmd.HasKeys()) && cmd.Flags&commands.FlagReadonly != 0 && s.srv.keyspace.HasPending()
+	return (s.watcher != nil || !cmd.HasKeys()) && cmd.Flags&commands.FlagReadonly != 0 && s.lane.replica.Keyspace.HasAhead()
 }
 
 // runHandler executes a command that belongs to the connection or the node.
 func (s *Session) runHandler(h *handler, args [][]byte) bool {
-	if h.settled && s.awaitPending() {
+	if h.ownWritesFirst && s.awaitPending() {
 		return false
 	}
 	if h.flow != nil {
@@ -130,7 +129,7 @@ func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
 	if cmd.Flags&commands.FlagBulky == 0 {
 		return true
 	}
-	size := max(s.srv.keyspace.LargestValue(), 64) * max(1, len(args)-1)
+	size := max(s.lane.replica.Keyspace.LargestValue(), 64) * max(1, len(args)-1)
 	if s.bulk > 0 && (s.bulk+size > bulkBudget || s.srv.bulk.Load()+int64(size) > bulkBudgetAll) {
 		return false
 	}
@@ -168,7 +167,7 @@ func (s *Session) stepReplyMode() {
 // refuse replies with an error text and spoils the transaction being queued; a refused EXEC ends it, as in Redis.
 func (s *Session) refuse(name []byte, text string) {
 	s.srv.stats.refused.Add(1)
-	s.settled = false
+	s.barrierPassed = false
 	switch {
 	case bytes.EqualFold(name, []byte("exec")):
 		s.discard()
@@ -200,9 +199,9 @@ func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string 
 	if cmd.Write != nil {
 		text := ""
 		if local && !s.pending() {
-			text = s.srv.refuseLocal()
+			text = refuseAhead(s.lane.replica)
 		} else {
-			text = s.srv.refuseWrites()
+			text = refuseWrites(s.lane.replica)
 		}
 		if text != "" {
 			return text
@@ -235,9 +234,10 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	}
 	reply := s.replyLater(waitTask)
 	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
-	db, now := s.db, s.srv.clock.Now()
+	r := s.lane.replica
+	db, now := s.db, r.Clock.Now()
 	s.srv.tasks.run(func() {
-		s.srv.newRunner().Read(cmd, copied, db, now, &result)
+		s.srv.newRunner(r).Read(cmd, copied, db, now, &result)
 		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) { w.B = append(w.B, result.B...) })
 		})
@@ -248,13 +248,5 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 // outOfMemory reports whether the data takes more than maxmemory allows.
 func (srv *Server) outOfMemory() bool {
 	limit := srv.config().MaxMemory
-	return limit > 0 && srv.keyspace.Memory().Used > limit
-}
-
-// refuseWrites is the error text for writes while the log cannot take any, or "".
-func (srv *Server) refuseWrites() string {
-	if err := srv.group.Writable(); err != nil {
-		return notAppliedText(err)
-	}
-	return ""
+	return limit > 0 && srv.dataMemory().Used > limit
 }

@@ -14,9 +14,9 @@ type handler struct {
 	// flow takes care of its replies itself and returns false to be called again once the session has waited.
 	flow func(s *Session, args [][]byte) bool
 
-	control bool // runs at once though a transaction is being queued
-	settled bool // its reply depends on the data: the client's earlier writes come first
-	subs    []handler
+	control        bool // runs at once though a transaction is being queued
+	ownWritesFirst bool // its reply depends on the data: the client's earlier writes come first
+	subs           []handler
 }
 
 // Commands is the table of all commands of a node, for tests and documentation.

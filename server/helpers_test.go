@@ -41,7 +41,7 @@ func startNode(t testing.TB, change func(*config.Config)) *testNode {
 // startGroupNode starts a node on a group of the test's.
 func startGroupNode(t testing.TB, g *testGroup, change func(*config.Config)) *testNode {
 	t.Helper()
-	srv, err := NewWithGroup(testConfig(t, change), nil, func(_ replication.Config, sm replication.StateMachine) (replication.Group, error) {
+	srv, err := NewWithGroups(testConfig(t, change), nil, func(_ replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		g.Group = replication.NewMemoryGroup(sm, g.clock)
 		return g, nil
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"quipu/protocol"
+	"quipu/replica"
 )
 
 // redisVersion is what clients that check a version are told; Version is our own.
@@ -78,13 +79,13 @@ func infoServer(srv *Server, p *infoPrinter) {
 	p.line("io_loops", srv.transport.Loops())
 	p.line("process_id", os.Getpid())
 	p.line("run_id", srv.runID)
-	p.line("node_id", srv.group.Status().NodeID)
+	p.line("node_id", srv.replicas[0].Group.Status().NodeID)
 	p.line("tcp_port", cfg.Port)
 	p.line("server_time_usec", time.Now().UnixMicro())
 	p.line("uptime_in_seconds", int64(up.Seconds()))
 	p.line("uptime_in_days", int64(up.Hours()/24))
-	p.line("hz", int(time.Second/reclaimEvery))
-	p.line("configured_hz", int(time.Second/reclaimEvery))
+	p.line("hz", int(time.Second/replica.ReclaimEvery))
+	p.line("configured_hz", int(time.Second/replica.ReclaimEvery))
 	p.line("config_file", cfg.File)
 }
 
@@ -99,7 +100,7 @@ func infoClients(srv *Server, p *infoPrinter) {
 }
 
 func infoPersistence(srv *Server, p *infoPrinter) {
-	st := srv.group.Status()
+	st := srv.replicas[0].Group.Status()
 	p.line("loading", boolInt(!srv.isReady()))
 	p.line("async_loading", 0)
 	p.line("rdb_changes_since_last_save", int64(st.AppliedIndex-min(st.SnapshotIndex, st.AppliedIndex)))
@@ -153,12 +154,12 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("auth_failures", st.authFailures.Load())
 	_, _, errors := st.errors.codes()
 	p.line("total_error_replies", errors)
-	p.line("failed_batches", st.failedBatches.Load())
-	p.line("log_entries_applied", srv.machine.entries.Load())
+	p.line("failed_batches", srv.failedBatches())
+	p.line("log_entries_applied", srv.entries())
 }
 
 func infoReplication(srv *Server, p *infoPrinter) {
-	st := srv.group.Status()
+	st := srv.replicas[0].Group.Status()
 	p.line("role", "master")
 	p.line("connected_slaves", 0)
 	p.line("master_failover_state", "no-failover")
@@ -206,8 +207,8 @@ func infoErrorStats(srv *Server, p *infoPrinter) {
 func infoNothing(*Server, *infoPrinter) {}
 
 func infoKeyspace(srv *Server, p *infoPrinter) {
-	for db := range srv.keyspace.Databases() {
-		if st := srv.keyspace.Stats(db); st.Keys > 0 {
+	for db := range srv.config().Databases {
+		if st := srv.dbStats(db); st.Keys > 0 {
 			p.line(fmt.Sprintf("db%d", db), fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", st.Keys, st.Expires, st.AvgTTL))
 		}
 	}

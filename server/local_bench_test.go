@@ -33,7 +33,7 @@ func newBenchSession(b *testing.B, change func(*config.Config)) *Session {
 			change(c)
 		}
 	})
-	t := n.srv.keyspace.Txn(0, 1, true)
+	t := n.srv.replicas[0].Keyspace.Txn(0, 1, true)
 	for i := range benchKeys {
 		t.SetInt(fmt.Appendf(nil, "likes:post:%08d", i), 20_000, 0)
 	}
@@ -78,15 +78,15 @@ func BenchmarkSession(b *testing.B) {
 			cpu := processCPU()
 			for i := 0; i*100 < b.N; i++ {
 				packet := packets[i%len(packets)]
-				if used := s.Process(packet, 0); used != len(packet) || s.outstanding != 0 {
-					b.Fatalf("%d of %d bytes used, %d submissions", used, len(packet), s.outstanding)
+				if used := s.Process(packet, 0); used != len(packet) || s.pending() {
+					b.Fatalf("%d of %d bytes used, pending: %v", used, len(packet), s.pending())
 				}
-				s.answer()
+				s.worker.CarryOut()
 				s.out.B = s.out.B[:0]
 			}
 			b.ReportMetric(float64(processCPU()-cpu)/float64(b.N), "cpu-ns/op")
 			b.StopTimer()
-			s.srv.keyspace.ClosePending()
+			s.srv.replicas[0].Keyspace.CloseAhead()
 		})
 	}
 }

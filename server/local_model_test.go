@@ -57,7 +57,7 @@ func (m *localModel) step() {
 	key := rapid.SampledFrom([]string{"a", "b", "{a}b", "c"}).Draw(m.t, "key")
 	ops := []string{"local", "local", "local", "get", "hold"}
 	if !m.held {
-		ops = append(ops, "incr", "del", "set", "rename", "exec", "flush", "dbsize", "ack", "drain", "watch")
+		ops = append(ops, "incr", "del", "set", "rename", "exec", "flush", "dbsize", "ack", "take", "watch")
 	}
 	switch op := rapid.SampledFrom(ops).Draw(m.t, "op"); op {
 	case "local":
@@ -111,10 +111,8 @@ func (m *localModel) step() {
 		m.ask(m.quorum, "DBSIZE", fmt.Sprintf(":%d\r\n", len(m.all)))
 	case "ack":
 		m.ask(m.quorum, "CLIENT ACK quorum", "+OK\r\n")
-	case "drain":
-		if st := m.n.srv.keyspace.Pending(); st.Increments > 0 && m.n.srv.local.live.Load() == 0 {
-			m.n.srv.drainEverything(&st)
-		}
+	case "take":
+		m.n.srv.replicas[0].TakeAhead()
 	}
 }
 
@@ -133,7 +131,7 @@ func TestLocalModel(t *testing.T) {
 		for _, key := range []string{"a", "b", "{a}b", "c", "renamed"} {
 			m.ask(m.quorum, "GET "+key, m.value(key))
 		}
-		if err := n.srv.keyspace.Check(); err != nil || n.srv.keyspace.HasPending() {
+		if err := n.srv.replicas[0].Keyspace.Check(); err != nil || n.srv.replicas[0].Keyspace.HasAhead() {
 			rt.Fatalf("%v, or something is pending", err)
 		}
 		if err := n.stop(); err != nil {
@@ -188,7 +186,7 @@ func TestLocalUnderFailures(t *testing.T) {
 	}
 	stop.Store(true)
 	group.Wait()
-	eventually(t, "everything to be in the log", func() bool { return !n.srv.keyspace.HasPending() && n.srv.batcher.Queued() == 0 })
+	eventually(t, "everything to be in the log", func() bool { return !n.srv.replicas[0].Keyspace.HasAhead() && n.srv.queued() == 0 })
 	c := n.dial()
 	for k := range keys {
 		reply, err := c.Do("GET", fmt.Sprint("k", k))
@@ -200,8 +198,8 @@ func TestLocalUnderFailures(t *testing.T) {
 			t.Errorf("k%d is %d, should be from %d to %d", k, got, low, high)
 		}
 	}
-	st := n.srv.keyspace.Pending()
-	if st.Drains == 0 || st.Dropped != 0 {
+	st := n.srv.replicas[0].Keyspace.Ahead()
+	if st.Landed == 0 || st.Dropped != 0 {
 		t.Errorf("%+v", st)
 	}
 	t.Logf("%+v", st)

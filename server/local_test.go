@@ -11,7 +11,7 @@ import (
 	"quipu/replication"
 )
 
-// localNode is a node on a group whose commits the test decides, at level local, that does not drain by itself.
+// localNode is a node on a group whose commits the test decides, at level local, that takes nothing into the log by itself.
 func localNode(t *testing.T, change func(*config.Config)) (*testNode, *testGroup) {
 	t.Helper()
 	g := &testGroup{}
@@ -24,14 +24,14 @@ func localNode(t *testing.T, change func(*config.Config)) (*testNode, *testGroup
 	}), g
 }
 
-func (n *testNode) pending() int64 { return n.srv.keyspace.Pending().Increments }
+func (n *testNode) pending() int64 { return n.srv.replicas[0].Keyspace.Ahead().Increments }
 
 func (n *testNode) check() {
 	n.t.Helper()
-	if err := n.srv.keyspace.Check(); err != nil {
+	if err := n.srv.replicas[0].Keyspace.Check(); err != nil {
 		n.t.Error(err)
 	}
-	eventually(n.t, "the fences to go", func() bool { return n.srv.keyspace.Fences() == 0 })
+	eventually(n.t, "the holds to go", func() bool { return n.srv.replicas[0].Keyspace.Holds() == 0 })
 }
 
 // TestLocalIncrement counts while the log takes nothing.
@@ -55,7 +55,7 @@ func TestLocalIncrement(t *testing.T) {
 		g.release()
 		expect(t, quorum, "CLIENT ACK DEFAULT", "+OK\r\n")
 		expect(t, quorum, "CLIENT ACK QUORUM", "+OK\r\n", "GET a", bulk("11"), "GET b", bulk("5"))
-		if n.srv.keyspace.HasPending() {
+		if n.srv.replicas[0].Keyspace.HasAhead() {
 			t.Error("CLIENT ACK left something pending")
 		}
 		n.check()
@@ -100,34 +100,33 @@ func TestLocalPipeline(t *testing.T) {
 	})
 }
 
-// TestWritesDrainFirst runs each kind of command that must find what was answered before it.
-func TestWritesDrainFirst(t *testing.T) {
+// TestCountedFirst runs each kind of command that must find what was answered before it. An entry takes all of that along.
+func TestCountedFirst(t *testing.T) {
 	for _, c := range []struct {
 		command string
 		want    []string // commands of a client at level quorum afterwards, and their replies
 		reply   string
-		all     bool // drains the whole keyspace
 	}{
-		{"INCR a", []string{"GET a", bulk("4")}, ":4\r\n", false},
-		{"INCRBYFLOAT a 0.5", []string{"GET a", bulk("3.5")}, bulk("3.5"), false},
-		{"SET a 100", []string{"GET a", bulk("100")}, "+OK\r\n", false},
-		{"GETSET a 100", []string{"GET a", bulk("100")}, bulk("3"), false},
-		{"GETDEL a", []string{"GET a", "$-1\r\n"}, bulk("3"), false},
-		{"APPEND a 7", []string{"GET a", bulk("37")}, ":2\r\n", false},
-		{"DEL a", []string{"GET a", "$-1\r\n"}, ":1\r\n", false},
-		{"EXPIRE a 100", []string{"GET a", bulk("3"), "TTL a", ":100\r\n"}, ":1\r\n", false},
-		{"RENAME a b", []string{"GET a", "$-1\r\n", "GET b", bulk("3")}, "+OK\r\n", false},
-		{"COPY a b", []string{"GET a", bulk("3"), "GET b", bulk("3")}, ":1\r\n", false},
-		{"COPY a a DB 1", []string{"GET a", bulk("3"), "SELECT 1", "+OK\r\n", "GET a", bulk("3")}, ":1\r\n", false},
-		{"MSET b 1 a 2", []string{"GET a", bulk("2")}, "+OK\r\n", false},
-		{"FLUSHALL", []string{"GET a", "$-1\r\n", "GET other", "$-1\r\n"}, "+OK\r\n", true},
-		{"FLUSHDB", []string{"GET a", "$-1\r\n"}, "+OK\r\n", true},
-		{"DBSIZE", []string{"GET a", bulk("3")}, ":2\r\n", true},
-		{"KEYS *", []string{"GET a", bulk("3")}, "*2\r\n$", true},
-		{"SCAN 0", []string{"GET a", bulk("3")}, "*2\r\n$1\r\n0\r\n*2\r\n$", true},
-		{"RANDOMKEY", []string{"GET a", bulk("3")}, "$", true},
-		{"WATCH z", []string{"GET a", bulk("3")}, "+OK\r\n", true},
-		{"CLIENT ACK LOCAL", []string{"GET a", bulk("3")}, "+OK\r\n", true},
+		{"INCR a", []string{"GET a", bulk("4")}, ":4\r\n"},
+		{"INCRBYFLOAT a 0.5", []string{"GET a", bulk("3.5")}, bulk("3.5")},
+		{"SET a 100", []string{"GET a", bulk("100")}, "+OK\r\n"},
+		{"GETSET a 100", []string{"GET a", bulk("100")}, bulk("3")},
+		{"GETDEL a", []string{"GET a", "$-1\r\n"}, bulk("3")},
+		{"APPEND a 7", []string{"GET a", bulk("37")}, ":2\r\n"},
+		{"DEL a", []string{"GET a", "$-1\r\n"}, ":1\r\n"},
+		{"EXPIRE a 100", []string{"GET a", bulk("3"), "TTL a", ":100\r\n"}, ":1\r\n"},
+		{"RENAME a b", []string{"GET a", "$-1\r\n", "GET b", bulk("3")}, "+OK\r\n"},
+		{"COPY a b", []string{"GET a", bulk("3"), "GET b", bulk("3")}, ":1\r\n"},
+		{"COPY a a DB 1", []string{"GET a", bulk("3"), "SELECT 1", "+OK\r\n", "GET a", bulk("3")}, ":1\r\n"},
+		{"MSET b 1 a 2", []string{"GET a", bulk("2")}, "+OK\r\n"},
+		{"FLUSHALL", []string{"GET a", "$-1\r\n", "GET other", "$-1\r\n"}, "+OK\r\n"},
+		{"FLUSHDB", []string{"GET a", "$-1\r\n"}, "+OK\r\n"},
+		{"DBSIZE", []string{"GET a", bulk("3")}, ":2\r\n"},
+		{"KEYS *", []string{"GET a", bulk("3")}, "*2\r\n$"},
+		{"SCAN 0", []string{"GET a", bulk("3")}, "*2\r\n$1\r\n0\r\n*2\r\n$"},
+		{"RANDOMKEY", []string{"GET a", bulk("3")}, "$"},
+		{"WATCH z", []string{"GET a", bulk("3")}, "+OK\r\n"},
+		{"CLIENT ACK LOCAL", []string{"GET a", bulk("3")}, "+OK\r\n"},
 	} {
 		t.Run(c.command, func(t *testing.T) {
 			n, _ := localNode(t, nil)
@@ -137,12 +136,8 @@ func TestWritesDrainFirst(t *testing.T) {
 			expect(t, local, "INCRBY a 3", ":3\r\n", "INCR other", ":1\r\n", "SELECT 1", "+OK\r\n", "INCR x", ":1\r\n")
 			checkReply(t, c.command, call(t, quorum, c.command), c.reply)
 			expect(t, third, c.want...)
-			if left := n.pending(); c.all != (left == 0) {
-				t.Errorf("%d increments are pending", left)
-			}
-			expect(t, quorum, "CLIENT ACK default", "+OK\r\n")
-			if n.pending() != 0 {
-				t.Error("still pending")
+			if left := n.pending(); left != 0 {
+				t.Errorf("%d increments are not in the log", left)
 			}
 			n.check()
 		})
@@ -186,8 +181,8 @@ func TestIncrementBehindExec(t *testing.T) {
 	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
 	expect(t, other, "INCR b", ":1\r\n")
 	send(t, other, "INCR a")
-	if n.srv.keyspace.Fences() != 1 {
-		t.Errorf("%d fences", n.srv.keyspace.Fences())
+	if n.srv.replicas[0].Keyspace.Holds() != 1 {
+		t.Errorf("%d holds", n.srv.replicas[0].Keyspace.Holds())
 	}
 	g.release()
 	checkReply(t, "EXEC", readRaw(t, c), "*1\r\n+OK\r\n")
@@ -196,9 +191,9 @@ func TestIncrementBehindExec(t *testing.T) {
 	n.check()
 }
 
-// TestFence changes keys' lives while the log waits: increments that arrive meanwhile belong to the life behind the
+// TestHold changes keys' lives while the log waits: increments that arrive meanwhile belong to the life behind the
 // change, whatever deadline their key had before.
-func TestFence(t *testing.T) {
+func TestHold(t *testing.T) {
 	for _, change := range []struct{ before, write, reply, get, ttl string }{
 		{"SET a 5 PX 1000", "PERSIST a", ":1\r\n", "7", ":-1\r\n"},
 		{"SET a 5 PX 1000", "PEXPIRE a 9000", ":1\r\n", "7", ":9000\r\n"},
@@ -219,7 +214,7 @@ func TestFence(t *testing.T) {
 			send(t, c, change.write)
 			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
 			send(t, other, "INCR a", "INCR a")
-			eventually(t, "increments in the queue", func() bool { return n.srv.batcher.Queued() > 0 && n.pending() == 0 })
+			eventually(t, "increments in the queue", func() bool { return n.srv.queued() > 0 && n.pending() == 0 })
 			g.release()
 			checkReply(t, change.write, readRaw(t, c), change.reply)
 			readRaw(t, other)
@@ -230,7 +225,7 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// TestLocalExpiry has a key expire between an answer and its drain.
+// TestLocalExpiry has a key expire between an answer and the log.
 func TestLocalExpiry(t *testing.T) {
 	tt, clock := newTestTime()
 	g := &testGroup{clock: clock}
@@ -239,7 +234,7 @@ func TestLocalExpiry(t *testing.T) {
 	expect(t, c, "SET a 10 PX 1000", "+OK\r\n", "INCR a", ":11\r\n", "INCR b", ":1\r\n")
 	tt.advance(2 * time.Second)
 	expect(t, c, "GET a", "$-1\r\n", "CLIENT ACK quorum", "+OK\r\n", "GET a", "$-1\r\n", "GET b", bulk("1"))
-	if st := n.srv.keyspace.Pending(); st.Expired != 1 || st.Dropped != 0 {
+	if st := n.srv.replicas[0].Keyspace.Ahead(); st.Expired != 1 || st.Dropped != 0 {
 		t.Errorf("%+v", st)
 	}
 	expect(t, c, "CLIENT ACK local", "+OK\r\n", "INCR a", ":1\r\n", "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("1"), "TTL a", ":-1\r\n")
@@ -305,24 +300,24 @@ func TestLocalBehind(t *testing.T) {
 	c := n.dial()
 	g.hold()
 	expect(t, c, "INCR a", ":1\r\n")
-	eventually(t, "the log to be behind", n.srv.local.behind.Load)
+	eventually(t, "the log to be behind", n.srv.replicas[0].Behind)
 	expect(t, c, "GET a", bulk("1")) // reads do not wait
-	before := n.srv.keyspace.Pending().Increments
+	before := n.srv.replicas[0].Keyspace.Ahead().Increments
 	send(t, c, "INCR a", "INCR b", "GET a")
-	eventually(t, "increments to be queued for the log", func() bool { return n.srv.batcher.Queued() > 0 })
-	if now := n.srv.keyspace.Pending().Increments; now > before {
-		t.Errorf("%d increments pending, %d before: some were answered from memory", now, before)
+	eventually(t, "increments to be queued for the log", func() bool { return n.srv.queued() > 0 })
+	if now := n.srv.replicas[0].Keyspace.Ahead().Increments; now > before {
+		t.Errorf("%d increments pending, %d before: some were answered ahead", now, before)
 	}
 	g.release()
 	for _, want := range []string{":2\r\n", ":1\r\n", bulk("2")} {
 		checkReply(t, "behind", readRaw(t, c), want)
 	}
-	eventually(t, "the log to have caught up", func() bool { return !n.srv.local.behind.Load() })
+	eventually(t, "the log to have caught up", func() bool { return !n.srv.replicas[0].Behind() })
 	expect(t, c, "INCR a", ":3\r\n", "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("3"))
 	n.check()
 }
 
-// TestLocalBehindOwnLog has increments that memory cannot take amid others of one pipeline: what stands behind them must
+// TestLocalBehindOwnLog has increments that cannot be answered ahead amid others of one pipeline: what stands behind them must
 // wait for the log with them, and see them.
 func TestLocalBehindOwnLog(t *testing.T) {
 	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
@@ -363,12 +358,12 @@ func TestLocalMemoryLimit(t *testing.T) {
 		return false
 	})
 	g.refuse(nil)
-	eventually(t, "all to be in the log", func() bool { return !n.srv.keyspace.HasPending() })
+	eventually(t, "all to be in the log", func() bool { return !n.srv.replicas[0].Keyspace.HasAhead() })
 	expect(t, c, "DBSIZE", fmt.Sprintf(":%d\r\n", i-1))
 }
 
-// TestUnknownDrain gives a drain up whose fate is open; whether it is applied in the end or not, it counts once.
-func TestUnknownDrain(t *testing.T) {
+// TestUnknownSection gives a counted section up whose fate is open; whether it is applied in the end or not, it counts once.
+func TestUnknownSection(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		t.Run(fmt.Sprint("lost=", lost), func(t *testing.T) {
 			n, g := localNode(t, func(c *config.Config) { c.WriteTimeout = 100 * time.Millisecond })
@@ -376,7 +371,7 @@ func TestUnknownDrain(t *testing.T) {
 			expect(t, c, "INCR a", ":1\r\n")
 			g.hold()
 			send(t, other, "CLIENT ACK local")
-			eventually(t, "a drain", func() bool { return g.heldCount() == 1 })
+			eventually(t, "a section", func() bool { return g.heldCount() == 1 })
 			expect(t, c, "INCR a", ":2\r\n")
 			checkReply(t, "CLIENT ACK", readRaw(t, other), "-UNKNOWN")
 			expect(t, c, "INCR a", ":3\r\n", "GET a", bulk("3"))
@@ -394,8 +389,8 @@ func TestUnknownDrain(t *testing.T) {
 	}
 }
 
-// TestRefusedDrain has drains in batches that are certainly not applied, and behind them a write that must find them.
-func TestRefusedDrain(t *testing.T) {
+// TestRefusedBarrier has batches that are certainly not applied, and behind them a write that must find what was answered.
+func TestRefusedBarrier(t *testing.T) {
 	n, g := localNode(t, func(c *config.Config) { c.WriteTimeout = 200 * time.Millisecond })
 	c, other, third := n.dial(), n.dial(), n.dial()
 	expect(t, third, "SET b 1", "+OK\r\n")
@@ -416,7 +411,7 @@ func TestRefusedDrain(t *testing.T) {
 	n.check()
 }
 
-func TestStopDrains(t *testing.T) {
+func TestStopTakesAhead(t *testing.T) {
 	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		dir := t.TempDir()
 		at := func(c *config.Config) { transport(c); c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Hour }
@@ -434,7 +429,7 @@ func TestStopDrains(t *testing.T) {
 	})
 }
 
-func TestStopThatCannotDrain(t *testing.T) {
+func TestStopThatCannotTake(t *testing.T) {
 	n, g := localNode(t, nil)
 	n.srv.drainTimeout = 100 * time.Millisecond
 	c := n.dial()
@@ -445,8 +440,8 @@ func TestStopThatCannotDrain(t *testing.T) {
 	}
 }
 
-// TestRestartOverDrains opens a log with drains in it, without and behind a snapshot.
-func TestRestartOverDrains(t *testing.T) {
+// TestRestartOverSections opens a log with counted sections in it, without and behind a snapshot.
+func TestRestartOverSections(t *testing.T) {
 	dir := t.TempDir()
 	at := func(c *config.Config) { c.Dir, c.AckLocal, c.LocalInterval = dir, true, time.Millisecond }
 	want := 0
@@ -464,7 +459,7 @@ func TestRestartOverDrains(t *testing.T) {
 		want++
 		expect(t, c, "INCR a", fmt.Sprintf(":%d\r\n", want), "CLIENT ACK local", "+OK\r\n")
 		n.check()
-		// As kill -9 does: no drain, no snapshot.
+		// As kill -9 does: nothing more is taken into the log, no snapshot.
 		n.srv.fail(fmt.Errorf("the test ends this node"))
 		if err := n.wait(); err == nil {
 			t.Error("the node ended well")

@@ -13,7 +13,7 @@ func memoryHandlers() handler {
 	return handler{
 		entry: commands.Command{Name: "memory"},
 		subs: []handler{{entry: commands.Command{Name: "stats", Arity: 2, Tips: []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"},
-			Since: "4.0.0", Group: "server", Complexity: "O(1)", Summary: "What the server's memory is used for"}, run: memoryStats, settled: true}},
+			Since: "4.0.0", Group: "server", Complexity: "O(1)", Summary: "What the server's memory is used for"}, run: memoryStats, ownWritesFirst: true}},
 	}
 }
 
@@ -35,14 +35,17 @@ type memoryFigures struct {
 }
 
 // usedMemory is what the keys and everything else in use take, in bytes.
-func (srv *Server) usedMemory() int64 {
+func (srv *Server) usedMemory() int64 { return srv.dataMemory().Used + heapBytes() }
+
+// heapBytes is what the objects on the Go heap take.
+func heapBytes() int64 {
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
-	return srv.keyspace.Memory().Used + int64(ms.HeapAlloc)
+	return int64(ms.HeapAlloc)
 }
 
 func (srv *Server) memoryFigures() memoryFigures {
-	m := srv.keyspace.Memory()
+	m := srv.dataMemory()
 	var ms runtime.MemStats
 	runtime.ReadMemStats(&ms)
 	f := memoryFigures{
@@ -83,7 +86,7 @@ func infoMemory(srv *Server, p *infoPrinter) {
 	p.line("mem_fragmentation_ratio", fmt.Sprintf("%.2f", ratio(f.resident, f.used)))
 	p.line("mem_fragmentation_bytes", f.resident-f.used)
 	p.line("mem_allocator", "mmap")
-	p.line("outstanding_write_bytes", srv.batcher.Queued())
+	p.line("outstanding_write_bytes", srv.queued())
 }
 
 // memoryStats answers MEMORY STATS with Redis's names, see https://redis.io/commands/memory-stats. The allocator's
@@ -93,8 +96,8 @@ func memoryStats(s *Session, _ [][]byte, w *protocol.Writer) {
 	f := srv.memoryFigures()
 	var used []int // databases with keys
 	var keys int64
-	for db := range srv.keyspace.Databases() {
-		if n := srv.keyspace.Stats(db).Keys; n > 0 {
+	for db := range srv.config().Databases {
+		if n := srv.dbStats(db).Keys; n > 0 {
 			used, keys = append(used, db), keys+n
 		}
 	}
@@ -112,14 +115,14 @@ func memoryStats(s *Session, _ [][]byte, w *protocol.Writer) {
 	integer("clients.slaves", 0)
 	integer("clients.normal", srv.clients.bytes())
 	integer("cluster.links", 0)
-	integer("aof.buffer", srv.batcher.Queued())
+	integer("aof.buffer", srv.queued())
 	integer("lua.caches", 0)
 	integer("functions.caches", 0)
 	for _, db := range used {
 		// The index of a part is shared memory of all its databases, so each gets its keys' share.
 		w.BulkString(fmt.Sprintf("db.%d", db))
 		w.Map(3)
-		integer("overhead.hashtable.main", int64(float64(f.index)*float64(srv.keyspace.Stats(db).Keys)/float64(keys)))
+		integer("overhead.hashtable.main", int64(float64(f.index)*float64(srv.dbStats(db).Keys)/float64(keys)))
 		integer("overhead.hashtable.expires", 0)
 		integer("overhead.hashtable.slot-to-keys", 0)
 	}

@@ -12,6 +12,7 @@ type transaction struct {
 	memory  []byte // holds the arguments one after the other; a queued command knows its place in it
 	args    int    // number of arguments
 	spoiled bool   // a command was refused: EXEC aborts
+	lane    *lane  // of the commands with keys; nil: there are none yet
 }
 
 type queued struct {
@@ -45,6 +46,14 @@ func (t *transaction) arguments(q *queued, scratch [][]byte) [][]byte {
 // queue keeps a command for EXEC.
 func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 	t := s.multi
+	if cmd.HasKeys() {
+		if t.lane != nil && t.lane != s.lane || s.watcher != nil && s.watcher.lane != s.lane {
+			t.spoiled = true
+			s.replyError(protocol.ErrCrossSlot)
+			return
+		}
+		t.lane = s.lane
+	}
 	if t.spoiled || s.watcher != nil && s.watcher.touched.Load() { // EXEC will run nothing
 		s.beginReply().Queued()
 		s.endReply()
@@ -106,8 +115,8 @@ func execCommand(s *Session, _ [][]byte) bool {
 		s.replyError(protocol.ErrExecWithoutMulti)
 		return true
 	}
-	writes, grows, settled := t.needs(s.srv)
-	if (settled || s.watcher != nil) && s.awaitPending() {
+	writes, grows, ownWritesFirst := t.needs(s.srv)
+	if (ownWritesFirst || s.watcher != nil) && s.awaitPending() {
 		return false // with keys watched, the client's own earlier writes are judged by what they really changed
 	}
 	if s.srv.pauseHolds(writes) {
@@ -123,62 +132,58 @@ func execCommand(s *Session, _ [][]byte) bool {
 		s.replyError(protocol.ErrExecAbortBecause(protocol.ErrOOM))
 		return true
 	}
-	s.fenceTransaction(t)
-	if pending := s.srv.keyspace.HasPending(); writes || pending || s.pending() {
-		if pending {
-			s.drainAll()
-		}
-		b := s.submission(t.size())
-		s.placeFences()
-		if s.watcher != nil && s.touched() {
-			b.Literal(nullArray(s.out.V), s.origin())
-			return true
-		}
-		s.addTransaction(b, t)
+	if t.lane != nil {
+		s.lane = t.lane
+	}
+	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() {
+		s.addTransaction(s.submission(t.size()), t)
+		s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
+		s.seen.watcher.Store(nil)
 		return true
 	}
 	s.runReadTransaction(t)
 	return true
 }
 
-// fenceTransaction is fenceFor for all commands of a transaction.
-func (s *Session) fenceTransaction(t *transaction) {
-	if !s.srv.local.used.Load() {
-		return
-	}
-	var scratch [][]byte
-	for i := range t.queue {
-		scratch = t.arguments(&t.queue[i], scratch)
-		s.fenceFor(t.queue[i].cmd, scratch)
-	}
-}
-
 // needs reports whether the transaction writes, whether it may take more memory, and whether any of its commands must
 // wait for the client's earlier writes.
-func (t *transaction) needs(srv *Server) (writes, grows, settled bool) {
+func (t *transaction) needs(srv *Server) (writes, grows, ownWritesFirst bool) {
 	for i := range t.queue {
 		cmd := t.queue[i].cmd
 		writes = writes || cmd.Write != nil
 		grows = grows || cmd.Flags&commands.FlagDenyOOM != 0
-		settled = settled || srv.handlers[cmd.ID()].settled
+		ownWritesFirst = ownWritesFirst || srv.handlers[cmd.ID()].ownWritesFirst
 	}
-	return writes, grows, settled
-}
-
-func nullArray(resp int) []byte {
-	w := protocol.Writer{V: resp}
-	w.NullArray()
-	return w.B
+	return writes, grows, ownWritesFirst
 }
 
 // literalRoom bounds the replies of a transaction's connection commands, in bytes: they stand in the batch beside its
 // entry, and a batch that is too large takes the writes of other clients down with it.
 const literalRoom = 1 << 20
 
+// gathering is what a transaction's commands are added to.
+type gathering interface {
+	Hold(cmd *commands.Command, args [][]byte)
+	BeginTxn(n int, deadline int64, guard exec.Guard, as exec.As)
+	Write(cmd *commands.Command, args [][]byte, as exec.As)
+	Read(cmd *commands.Command, args [][]byte, as exec.As)
+	Literal(reply []byte, as exec.As)
+	EndTxn()
+}
+
+// readsOnly is a sub-batch of a transaction that only reads: nothing needs to be held for it.
+type readsOnly struct{ *exec.SubBatch }
+
+func (readsOnly) Hold(*commands.Command, [][]byte) {}
+
 // addTransaction adds the queued commands to the batch as one operation. Commands of the connection run now, so that
 // SELECT and HELLO take effect for those behind them.
-func (s *Session) addTransaction(b *exec.Batch, t *transaction) {
-	b.BeginTxn(len(t.queue), s.watchDeadline(), s.origin())
+func (s *Session) addTransaction(b gathering, t *transaction) {
+	var guard exec.Guard
+	if s.watcher != nil {
+		guard = s.watcher
+	}
+	b.BeginTxn(len(t.queue), s.watchDeadline(), guard, s.as())
 	room := literalRoom
 	var scratch [][]byte
 	for i := range t.queue {
@@ -187,9 +192,10 @@ func (s *Session) addTransaction(b *exec.Batch, t *transaction) {
 		s.worker.calls[q.cmd.ID()].Add(1)
 		switch {
 		case q.cmd.Write != nil:
-			b.Write(q.cmd, scratch, s.origin())
+			b.Hold(q.cmd, scratch)
+			b.Write(q.cmd, scratch, s.as())
 		case q.cmd.Read != nil:
-			b.Read(q.cmd, scratch, s.origin())
+			b.Read(q.cmd, scratch, s.as())
 		default:
 			w := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
 			s.runQueued(q.cmd, scratch, &w)
@@ -197,7 +203,7 @@ func (s *Session) addTransaction(b *exec.Batch, t *transaction) {
 				w.B = w.B[:0]
 				w.Error(protocol.ErrCommandTooBig)
 			}
-			b.Literal(w.B, s.origin())
+			b.Literal(w.B, s.as())
 		}
 	}
 	b.EndTxn()
@@ -217,18 +223,14 @@ func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Wr
 func (s *Session) runReadTransaction(t *transaction) {
 	var aborts func() bool
 	if s.watcher != nil {
-		if s.touched() {
-			s.reply(func(w *protocol.Writer) { w.NullArray() })
-			return
-		}
-		aborts = s.touched // once more, with the keys locked
+		aborts = s.touched // with the keys locked
 	}
-	b := exec.NewBatch(s.srv.table, 0)
+	b := exec.NewSubBatch(s.srv.table)
 	b.CountErrors(s.out.Failed)
-	b.Begin(s)
-	s.addTransaction(b, t)
+	b.Begin(s, 0)
+	s.addTransaction(readsOnly{b}, t)
 	b.End()
-	if err := b.ReadTxn(s.runner, s.srv.clock.Now(), aborts); err != nil {
+	if err := b.ReadTxn(s.lane.runner, s.lane.replica.Clock.Now(), aborts); err != nil {
 		panic("BUG: transaction of reads: " + err.Error())
 	}
 	sub := &b.Submissions()[0]

@@ -16,15 +16,15 @@ func nodeHandlers() []handler {
 	return []handler{
 		{entry: commands.Command{Name: "info", Arity: -1, Flags: commands.FlagLoading | commands.FlagStale, Categories: commands.CatDangerous,
 			Tips: []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"}, Since: "1.0.0", Group: "server",
-			Complexity: "O(1)", Syntax: "[section:string [section:string ...]]", Summary: "Facts and statistics about the server"}, run: infoCommand, settled: true},
+			Complexity: "O(1)", Syntax: "[section:string [section:string ...]]", Summary: "Facts and statistics about the server"}, run: infoCommand, ownWritesFirst: true},
 		{entry: commands.Command{Name: "time", Arity: 1, Flags: commands.FlagLoading | commands.FlagStale | commands.FlagFast,
 			Tips: []string{"nondeterministic_output"}, Since: "2.6.0", Group: "server", Complexity: "O(1)", Summary: "The server's time"}, run: timeCommand},
 		{entry: commands.Command{Name: "wait", Arity: 3, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
 			Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}, Since: "3.0.0", Group: "generic", Complexity: "O(1)",
-			Syntax: "numreplicas:integer timeout:integer", Summary: "Wait until replicas have this connection's writes"}, run: waitInTransaction, flow: waitCommand, settled: true},
+			Syntax: "numreplicas:integer timeout:integer", Summary: "Wait until replicas have this connection's writes"}, run: waitInTransaction, flow: waitCommand, ownWritesFirst: true},
 		{entry: commands.Command{Name: "waitaof", Own: true, Arity: 4, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
 			Tips: []string{"request_policy:all_shards", "response_policy:agg_min"}, Since: "7.2.0", Group: "generic", Complexity: "O(1)",
-			Syntax: "numlocal:integer numreplicas:integer timeout:integer", Summary: "Wait until this connection's writes are on disk"}, run: waitAOFInTransaction, flow: waitAOFCommand, settled: true},
+			Syntax: "numlocal:integer numreplicas:integer timeout:integer", Summary: "Wait until this connection's writes are on disk"}, run: waitAOFInTransaction, flow: waitAOFCommand, ownWritesFirst: true},
 		{entry: commands.Command{Name: "save", Arity: 1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading | commands.FlagNoMulti,
 			Since: "1.0.0", Group: "server", Complexity: perKey, Summary: "Write a snapshot and wait for it"}, flow: saveCommand},
 		{entry: commands.Command{Name: "bgsave", Arity: -1, Flags: commands.FlagAdmin | commands.FlagNoScript | commands.FlagNoAsyncLoading,
@@ -39,7 +39,7 @@ func nodeHandlers() []handler {
 			Complexity: "O(N) for a snapshot of N keys",
 			Syntax:     "[nosave_save=NOSAVE|SAVE] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]", Summary: "Stop the server gracefully"}, run: shutdownCommand},
 		{entry: commands.Command{Name: "debug", Arity: -2, Flags: flagsAdmin, Since: "1.0.0", Group: "server", Complexity: "That of the subcommand",
-			System: true, Syntax: "<CHECK | CHECKSUM | JUMP-CLOCK>", Summary: "Checks for developers and operators"}, run: debugCommand, settled: true},
+			System: true, Syntax: "<CHECK | CHECKSUM | JUMP-CLOCK>", Summary: "Checks for developers and operators"}, run: debugCommand, ownWritesFirst: true},
 	}
 }
 
@@ -166,7 +166,7 @@ func saveCommand(s *Session, _ [][]byte) bool {
 	}
 	reply := s.replyLater(waitTask)
 	s.srv.tasks.run(func() {
-		err := s.srv.group.Snapshot()
+		err := s.srv.snapshot()
 		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) {
 				if err != nil {
@@ -187,13 +187,13 @@ func backgroundSnapshot(started, busy string) func(s *Session, _ [][]byte, w *pr
 			w.Error(protocol.ErrSyntax)
 			return
 		}
-		if s.srv.group.Status().SnapshotRunning || !s.srv.saving.CompareAndSwap(false, true) {
+		if s.srv.replicas[0].Group.Status().SnapshotRunning || !s.srv.saving.CompareAndSwap(false, true) {
 			w.Error(busy)
 			return
 		}
 		s.srv.tasks.run(func() {
 			defer s.srv.saving.Store(false)
-			if err := s.srv.group.Snapshot(); err != nil {
+			if err := s.srv.snapshot(); err != nil {
 				s.srv.log.Error("snapshot failed", "error", err)
 			}
 		})
@@ -202,7 +202,7 @@ func backgroundSnapshot(started, busy string) func(s *Session, _ [][]byte, w *pr
 }
 
 func lastsaveCommand(s *Session, _ [][]byte, w *protocol.Writer) {
-	at := s.srv.group.Status().SnapshotFinished
+	at := s.srv.replicas[0].Group.Status().SnapshotFinished
 	if at.IsZero() {
 		at = s.srv.started
 	}
@@ -242,15 +242,23 @@ func debugCommand(s *Session, args [][]byte, w *protocol.Writer) {
 	}
 	switch strings.ToLower(string(args[1])) {
 	case "check":
-		if err := s.srv.keyspace.Check(); err != nil {
-			w.Error("ERR " + err.Error())
-			return
+		for _, r := range s.srv.replicas {
+			if err := r.Keyspace.Check(); err != nil {
+				w.Error("ERR " + err.Error())
+				return
+			}
 		}
 		w.OK()
 	case "checksum":
-		w.Simple(fmt.Sprintf("%016x", s.srv.keyspace.Checksum(s.srv.machine.stamp.Load())))
+		var sum uint64
+		for _, r := range s.srv.replicas {
+			sum += r.Keyspace.Checksum(r.Stamp())
+		}
+		w.Simple(fmt.Sprintf("%016x", sum))
 	case "jump-clock":
-		s.srv.clock.AcceptJump()
+		for _, r := range s.srv.replicas {
+			r.Clock.AcceptJump()
+		}
 		w.OK()
 	default:
 		w.Error(protocol.ErrSubcommandSyntax(args[1], "debug"))

@@ -46,7 +46,7 @@ func TestUnknownOutcome(t *testing.T) {
 		eventually(t, "the entry to be applied", func() bool { return call(t, other, "GET a") == "$1\r\n4\r\n" })
 		expect(t, c, "INCR a", ":5\r\n", "GET a", "$1\r\n5\r\n")
 		expect(t, other, "INCR a", ":6\r\n")
-		if err := n.srv.keyspace.Check(); err != nil {
+		if err := n.srv.replicas[0].Keyspace.Check(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -110,9 +110,9 @@ func TestShutdownResolvesEverything(t *testing.T) {
 		g.hold()
 		send(t, inFlight, "INCR a", "GET a")
 		eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
-		before := n.srv.batcher.Queued()
+		before := n.srv.queued()
 		send(t, behind, "INCR b", "GET b")
-		eventually(t, "a write behind it", func() bool { return n.srv.batcher.Queued() > before })
+		eventually(t, "a write behind it", func() bool { return n.srv.queued() > before })
 		if err := n.stop(); err == nil || !strings.Contains(err.Error(), "under way") {
 			t.Errorf("the node stopped with %v", err)
 		}
@@ -123,23 +123,4 @@ func TestShutdownResolvesEverything(t *testing.T) {
 		expectClosed(t, inFlight, "")
 		expectClosed(t, behind, "")
 	})
-}
-
-// TestBrokenEntry has the state machine meet an entry it cannot read: nothing is applied after it, nothing captured.
-func TestBrokenEntry(t *testing.T) {
-	g := &testGroup{}
-	n := startGroupNode(t, g, nil)
-	m := n.srv.machine
-	m.Apply(replication.Entry{Index: 1, Stamp: 1, Payload: []byte{255, 255}}, nil)
-	if err := n.wait(); err == nil || !strings.Contains(err.Error(), "log entry 1") {
-		t.Errorf("the node ended with %v", err)
-	}
-	entries := m.entries.Load()
-	m.Apply(replication.Entry{Index: 2, Stamp: 2}, nil)
-	if m.entries.Load() != entries {
-		t.Error("an entry behind the broken one was applied")
-	}
-	if err := (persister{machine: m}).Persist(nil); err == nil {
-		t.Error("a broken state was written")
-	}
 }

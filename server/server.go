@@ -18,6 +18,7 @@ import (
 	"quipu/config"
 	"quipu/engine"
 	"quipu/exec"
+	"quipu/replica"
 	"quipu/replication"
 	"quipu/transport"
 )
@@ -33,15 +34,7 @@ type Server struct {
 	table    *commands.Table
 	handlers []handler // by Command.ID
 
-	keyspace *engine.Keyspace
-	machine  *stateMachine
-	group    replication.Group
-	clock    *replication.Clock
-	batcher  *replication.Batcher
-
-	live        liveBatches
-	spare       sync.Pool // of *batch
-	batchSerial uint64    // under the batcher's lock
+	replicas []*replica.Replica // at least one; does not change
 
 	watches    *watchRegistry
 	clients    clientRegistry
@@ -51,16 +44,14 @@ type Server struct {
 	pause      pauseState
 	stats      statistics
 	nextStripe atomic.Uint32
-	local      localState
 
 	transport    *transport.Transport
 	accepting    chan struct{}    // closed when clients are accepted
 	loopCalls    [][]atomic.Int64 // of the workers of event loops, all of which are made before clients are accepted
 	netCalls     []atomic.Int64   // of all other workers together
 	rejected     []atomic.Int64   // calls refused before they ran, by Command.ID
-	reclaimer    reclaimer
 	drainTimeout time.Duration
-	serving      sync.WaitGroup // housekeeping, drainer
+	serving      sync.WaitGroup // housekeeping, replicas
 
 	bulk      atomic.Int64 // bytes that the sessions' bulk adds up to
 	readyFlag atomic.Bool
@@ -76,23 +67,20 @@ type Server struct {
 // New opens the data directory of cfg and starts to recover what is in it. The server accepts clients once Run is
 // called. log may be nil.
 func New(cfg config.Config, log *slog.Logger) (*Server, error) {
-	return NewWithGroup(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
+	return NewWithGroups(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		return replication.OpenGroup(context.Background(), cfg, sm)
 	})
 }
 
-// OpenGroup makes the group that orders the server's writes, and with it the clock of log time.
-type OpenGroup func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error)
-
-// NewWithGroup is New on a group that the caller makes: one in memory, or one whose clock the caller moves.
-func NewWithGroup(cfg config.Config, log *slog.Logger, open OpenGroup) (*Server, error) {
+// NewWithGroups is New on groups that the caller makes: in memory, or with a clock that the caller moves. Each is for an
+// equal share of the hash slots.
+func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGroup) (*Server, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	srv := &Server{
 		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
-		keyspace:     engine.New(engine.Config{Databases: cfg.Databases, Seed: rand.Uint64()}),
 		drainTimeout: drainTimeout,
 	}
 	srv.stats.bytesIn, srv.stats.bytesOut = engine.NewStriped(), engine.NewStriped()
@@ -102,36 +90,44 @@ func NewWithGroup(cfg config.Config, log *slog.Logger, open OpenGroup) (*Server,
 	srv.table, srv.handlers = buildTable()
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
 	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
-	srv.keyspace.SetHook(srv.watches.mutated)
-	srv.stats.startMemory = srv.usedMemory()
-	srv.machine = &stateMachine{keyspace: srv.keyspace, runner: srv.newRunner(), fatal: srv.fail, drained: srv.local.drained.Store}
-	srv.local.wake, srv.local.changed = make(chan struct{}, 1), make(chan struct{}, 1)
-	group, err := open(replication.Config{
-		Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
-		SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
-	}, srv.machine)
-	if err != nil {
-		srv.keyspace.Close()
+	srv.stats.startMemory = heapBytes()
+	if err := srv.openReplicas(opens); err != nil {
 		return nil, err
 	}
-	srv.group, srv.clock = group, group.Clock()
-	if err := srv.startLocal(rand.Uint64()); err != nil {
-		err = errors.Join(err, group.Shutdown(context.Background()))
-		srv.keyspace.Close()
-		return nil, err
+	if cfg.UsesLocal() {
+		for _, r := range srv.replicas {
+			r.UseAhead()
+		}
 	}
-	srv.batcher = replication.NewBatcher(group, srv.clock, srv.newBatch, replication.BatcherOptions{
-		WriteTimeout: cfg.WriteTimeout, EntrySoftLimit: batchSoftLimit,
-	})
 	srv.tasks.start(2)
 	srv.transport = transport.New(host{srv}, transport.Options{Goroutines: cfg.Transport == "net", Loops: cfg.IOLoops, Log: log})
 	return srv, nil
 }
 
+// replicaOptions are those of a replica on the group that open makes.
+func (srv *Server) replicaOptions(open replica.OpenGroup) replica.Options {
+	cfg := srv.config()
+	return replica.Options{
+		Table: srv.table, Databases: cfg.Databases, Open: open, WriteTimeout: cfg.WriteTimeout, Log: srv.log,
+		Group: replication.Config{
+			Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
+			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
+		},
+		Observer:  srv.watches.mutated,
+		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
+		Ahead: func() replica.AheadLimits {
+			cfg := srv.config()
+			return replica.AheadLimits{Interval: cfg.LocalInterval, MaxAge: cfg.LocalMaxAge, MaxBytes: cfg.LocalMaxBytes}
+		},
+		CountError: srv.stats.errors.count,
+		Reclaimed:  func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
+	}
+}
+
 func (srv *Server) config() *config.Config { return srv.cfg.Load() }
 
-func (srv *Server) newRunner() *exec.Runner {
-	r := exec.NewRunner(srv.keyspace, srv.table)
+func (srv *Server) newRunner(of *replica.Replica) *exec.Runner {
+	r := of.NewRunner()
 	r.CountReads(&srv.stats.reads, srv.nextStripe.Add(1))
 	return r
 }
@@ -159,7 +155,9 @@ func (srv *Server) Run(ctx context.Context) error {
 	house, stopHouse := context.WithCancel(context.Background())
 	defer stopHouse()
 	srv.serving.Go(func() { srv.housekeeping(house) })
-	srv.serving.Go(func() { srv.runDrainer(house) })
+	for _, r := range srv.replicas {
+		srv.serving.Go(func() { r.Run(house) })
+	}
 	close(srv.accepting)
 	select {
 	case <-ctx.Done():
@@ -181,26 +179,30 @@ func (srv *Server) Serving() <-chan struct{} { return srv.accepting }
 // Addr is the address of the first listener, for tests that bind to any port. Valid from Serving on.
 func (srv *Server) Addr() net.Addr { return srv.transport.Addr() }
 
-// housekeeping makes the node ready when the log has been replayed, then reclaims expired keys and ticks log time.
+// housekeeping makes the node ready when all logs have been replayed, then reclaims expired keys and ticks log time.
 func (srv *Server) housekeeping(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-srv.group.Ready():
-	case <-srv.group.Done():
-		return
+	for _, r := range srv.replicas {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.Group.Ready():
+		case <-r.Group.Done():
+			return
+		}
 	}
-	srv.log.Info("ready to accept connections", "keys", srv.keyspace.Stats(0).Keys, "took", time.Since(srv.started).Round(time.Millisecond))
+	srv.log.Info("ready to accept connections", "keys", srv.dbStats(0).Keys, "took", time.Since(srv.started).Round(time.Millisecond))
 	srv.stats.loadTime.Store(int64(time.Since(srv.started)))
 	srv.readyFlag.Store(true)
-	ticker := time.NewTicker(reclaimEvery)
+	ticker := time.NewTicker(replica.ReclaimEvery)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			srv.reclaim()
+			for _, r := range srv.replicas {
+				r.Reclaim()
+			}
 			srv.stats.sample(srv)
 		}
 	}
@@ -208,33 +210,21 @@ func (srv *Server) housekeeping(ctx context.Context) {
 
 const drainTimeout = 30 * time.Second // most time for a graceful stop to finish what is queued
 
+func (srv *Server) stopContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), srv.drainTimeout)
+}
+
 // shutdown stops everything. A graceful one answers what has been read from clients and takes a snapshot first.
 func (srv *Server) shutdown(graceful bool) error {
-	var errs []error
 	srv.transport.StopListening()
 	srv.draining.Store(true)
-	if graceful {
-		ctx, cancel := context.WithTimeout(context.Background(), srv.drainTimeout)
-		err := errors.Join(srv.batcher.Drain(ctx), srv.finishLocal(ctx))
-		cancel()
-		graceful = err == nil // a log that takes no entries would not let a snapshot end either
-		errs = append(errs, err)
-	}
-	srv.batcher.Close()
+	err := srv.stopReplicas(graceful)
 	srv.transport.Stop()
 	srv.serving.Wait()
 	srv.stopPause()
 	srv.tasks.stop()
-	if graceful {
-		errs = append(errs, srv.group.Snapshot())
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), srv.drainTimeout)
-	defer cancel()
-	err := srv.group.Shutdown(ctx)
-	if !errors.Is(err, context.DeadlineExceeded) { // else an entry may still be applied to it
-		srv.keyspace.Close()
-	}
-	return errors.Join(append(errs, err)...)
+	// A log that takes no entries would not let a snapshot end either.
+	return errors.Join(err, srv.closeReplicas(graceful && err == nil))
 }
 
 // taskPool runs what would hold up an event loop.

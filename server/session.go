@@ -6,9 +6,9 @@ import (
 
 	"quipu/commands"
 	"quipu/config"
-	"quipu/engine"
 	"quipu/exec"
 	"quipu/protocol"
+	"quipu/replica"
 	"quipu/transport"
 )
 
@@ -16,14 +16,13 @@ import (
 // goroutine of its worker's loop touches it, but for the atomic fields and what is said of watcher.
 //
 // A command takes one of three ways. A read with nothing of the client's pending runs at once. A write is added to the
-// batch that gathers for the log, as one submission with the rest of the client's pipeline. Once anything is pending,
-// everything behind it is added to the batch as well, reads and ready replies included, so that replies keep their
+// sub-batch that gathers for the log, as one submission with the rest of the client's pipeline. Once anything is pending,
+// reads behind it are added to the sub-batch as well, and ready replies wait in their slots, so that replies keep their
 // order without waiting command by command.
 type Session struct {
 	srv    *Server
 	worker *worker
 	link   transport.Link
-	runner *exec.Runner
 	id     int64
 	remote string
 	local  string
@@ -37,26 +36,27 @@ type Session struct {
 	args     [][]byte
 	size     int             // bytes of the command being read
 	out      protocol.Writer // replies for the transport to send
-	side     protocol.Writer // a reply on its way into the batch
+	side     protocol.Writer // a reply on its way into its slot
 
-	db      int
-	authed  bool
-	strange time.Time // since when it is not authenticated
-	silent  replyMode
-	ack     ackChoice
-	settled bool // the command to be read again has had everything pending applied
-	multi   *transaction
-	watcher *watcher
+	db                   int
+	authed               bool
+	unauthenticatedSince time.Time
+	silent               replyMode
+	ack                  ackChoice
+	barrierPassed        bool // for the command to be read again: what was answered ahead before it is applied
+	multi                *transaction
+	watcher              *watcher
+	deciding             *watcher // that of an EXEC under way
 
-	batch       *batch         // open submission: the batcher's lock is held
-	fences      []engine.Fence // of the write being added
-	outstanding int            // submissions that are not complete, the open one included
-	bytes       int            // memory of those that are closed
-	bulk        int            // most bytes that reads in them may reply with
-	waiting     waitReason
-	blocked     atomic.Pointer[blockedWait] // in WAIT or WAITAOF, else nil
-	closing     bool                        // close once out has been sent
-	reason      string                      // why it is closing, for the log
+	lane    *lane      // of the command being read
+	open    *lane      // whose sub-batch has an open submission of the session; nil: none
+	slots   replySlots // replies under way
+	bytes   int        // memory of the submissions that are closed and not complete
+	bulk    int        // most bytes that reads in submissions may reply with
+	waiting waitReason
+	blocked atomic.Pointer[blockedWait] // in WAIT or WAITAOF, else nil
+	closing bool                        // close once out has been sent
+	reason  string                      // why it is closing, for the log
 
 	ran      int64 // commands run
 	last     *commands.Command
@@ -105,12 +105,12 @@ const (
 func newSession(w *worker, link transport.Link, peer transport.Peer) *Session {
 	srv := w.srv
 	s := &Session{
-		srv: srv, worker: w, link: link, runner: w.runner, id: srv.nextClient.Add(1),
+		srv: srv, worker: w, link: link, lane: &w.lanes[0], id: srv.nextClient.Add(1),
 		remote: peer.Remote, local: peer.Local, since: time.Now(), trusts: peer.Trusted, user: "default",
 	}
 	s.out = protocol.Writer{V: 2, Failed: srv.stats.errors.count}
 	s.side = s.out
-	s.strange = s.since
+	s.unauthenticatedSince = s.since
 	s.identity.Store(&identity{})
 	s.seen.multi.Store(-1)
 	s.seen.resp.Store(2)
@@ -132,7 +132,7 @@ func (s *Session) useLimits(c *config.Config) {
 	}
 }
 
-// Process implements transport.Conn. Afterwards the batcher's lock is not held.
+// Process implements transport.Conn.
 func (s *Session) Process(input []byte, out int) int {
 	used := 0
 	cfg := s.srv.config()
@@ -146,7 +146,7 @@ func (s *Session) Process(input []byte, out int) int {
 		args, n, err := s.parser.Next(input[used:], &s.limits, s.args)
 		if err != nil {
 			s.srv.stats.protocolErrors.Add(1)
-			s.answer()
+			s.worker.CarryOut()
 			s.replyError(err.Error())
 			s.Close("protocol error")
 			break
@@ -195,14 +195,14 @@ func (s *Session) ready(cfg *config.Config) bool {
 	if s.closing || s.waiting != waitNothing || len(s.out.B) >= cfg.ClientOutputPause || s.srv.draining.Load() {
 		return false
 	}
-	if s.outstanding == 0 {
+	if !s.pending() {
 		return true
 	}
-	open := 0
-	if s.batch != nil {
-		open = s.batch.Size()
+	held := s.bytes + s.slots.bytes
+	if s.open != nil {
+		held += s.open.open.Size()
 	}
-	return s.bytes+open < cfg.ClientOutstanding && s.srv.batcher.Queued() < cfg.Outstanding
+	return held < cfg.ClientOutstanding && s.srv.queued() < cfg.Outstanding
 }
 
 // publish makes the figures of the burst visible to other goroutines.
@@ -226,52 +226,56 @@ func (s *Session) publishState() {
 }
 
 // pending reports whether earlier commands of the client await their commit.
-func (s *Session) pending() bool { return s.outstanding > 0 }
+func (s *Session) pending() bool { return !s.slots.empty() }
 
-// origin is how a command now being read is to be executed.
-func (s *Session) origin() exec.Origin {
-	return exec.Origin{DB: s.db, RESP: s.out.V, Silent: s.isSilent()}
+// as is how a command now being read is to be executed.
+func (s *Session) as() exec.As {
+	return exec.As{DB: s.db, RESP: s.out.V, Silent: s.isSilent()}
 }
 
 func (s *Session) isSilent() bool { return s.silent == replyOff || s.silent == replySkip }
 
-// submission is the batch to add size bytes of the client's commands to; it opens a submission on first use, and goes
-// on to the next batch when one is full.
-func (s *Session) submission(size int) *exec.Batch {
-	if s.batch != nil && s.batch.Size()+size > batchSoftLimit && !s.batch.Empty() {
+// submission is the sub-batch to add size bytes of the client's commands to; it opens a submission on first use, and goes
+// on in the next sub-batch when one is full.
+func (s *Session) submission(size int) *replica.SubBatch {
+	l := s.lane
+	if s.open != nil && s.open != l {
 		s.endSubmission()
 	}
-	if s.batch == nil {
-		s.answer() // gathered commands of other clients may need the batcher's lock
-		s.batch = s.srv.batcher.Lock(size).(*batch)
-		s.batch.join(s.worker)
-		s.batch.Begin(s)
-		s.outstanding++
+	if l.open != nil && l.open.Size()+size > replica.SoftLimit && !l.open.Empty() {
+		s.endSubmission()
+		s.worker.handOver(l)
 	}
-	return s.batch.Batch
+	if s.open == nil {
+		s.worker.CarryOut() // what other clients have gathered may open submissions of theirs
+		l.subBatch(s.worker).Begin(s, s.slots.take())
+		s.open = l
+	}
+	return l.open
 }
 
 func (s *Session) endSubmission() {
-	if s.batch != nil {
-		s.bytes += s.batch.End()
-		s.batch = nil
-		s.srv.batcher.Unlock()
-		s.worker.submitted = true
+	if s.open != nil {
+		s.bytes += s.open.open.End()
+		s.open = nil
 	}
 }
 
 // finish takes the replies of a submission that is complete. The session may be able to read on afterwards.
-func (s *Session) finish(b *batch, sub *exec.Submission) {
-	s.outstanding--
+func (s *Session) finish(b *replica.SubBatch, sub *exec.Submission) {
 	s.bytes -= sub.Bytes
-	s.out.B = append(s.out.B, b.Replies(sub)...)
+	s.out.B = s.slots.fill(sub.Slot, b.Replies(sub), s.out.B)
 	if sub.Overflowed {
 		s.srv.stats.outputClosed.Add(1)
 		s.Close("more unsent replies than a client may have")
 	}
-	if s.outstanding == 0 {
+	if !s.pending() {
 		s.srv.bulk.Add(int64(-s.bulk))
 		s.bulk = 0
+		if s.deciding != nil {
+			s.srv.watches.remove(s.deciding)
+			s.deciding = nil
+		}
 		if s.waiting == waitPending {
 			s.waiting = waitNothing
 		}
@@ -318,8 +322,10 @@ func (s *Session) endReply() {
 	}
 	switch {
 	case s.isSilent():
+	case s.open != nil: // between the commands of the submission
+		s.submission(len(s.side.B)).Literal(s.side.B, s.as())
 	case s.pending():
-		s.submission(len(s.side.B)).Literal(s.side.B, s.origin())
+		s.slots.append(s.side.B)
 	default:
 		s.out.B = append(s.out.B, s.side.B...)
 	}

@@ -43,7 +43,7 @@ func (s *Session) Finished(ended bool, out int) (reason string, finished bool) {
 	case out > s.srv.config().ClientOutputMax || !s.authed && out > strangerOutput:
 		s.srv.stats.outputClosed.Add(1)
 		return "more unsent replies than a client may have", true
-	case out > 0 || s.outstanding > 0:
+	case out > 0 || s.pending():
 	case s.closing:
 		return s.reason, true
 	case ended && (s.waiting == waitNothing || s.waiting == waitReplicas):
@@ -107,14 +107,14 @@ func (s *Session) overdue(now, lastRead, lastWrite int64, in, out int) (reason, 
 	switch {
 	case s.kill.Load():
 		return "killed", ""
-	case !s.authed && now-s.strange.UnixNano() > int64(cfg.AuthTimeout):
+	case !s.authed && now-s.unauthenticatedSince.UnixNano() > int64(cfg.AuthTimeout):
 		return "not authenticated in time", protocol.ErrAuthTimeout
 	case out > 0 && time.Duration(now-max(lastWrite, lastRead)) > cfg.OutputTimeout:
 		return "reads no replies", ""
 	case in > 0 && s.parser.Started() && quiet > cfg.CommandTimeout && out < cfg.ClientOutputPause && s.ready(cfg):
 		// While the server itself does not read, the rest of the command may have been sent long ago.
 		return "half a command", protocol.ErrCommandTimeout
-	case cfg.Timeout > 0 && s.outstanding == 0 && s.waiting == waitNothing && out == 0 && quiet > cfg.Timeout:
+	case cfg.Timeout > 0 && !s.pending() && s.waiting == waitNothing && out == 0 && quiet > cfg.Timeout:
 		return "idle", "" // Redis says nothing either
 	}
 	return "", ""

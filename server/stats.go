@@ -26,7 +26,6 @@ type statistics struct {
 	authFailures   atomic.Int64
 	outputClosed   atomic.Int64 // clients that did not read their replies
 	timeoutClosed  atomic.Int64
-	failedBatches  atomic.Int64
 	expiredKeys    atomic.Int64
 	blocked        atomic.Int64 // clients in WAIT and WAITAOF
 	reads          commands.ReadStats
@@ -51,7 +50,7 @@ type statistics struct {
 func (st *statistics) reset() {
 	for _, c := range []*atomic.Int64{
 		&st.connections, &st.rejected, &st.acceptErrors, &st.refused, &st.protocolErrors, &st.authFailures,
-		&st.outputClosed, &st.timeoutClosed, &st.failedBatches, &st.expiredKeys, &st.lastIn, &st.lastOut, &st.lastCalls,
+		&st.outputClosed, &st.timeoutClosed, &st.expiredKeys, &st.lastIn, &st.lastOut, &st.lastCalls,
 	} {
 		c.Store(0)
 	}

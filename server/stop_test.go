@@ -36,7 +36,7 @@ func TestGracefulStop(t *testing.T) {
 			checkReply(t, "GET", readRaw(t, c), bulk(fmt.Sprint(i)))
 		}
 		expectClosed(t, c, "")
-		if n.srv.group.Status().SnapshotIndex == 0 {
+		if n.srv.replicas[0].Group.Status().SnapshotIndex == 0 {
 			t.Error("no snapshot was taken")
 		}
 		again := startNode(t, inDir)
@@ -106,7 +106,7 @@ func TestShutdownCommand(t *testing.T) {
 			t.Error(err)
 		}
 		expectClosed(t, waiting, "")
-		if v, _ := n.srv.group.Status(), 0; v.SnapshotIndex == 0 {
+		if v, _ := n.srv.replicas[0].Group.Status(), 0; v.SnapshotIndex == 0 {
 			t.Error("no snapshot was taken")
 		}
 	})
@@ -165,7 +165,7 @@ func TestStartErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-srv.group.Ready() // Raft leaves goroutines behind when it is stopped while it starts
+	<-srv.replicas[0].Group.Ready() // Raft leaves goroutines behind when it is stopped while it starts
 	if err := srv.Run(t.Context()); err == nil || !strings.Contains(err.Error(), port) {
 		t.Errorf("Run on a port in use: %v", err)
 	}

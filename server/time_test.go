@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"quipu/config"
+	"quipu/replica"
 )
 
 // TestExpiryByLogTime moves log time: what a read sees follows it, reclaiming follows the entries applied, and a tick
@@ -15,7 +16,7 @@ func TestExpiryByLogTime(t *testing.T) {
 	n := startGroupNode(t, g, nil)
 	c := n.dial()
 	expect(t, c, "SET a 1 PX 1000", "+OK\r\n", "INCR a", ":2\r\n", "PTTL a", ":1000\r\n", "DBSIZE", ":1\r\n")
-	stamp := n.srv.machine.stamp.Load()
+	stamp := n.srv.replicas[0].Stamp()
 	tt.advance(999 * time.Millisecond)
 	expect(t, c, "PTTL a", ":1\r\n", "GET a", "$1\r\n2\r\n")
 
@@ -23,21 +24,21 @@ func TestExpiryByLogTime(t *testing.T) {
 	tt.advance(time.Millisecond)
 	expect(t, c, "GET a", "$-1\r\n", "PTTL a", ":-2\r\n", "EXISTS a", ":0\r\n")
 	eventually(t, "a tick", func() bool { return g.heldCount() == 1 })
-	if got := n.srv.machine.stamp.Load(); got != stamp {
+	if got := n.srv.replicas[0].Stamp(); got != stamp {
 		t.Errorf("the stamp moved from %d to %d without an entry", stamp, got)
 	}
-	time.Sleep(3 * reclaimEvery)
-	if n.srv.keyspace.Stats(0).Keys != 1 || n.srv.stats.expiredKeys.Load() != 0 {
+	time.Sleep(3 * replica.ReclaimEvery)
+	if n.srv.replicas[0].Keyspace.Stats(0).Keys != 1 || n.srv.stats.expiredKeys.Load() != 0 {
 		t.Error("a key was reclaimed before the log passed its deadline")
 	}
 	g.release()
-	eventually(t, "the key to be reclaimed", func() bool { return n.srv.keyspace.Stats(0).Keys == 0 })
+	eventually(t, "the key to be reclaimed", func() bool { return n.srv.replicas[0].Keyspace.Stats(0).Keys == 0 })
 	if n.srv.stats.expiredKeys.Load() != 1 {
 		t.Errorf("expired_keys is %d", n.srv.stats.expiredKeys.Load())
 	}
-	entries := n.srv.machine.entries.Load()
-	time.Sleep(3 * reclaimEvery)
-	if got := n.srv.machine.entries.Load(); got != entries {
+	entries := n.srv.entries()
+	time.Sleep(3 * replica.ReclaimEvery)
+	if got := n.srv.entries(); got != entries {
 		t.Errorf("%d ticks while nothing is due", got-entries)
 	}
 	expect(t, c, "INCR a", ":1\r\n", "TTL a", ":-1\r\n")
@@ -58,7 +59,7 @@ func TestReclaimMany(t *testing.T) {
 	}
 	tt.advance(time.Minute)
 	eventually(t, "all keys to be reclaimed", func() bool { return n.srv.stats.expiredKeys.Load() == keys })
-	if err := n.srv.keyspace.Check(); err != nil {
+	if err := n.srv.replicas[0].Keyspace.Check(); err != nil {
 		t.Error(err)
 	}
 }

@@ -32,9 +32,9 @@ func TestUnchangedWritesAreNotLogged(t *testing.T) {
 	}
 	logged := func(want int64, fn func()) {
 		t.Helper()
-		before := n.srv.machine.entries.Load()
+		before := n.srv.entries()
 		fn()
-		if got := n.srv.machine.entries.Load() - before; got != want {
+		if got := n.srv.entries() - before; got != want {
 			t.Errorf("%d entries instead of %d", got, want)
 		}
 	}

@@ -27,7 +27,8 @@ type watchKey struct {
 type watcher struct {
 	touched atomic.Bool
 	keys    map[watchKey]watched
-	size    int // bytes that keys takes
+	size    int   // bytes that keys takes
+	lane    *lane // of the keys
 }
 
 type watched struct {
@@ -108,11 +109,15 @@ func watchCommand(s *Session, args [][]byte) bool {
 		s.replyError(protocol.ErrWatchInMulti)
 		return true
 	}
-	if s.settleAll() {
+	if s.watcher != nil && s.watcher.lane != s.lane {
+		s.replyError(protocol.ErrCrossSlot)
+		return true
+	}
+	if s.barrier() { // else an increment answered before WATCH would be seen as a change behind it
 		return false
 	}
 	if s.watcher == nil {
-		s.watcher = &watcher{keys: map[watchKey]watched{}}
+		s.watcher = &watcher{keys: map[watchKey]watched{}, lane: s.lane}
 		s.seen.watcher.Store(s.watcher)
 	}
 	for _, key := range args[1:] {
@@ -128,11 +133,12 @@ func watchCommand(s *Session, args [][]byte) bool {
 }
 
 func (s *Session) watchKey(key []byte) {
-	ks := s.srv.keyspace
+	r := s.lane.replica
+	ks := r.Keyspace
 	part := engine.Part(key)
 	ks.LockPart(part)
 	defer ks.UnlockPart(part)
-	v, ok := ks.View(s.db, s.srv.clock.Now(), false).Get(key)
+	v, ok := ks.View(s.db, r.Clock.Now(), false).Get(key)
 	s.srv.watches.add(s.watcher, watchKey{s.db, string(key)}, watched{ok, v.Deadline})
 }
 
@@ -153,31 +159,34 @@ func (s *Session) unwatch() {
 	}
 }
 
-// touched decides whether EXEC aborts: a watched key was changed, may be changed by a write that is in the log's queue
-// already or by one whose outcome is unknown, or has expired. If the session has a submission open, the batcher's lock is held, so that nothing can be
-// queued between this decision and the transaction.
+// touched reports whether a watched key was changed, or has expired.
 func (s *Session) touched() bool {
-	if s.watcher.touched.Load() {
+	return s.watcher.touched.Load() || s.watcher.expired(s.watcher.lane.replica.Clock.Now())
+}
+
+// Aborts implements exec.Guard: it decides, once, whether EXEC aborts. A watched key was changed by an earlier entry, may
+// be changed by an operation that stands before the transaction in its own, or has expired. It runs on the goroutine that
+// seals the entry; the session waits for EXEC, and does not change keys meanwhile.
+func (w *watcher) Aborts(stamp int64, touched func(db int, key []byte) bool) bool {
+	if w.touched.Load() || w.expired(stamp) {
 		return true
 	}
-	if d := s.watchDeadline(); d != 0 && d <= s.srv.clock.Now() {
-		return true
+	for k := range w.keys {
+		if touched(k.db, []byte(k.key)) {
+			return true
+		}
 	}
-	if s.batch == nil {
-		return false
+	return false
+}
+
+// expired reports whether a watched key has expired at a log time.
+func (w *watcher) expired(now int64) bool {
+	for _, k := range w.keys {
+		if k.deadline != 0 && k.deadline <= now {
+			return true
+		}
 	}
-	found := s.srv.machine.undecided.Load()
-	s.srv.live.each(func(b *batch) {
-		found = found || b.Touches(func(db int, key []byte) bool {
-			_, ok := s.watcher.keys[watchKey{db, string(key)}]
-			return ok
-		})
-	})
-	for k := range s.watcher.keys {
-		// What was gathered has been cut before, so it is under way; what is gathered since comes behind EXEC.
-		found = found || s.srv.keyspace.UnderWay(k.db, []byte(k.key))
-	}
-	return found || s.watcher.touched.Load()
+	return false
 }
 
 // watchDeadline is the earliest expiry among the watched keys, 0 if none expires. A key that was expired when it was

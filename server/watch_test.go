@@ -86,7 +86,7 @@ func TestWatchQueuedWrite(t *testing.T) {
 			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
 		}
 		send(t, writing, "INCR w")
-		eventually(t, "the write to be gathered", func() bool { return n.srv.batcher.Queued() > int64(ahead)*10 })
+		eventually(t, "the write to be gathered", func() bool { return n.srv.queued() > int64(ahead)*10 })
 		if ahead == 0 {
 			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
 		} else {
@@ -143,8 +143,8 @@ func TestWatchExpiry(t *testing.T) {
 	send(t, other, "INCR y")
 	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
 	send(t, c, "EXEC")
-	queued := n.srv.batcher.Queued()
-	eventually(t, "EXEC to be gathered", func() bool { return n.srv.batcher.Queued() > queued || queued > 40 })
+	queued := n.srv.queued()
+	eventually(t, "EXEC to be gathered", func() bool { return n.srv.queued() > queued || queued > 40 })
 	time.Sleep(20 * time.Millisecond)
 	tt.advance(100 * time.Millisecond)
 	g.release()

@@ -5,33 +5,57 @@ import (
 	"sync/atomic"
 
 	"quipu/exec"
+	"quipu/replica"
 	"quipu/transport"
 )
 
-// worker is what the server keeps for one loop of the transport, and all that its sessions and the batches know of the
-// loop. Everything but calls and the mailbox belongs to the loop's goroutine.
+// worker is what the server keeps for one loop of the transport, and all that its sessions know of the loop. Everything
+// but calls and the mailbox belongs to the loop's goroutine.
+//
+// For each replica it has a lane: the sub-batch that its sessions gather in, without any lock, until the loop's turn ends
+// and Submit hands it over. It comes back through the mailbox, with all replies, to this worker alone.
 type worker struct {
 	srv    *Server
 	loop   transport.Loop
-	runner *exec.Runner
+	lanes  []lane         // by replica
 	calls  []atomic.Int64 // commands the sessions have run, by Command.ID
 	stripe uint32         // of the server's statistics
 
-	serial    uint64 // of the batch joined last
-	waiting   int    // batches joined and not yet complete
-	submitted bool   // a submission was added to the gathering batch since the last flush
+	waiting int // sub-batches handed over and not yet back
 
 	mu        sync.Mutex // guards completed; a leaf
-	completed []*batch   // mailbox: batches with replies for the worker's sessions
+	completed []*replica.SubBatch
 
-	spareCompleted []*batch
+	spareCompleted []*replica.SubBatch
 	spareHeld      []*Session
 }
 
-var _ transport.Worker = (*worker)(nil)
+// lane is what a worker has for one replica.
+type lane struct {
+	replica *replica.Replica
+	runner  *exec.Runner
+	open    *replica.SubBatch   // gathers; nil: nothing is gathered
+	spare   []*replica.SubBatch // to be used again
+	flush   bool                // something was handed over since the last Flush
+}
+
+const (
+	// maxSpareSubBatch is the most memory in bytes that a sub-batch may keep for its next life.
+	maxSpareSubBatch = 4 << 20
+	maxSpares        = 2 // sub-batches of a lane: one gathers while one is under way
+)
+
+var (
+	_ transport.Worker = (*worker)(nil)
+	_ replica.Owner    = (*worker)(nil)
+)
 
 func newWorker(srv *Server, l transport.Loop, calls []atomic.Int64) *worker {
-	return &worker{srv: srv, loop: l, runner: srv.newRunner(), calls: calls, stripe: srv.nextStripe.Add(1)}
+	w := &worker{srv: srv, loop: l, calls: calls, stripe: srv.nextStripe.Add(1)}
+	for _, r := range srv.replicas {
+		w.lanes = append(w.lanes, lane{replica: r, runner: srv.newRunner(r)})
+	}
+	return w
 }
 
 // Accept implements transport.Worker.
@@ -42,42 +66,72 @@ func (w *worker) Accept(link transport.Link, peer transport.Peer) transport.Conn
 }
 
 // Gathers implements transport.Worker.
-func (w *worker) Gathers() bool { return w.runner.Gathered() > 0 }
+func (w *worker) Gathers() bool {
+	for i := range w.lanes {
+		if w.lanes[i].runner.Gathered() > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // CarryOut implements transport.Worker.
 func (w *worker) CarryOut() {
-	if w.runner.Gathered() == 0 {
+	for i := range w.lanes {
+		w.lanes[i].carryOut()
+	}
+}
+
+func (l *lane) carryOut() {
+	if l.runner.Gathered() == 0 {
 		return
 	}
-	counts := w.runner.GathersIncrements()
-	w.runner.Answer(w.srv.clock.Now())
+	counts := l.runner.GathersIncrements()
+	l.runner.Answer(l.replica.Clock.Now())
 	if counts {
-		w.srv.wakeDrainer()
+		l.replica.AnsweredAhead()
+	}
+}
+
+// subBatch is the lane's sub-batch to gather in.
+func (l *lane) subBatch(w *worker) *replica.SubBatch {
+	if l.open == nil {
+		if n := len(l.spare); n > 0 {
+			l.open, l.spare = l.spare[n-1], l.spare[:n-1]
+		} else {
+			l.open = l.replica.NewSubBatch(w)
+		}
+		l.open.Open()
+	}
+	return l.open
+}
+
+// handOver hands over what the lane has gathered. No submission in it is open.
+func (w *worker) handOver(l *lane) {
+	if l.open != nil {
+		w.waiting++
+		l.flush = true
+		l.replica.Submit(l.open)
+		l.open = nil
 	}
 }
 
 // Submit implements transport.Worker.
 func (w *worker) Submit() {
-	if w.submitted {
-		w.submitted = false
-		w.srv.batcher.Flush()
+	for i := range w.lanes {
+		l := &w.lanes[i]
+		w.handOver(l)
+		if l.flush {
+			l.flush = false
+			l.replica.Flush()
+		}
 	}
 }
 
-// joins notes that the worker waits for the batch of this serial, and reports whether it did not before.
-func (w *worker) joins(serial uint64) bool {
-	if w.serial == serial {
-		return false
-	}
-	w.serial = serial
-	w.waiting++
-	return true
-}
-
-// complete hands over a batch with replies for the worker's sessions. Called from any goroutine; does not block.
-func (w *worker) complete(b *batch) {
+// Complete implements replica.Owner.
+func (w *worker) Complete(sub *replica.SubBatch) {
 	w.mu.Lock()
-	w.completed = append(w.completed, b)
+	w.completed = append(w.completed, sub)
 	w.mu.Unlock()
 	w.loop.Completed()
 }
@@ -85,34 +139,51 @@ func (w *worker) complete(b *batch) {
 // TakeCompleted implements transport.Worker.
 func (w *worker) TakeCompleted() {
 	w.mu.Lock()
-	batches := w.completed
+	subs := w.completed
 	w.completed = w.spareCompleted[:0]
 	w.mu.Unlock()
-	w.spareCompleted = batches
-	for _, b := range batches {
+	w.spareCompleted = subs
+	for _, sub := range subs {
+		w.waiting--
 		held := w.spareHeld[:0]
-		for i := range b.Submissions() {
-			sub := &b.Submissions()[i]
-			s, ok := sub.Client.(*Session)
-			if !ok || s.worker != w { // nobody waits for drains
-				continue
-			}
-			s.finish(b, sub)
+		list := sub.Submissions()
+		for i := range list {
+			s := list[i].Client.(*Session)
+			s.finish(sub, &list[i])
 			held = append(held, s)
 		}
-		w.waiting--
-		b.done()
+		w.keep(sub)
 		for _, s := range held {
 			s.link.Resume()
 		}
 		clear(held)
 		w.spareHeld = held
 	}
-	clear(batches)
+	clear(subs)
+}
+
+// keep keeps a sub-batch for use again, unless it has become large.
+func (w *worker) keep(sub *replica.SubBatch) {
+	for i := range w.lanes {
+		if l := &w.lanes[i]; sub.Of(l.replica) && len(l.spare) < maxSpares && sub.Footprint() <= maxSpareSubBatch {
+			sub.Reset()
+			l.spare = append(l.spare, sub)
+		}
+	}
 }
 
 // Rests implements transport.Worker.
 func (w *worker) Rests() bool { return w.waiting == 0 }
 
 // MayAwait implements transport.Worker: while this node is the only voter, nothing but its own disk is waited for.
-func (w *worker) MayAwait() bool { return w.waiting > 0 && w.srv.group.SoleVoter() }
+func (w *worker) MayAwait() bool {
+	if w.waiting == 0 {
+		return false
+	}
+	for i := range w.lanes {
+		if !w.lanes[i].replica.Group.SoleVoter() {
+			return false
+		}
+	}
+	return true
+}

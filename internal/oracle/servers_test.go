@@ -126,7 +126,7 @@ func (p *pair) startQuipu() string {
 		cfg.RequirePass = password
 	}
 	cfg.AckLocal = p.setup.local
-	srv, err := server.NewWithGroup(cfg, nil, func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
+	srv, err := server.NewWithGroups(cfg, nil, func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		if !p.setup.disk {
 			return replication.NewMemoryGroup(sm, p.clock.logTime()), nil
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -18,26 +17,26 @@ import (
 )
 
 var (
-	plain  = Origin{RESP: 2}
-	silent = Origin{RESP: 2, Silent: true}
-	resp3  = Origin{RESP: 3}
+	plain  = As{RESP: 2}
+	silent = As{RESP: 2, Silent: true}
+	resp3  = As{RESP: 3}
 )
 
 // lines are actions of a client that speaks RESP2, one for each line.
 func lines(list ...string) (actions []action) {
 	for _, line := range list {
-		actions = append(actions, action{origin: plain, line: line})
+		actions = append(actions, action{as: plain, line: line})
 	}
 	return actions
 }
 
 func txnOf(deadline int64, list ...string) action {
-	return action{origin: plain, deadline: deadline, txn: append([]action{}, lines(list...)...)}
+	return action{as: plain, deadline: deadline, txn: append([]action{}, lines(list...)...)}
 }
 
 // gather puts the actions into one submission of an empty batch.
-func gather(tb testing.TB, b *Batch, actions ...action) *Submission {
-	b.Begin(nil)
+func gather(tb testing.TB, b *SubBatch, actions ...action) *Submission {
+	b.Begin(nil, 0)
 	for _, a := range actions {
 		add(tb, b, a)
 	}
@@ -48,7 +47,7 @@ func gather(tb testing.TB, b *Batch, actions ...action) *Submission {
 // TestPayloadFormat pins the bytes of each operation: logs on disk hold them.
 func TestPayloadFormat(t *testing.T) {
 	table := commands.NewTable()
-	far := action{origin: Origin{DB: 300, RESP: 2}, line: "DECRBY k 2"}
+	far := action{as: As{DB: 300, RESP: 2}, line: "DECRBY k 2"}
 	for _, c := range []struct {
 		name    string
 		actions []action
@@ -69,9 +68,9 @@ func TestPayloadFormat(t *testing.T) {
 		},
 		{"transaction of reads", []action{txnOf(77, "GET k", "DBSIZE")}, ""},
 	} {
-		b := NewBatch(table, 3)
+		b := NewSubBatch(table)
 		gather(t, b, c.actions...)
-		if got := hex.EncodeToString(b.Entry()[3:]); got != strings.ReplaceAll(c.want, " ", "") {
+		if got := hex.EncodeToString(b.ops); got != strings.ReplaceAll(c.want, " ", "") {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
 	}
@@ -79,10 +78,10 @@ func TestPayloadFormat(t *testing.T) {
 
 // TestPayloadRoundTrip decodes what was encoded.
 func TestPayloadRoundTrip(t *testing.T) {
-	b := NewBatch(commands.NewTable(), 0)
+	b := NewSubBatch(commands.NewTable())
 	long := strings.Repeat("x", 300)
 	gather(t, b, append(lines("INCRBY k -5", "INCRBY k -5", "MSET a 1 b "+long), txnOf(99, "SET c 2 PX 5"))...)
-	d := decoder{table: b.table, databases: 1, rest: b.Entry()}
+	d := decoder{table: b.table, databases: 1, rest: b.ops}
 	var got []string
 	var o op
 	for {
@@ -90,19 +89,19 @@ func TestPayloadRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !more && !d.nested {
+		if !more && d.scope == scopeEntry {
 			break
 		}
 		switch {
 		case !more:
-			d.nested, d.rest = false, nil
+			d.scope, d.rest = scopeEntry, nil
 		case o.code == opRun:
 			got = append(got, fmt.Sprintf("run %d %s %d×%d", o.db, o.key, o.count, o.delta))
 		case o.code == opCommand:
 			got = append(got, fmt.Sprintf("command %d %s", o.db, bytes.Join(o.args, []byte(" "))))
 		case o.code == opTxn:
 			got = append(got, fmt.Sprintf("transaction until %d", o.deadline))
-			d.nested, d.rest = true, o.body
+			d.scope, d.rest = scopeTxn, o.body
 		}
 	}
 	want := []string{"run 0 k 2×-5", "command 0 mset a 1 b " + long, "transaction until 99", "command 0 set c 2 PX 5"}
@@ -155,26 +154,26 @@ func TestMalformedPayloads(t *testing.T) {
 
 // TestTruncatedPayloads cuts a payload at every byte: only a cut between two operations can go unnoticed.
 func TestTruncatedPayloads(t *testing.T) {
-	b := NewBatch(commands.NewTable(), 0)
+	b := NewSubBatch(commands.NewTable())
 	whole := map[int]bool{0: true}
 	for _, a := range append(lines("INCRBY key 300", "SET k 1", "FLUSHDB"), txnOf(77, "INCR k", "DEL k")) {
 		gather(t, b, a)
-		whole[len(b.Entry())] = true
+		whole[len(b.ops)] = true
 	}
-	for n := range b.Entry() {
+	for n := range b.ops {
 		g := newRig(t, b.table)
-		err := g.r.Replay(b.Entry()[:n], startOfLogTime)
+		err := g.r.Replay(b.ops[:n], startOfLogTime)
 		if (err == nil) != whole[n] || err != nil && !errors.Is(err, errPayload) {
 			t.Errorf("first %d bytes: %v", n, err)
 		}
-		if err := b.Apply(g.r, b.Entry()[:n], startOfLogTime); !errors.Is(err, errPayload) {
+		if err := apply(b, g.r, b.ops[:n], startOfLogTime); !errors.Is(err, errPayload) {
 			t.Errorf("Apply of the first %d bytes: %v", n, err)
 		}
 		g.close()
 	}
 	g := newRig(t, b.table)
 	defer g.close()
-	if err := b.Apply(g.r, append(bytes.Clone(b.Entry()), b.Entry()...), startOfLogTime); !errors.Is(err, errPayload) {
+	if err := apply(b, g.r, append(bytes.Clone(b.ops), b.ops...), startOfLogTime); !errors.Is(err, errPayload) {
 		t.Errorf("Apply of a payload that goes on: %v", err)
 	}
 }
@@ -184,7 +183,7 @@ func TestRuns(t *testing.T) {
 	for slot := func(key string) uint64 { return maphash.String(runSeed, key) % recentRuns }; slot("k") == slot("j") || slot("k") == slot("other"); {
 		runSeed = maphash.MakeSeed() // keys that share a place in recent end each other's runs
 	}
-	elsewhere := action{origin: Origin{DB: 1, RESP: 2}, line: "INCR k"}
+	elsewhere := action{as: As{DB: 1, RESP: 2}, line: "INCR k"}
 	for _, c := range []struct {
 		name    string
 		actions []action
@@ -222,12 +221,12 @@ func TestRuns(t *testing.T) {
 			"text that is a number, and overflow on the way", lines("SETRANGE k 0 9223372036854775800", "INCRBY k 3", "INCRBY k 3", "INCRBY k 3"), "3",
 			":19 :9223372036854775803 :9223372036854775806 -ERR increment or decrement would overflow",
 		},
-		{"silent ones between", []action{lines("INCR k")[0], {origin: silent, line: "INCR k"}, {origin: resp3, line: "INCR k"}}, "3", ":1 :3"},
+		{"silent ones between", []action{lines("INCR k")[0], {as: silent, line: "INCR k"}, {as: resp3, line: "INCR k"}}, "3", ":1 :3"},
 	} {
 		g := newRig(t, commands.NewTable())
-		b := NewBatch(g.table, 0)
+		b := NewSubBatch(g.table)
 		s := gather(t, b, c.actions...)
-		if err := b.Apply(g.r, b.Entry(), startOfLogTime); err != nil {
+		if err := apply(b, g.r, b.ops, startOfLogTime); err != nil {
 			t.Fatal(err)
 		}
 		var counts []string
@@ -269,7 +268,7 @@ func TestLongestPrefix(t *testing.T) {
 
 // TestRunsAfterReset checks that a run never goes on in the batch's next life, nor after the generations wrap around.
 func TestRunsAfterReset(t *testing.T) {
-	b := NewBatch(commands.NewTable(), 0)
+	b := NewSubBatch(commands.NewTable())
 	for _, generation := range []uint32{1, 2, math.MaxUint32 - 2, math.MaxUint32 - 1, math.MaxUint32} {
 		b.recentOf = generation
 		for life := range 4 {
@@ -295,21 +294,13 @@ func TestRunsAfterReset(t *testing.T) {
 	}
 }
 
-// TestEntryOutlivesReset checks that what the log was given stays as it is when the batch is used again, and that
-// clients do not stay.
-func TestEntryOutlivesReset(t *testing.T) {
-	b := NewBatch(commands.NewTable(), 4)
-	gather(t, b, lines("SET k abc")...)
-	entry := b.Entry()
-	want := bytes.Clone(entry)
-	b.subs[0].Client = t
+func TestResetLetsGo(t *testing.T) {
+	b := NewSubBatch(commands.NewTable())
+	gather(t, b, append(lines("SET k abc"), txnOf(0, "INCR k"))...)
+	b.subs[0].Client, b.txns[0].guard = t, &watching{}
 	b.Reset()
-	if b.subs[:1][0].Client != nil {
-		t.Error("an idle batch holds on to its clients")
-	}
-	gather(t, b, lines("SET other value", "INCR n", "INCR n")...)
-	if !bytes.Equal(entry, want) {
-		t.Errorf("entry became %q", entry)
+	if b.subs[:1][0].Client != nil || b.txns[:1][0].guard != nil || !b.Empty() {
+		t.Error("an idle sub-batch holds on to its clients")
 	}
 }
 
@@ -317,9 +308,9 @@ func TestEntryOutlivesReset(t *testing.T) {
 func TestTransactions(t *testing.T) {
 	const now = startOfLogTime
 	quiet := txnOf(0, "SET k 1", "GET k")
-	quiet.origin = silent
+	quiet.as = silent
 	null3 := txnOf(now, "INCR k")
-	null3.origin = resp3
+	null3.as = resp3
 	for _, c := range []struct {
 		name    string
 		actions []action
@@ -338,12 +329,12 @@ func TestTransactions(t *testing.T) {
 		{"two in a row", []action{txnOf(0, "INCR k"), txnOf(0, "INCR k", "INCR j")}, "*1 :1 *2 :2 :1"},
 	} {
 		g, other := newRig(t, commands.NewTable()), newRig(t, commands.NewTable())
-		b := NewBatch(g.table, 0)
+		b := NewSubBatch(g.table)
 		s := gather(t, b, c.actions...)
-		if err := b.Apply(g.r, b.Entry(), now); err != nil {
+		if err := apply(b, g.r, b.ops, now); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
-		if err := other.r.Replay(b.Entry(), now); err != nil {
+		if err := other.r.Replay(b.ops, now); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		if got := show(b.Replies(s)); got != c.want {
@@ -364,7 +355,7 @@ func TestTransactionIsAtomic(t *testing.T) {
 	defer g.close()
 	stop, done := make(chan struct{}), make(chan error, 1)
 	go func() {
-		r, b := NewRunner(g.ks, g.table), NewBatch(g.table, 0)
+		r, b := NewRunner(g.ks, g.table), NewSubBatch(g.table)
 		for {
 			select {
 			case <-stop:
@@ -381,10 +372,10 @@ func TestTransactionIsAtomic(t *testing.T) {
 			}
 		}
 	}()
-	b := NewBatch(g.table, 0)
+	b := NewSubBatch(g.table)
 	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); b.Reset() {
 		gather(t, b, txnOf(0, "INCR a", "DBSIZE", "INCR b"), txnOf(0, "INCR b", "INCR a"), txnOf(0, "FLUSHALL", "INCR a", "INCR b"), lines("KEYS *")[0])
-		if err := b.Apply(g.r, b.Entry(), startOfLogTime); err != nil {
+		if err := apply(b, g.r, b.ops, startOfLogTime); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -396,12 +387,12 @@ func TestTransactionIsAtomic(t *testing.T) {
 
 func TestFail(t *testing.T) {
 	quiet := txnOf(0, "INCR k")
-	quiet.origin = silent
-	b := NewBatch(commands.NewTable(), 0)
+	quiet.as = silent
+	b := NewSubBatch(commands.NewTable())
 	gather(t, b,
-		action{origin: plain, line: "INCR k"}, action{origin: plain, line: "INCR k"}, action{origin: silent, line: "INCR k"},
-		action{origin: plain, line: "SET k 1"}, action{origin: plain, line: "GET k"}, action{origin: silent, line: "GET k"},
-		action{origin: plain, line: "+PONG\r\n", literal: true}, txnOf(0, "INCR k", "GET k", "SET k 1"), txnOf(5, "GET k", "DBSIZE"), quiet)
+		action{as: plain, line: "INCR k"}, action{as: plain, line: "INCR k"}, action{as: silent, line: "INCR k"},
+		action{as: plain, line: "SET k 1"}, action{as: plain, line: "GET k"}, action{as: silent, line: "GET k"},
+		action{as: plain, line: "+PONG\r\n", literal: true}, txnOf(0, "INCR k", "GET k", "SET k 1"), txnOf(5, "GET k", "DBSIZE"), quiet)
 	gather(t, b, lines("DBSIZE")...)
 	b.Fail("W", "R")
 	subs := b.Submissions()
@@ -418,9 +409,9 @@ func TestFail(t *testing.T) {
 func TestTooManyReplies(t *testing.T) {
 	g := newRig(t, commands.NewTable())
 	defer g.close()
-	b := NewBatch(g.table, 0)
+	b := NewSubBatch(g.table)
 	big := bytes.Repeat([]byte("x"), 1<<20)
-	b.Begin(nil)
+	b.Begin(nil, 0)
 	b.Write(g.table.Find(words(t, "SET k v")), [][]byte{nil, []byte("k"), big}, plain)
 	b.End()
 	var gets []string
@@ -429,10 +420,10 @@ func TestTooManyReplies(t *testing.T) {
 	}
 	inside := txnOf(0, append(append([]string{"INCR n"}, slices.Repeat(gets, 4)...), "INCR n")...)
 	quiet := inside
-	quiet.origin = silent
+	quiet.as = silent
 	outside := append(lines("INCR n"), append(lines(gets...), lines("INCR n", "GET k")...)...)
 	var mget action
-	mget.origin, mget.line = plain, "MGET"+strings.Repeat(" k", len(gets))
+	mget.as, mget.line = plain, "MGET"+strings.Repeat(" k", len(gets))
 	for _, c := range []struct {
 		name       string
 		actions    []action
@@ -445,7 +436,7 @@ func TestTooManyReplies(t *testing.T) {
 		{"one command", []action{mget}, false, "-ERR reply is too large"},
 	} {
 		gather(t, b, c.actions...)
-		if err := b.Apply(g.r, b.Entry(), startOfLogTime); err != nil {
+		if err := apply(b, g.r, b.ops, startOfLogTime); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		s := &b.Submissions()[len(b.Submissions())-1]
@@ -458,14 +449,14 @@ func TestTooManyReplies(t *testing.T) {
 		b.Reset()
 	}
 	s := gather(t, b, lines("GET n")...)
-	if err := b.Apply(g.r, b.Entry(), startOfLogTime); err != nil || show(b.Replies(s)) != "$1 7" {
+	if err := apply(b, g.r, b.ops, startOfLogTime); err != nil || show(b.Replies(s)) != "$1 7" {
 		t.Errorf("%v, n is %s", err, show(b.Replies(s)))
 	}
 }
 
-func TestTouches(t *testing.T) {
+func TestTouchedKeys(t *testing.T) {
 	const all = "*"
-	other := action{origin: Origin{DB: 2, RESP: 2}, line: "SET k 1"}
+	other := action{as: As{DB: 2, RESP: 2}, line: "SET k 1"}
 	for _, c := range []struct {
 		actions []action
 		want    string
@@ -482,25 +473,22 @@ func TestTouches(t *testing.T) {
 		{lines("INCR a", "FLUSHDB"), all},
 		{[]action{txnOf(0, "FLUSHALL")}, all},
 	} {
-		b := NewBatch(commands.NewTable(), 7)
+		b := NewSubBatch(commands.NewTable())
 		gather(t, b, c.actions...)
-		seen := map[string]bool{}
-		got := ""
-		if b.Touches(func(db int, key []byte) bool { seen[fmt.Sprintf("%d%s", db, key)] = true; return false }) {
-			got = all
-		} else {
-			got = strings.Join(slices.Sorted(maps.Keys(seen)), " ")
+		touched := newTouchedKeys(b.table, 0)
+		var got []string
+		for _, word := range strings.Fields("0a 0b 0c 0d 0e 0k 1a 1b 2a 2k") {
+			if touched.has(b.ops, int(word[0]-'0'), []byte(word[1:])) {
+				got = append(got, word)
+			}
 		}
-		if got != c.want {
-			t.Errorf("%v: touches %q, want %q", c.actions, got, c.want)
+		want := strings.Fields(c.want)
+		if c.want == all {
+			want = strings.Fields("0a 0b 0c 0d 0e 0k 1a 1b 2a 2k")
 		}
-	}
-	b := NewBatch(commands.NewTable(), 0)
-	b.Begin(nil)
-	b.BeginTxn(1, 0, plain)
-	add(t, b, lines("INCR k")[0])
-	if b.Touches(func(int, []byte) bool { return true }) {
-		t.Error("touches what an open transaction writes")
+		if !slices.Equal(got, want) {
+			t.Errorf("%v: touches %q, want %q", c.actions, got, want)
+		}
 	}
 }
 
@@ -508,12 +496,12 @@ func TestTouches(t *testing.T) {
 func TestRandomKeyInTransaction(t *testing.T) {
 	g := newRig(t, commands.NewTable())
 	defer g.close()
-	b := NewBatch(g.table, 0)
+	b := NewSubBatch(g.table)
 	for i := range 64 {
 		gather(t, b, lines(fmt.Sprintf("SET key%d 1", i))...)
 	}
 	s := gather(t, b, txnOf(0, slices.Repeat([]string{"RANDOMKEY"}, 20)...))
-	if err := b.Apply(g.r, b.Entry(), startOfLogTime); err != nil {
+	if err := apply(b, g.r, b.ops, startOfLogTime); err != nil {
 		t.Fatal(err)
 	}
 	replies := strings.SplitAfter(string(b.Replies(s)), "key")

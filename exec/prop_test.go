@@ -18,7 +18,7 @@ import (
 
 // action is what one client does at once: a command, a transaction, or a reply that is already known.
 type action struct {
-	origin   Origin
+	as       As
 	line     string
 	txn      []action
 	deadline int64 // of a transaction
@@ -27,9 +27,9 @@ type action struct {
 
 func (a action) String() string {
 	if a.txn != nil {
-		return fmt.Sprintf("%v until %d: %v", a.origin, a.deadline, a.txn)
+		return fmt.Sprintf("%v until %d: %v", a.as, a.deadline, a.txn)
 	}
-	return fmt.Sprintf("%v %s", a.origin, a.line)
+	return fmt.Sprintf("%v %s", a.as, a.line)
 }
 
 // rig is a keyspace with its runner, and the changes its hook was told of.
@@ -68,39 +68,39 @@ func (g *rig) close() {
 // one executes an action by itself and appends its reply to w.
 func (g *rig) one(a action, stamp int64, w *protocol.Writer) {
 	start := len(w.B)
-	w.V = a.origin.RESP
+	w.V = a.as.RESP
 	switch {
 	case a.literal:
 		w.B = append(w.B, a.line...)
 	case a.txn == nil:
 		args := words(g.tb, a.line)
 		if cmd := g.table.Find(args); cmd.Write != nil {
-			g.r.write(cmd, args, a.origin.DB, stamp, w)
+			g.r.write(cmd, args, a.as.DB, stamp, w)
 		} else {
-			g.r.Read(cmd, args, a.origin.DB, stamp, w)
+			g.r.Read(cmd, args, a.as.DB, stamp, w)
 		}
 	case a.deadline != 0 && a.deadline <= stamp:
 		w.NullArray()
 	default:
 		w.Array(len(a.txn))
 		for _, inner := range a.txn {
-			inner.origin.Silent = false
+			inner.as.Silent = false
 			g.one(inner, stamp, w)
 		}
 	}
-	if a.origin.Silent {
+	if a.as.Silent {
 		w.B = w.B[:start]
 	}
 }
 
 // add adds an action to a batch.
-func add(tb testing.TB, b *Batch, a action) {
+func add(tb testing.TB, b *SubBatch, a action) {
 	if a.literal {
-		b.Literal([]byte(a.line), a.origin)
+		b.Literal([]byte(a.line), a.as)
 		return
 	}
 	if a.txn != nil {
-		b.BeginTxn(len(a.txn), a.deadline, a.origin)
+		b.BeginTxn(len(a.txn), a.deadline, nil, a.as)
 		for _, inner := range a.txn {
 			add(tb, b, inner)
 		}
@@ -109,9 +109,9 @@ func add(tb testing.TB, b *Batch, a action) {
 	}
 	args := words(tb, a.line)
 	if cmd := b.table.Find(args); cmd.Write != nil {
-		b.Write(cmd, args, a.origin)
+		b.Write(cmd, args, a.as)
 	} else {
-		b.Read(cmd, args, a.origin)
+		b.Read(cmd, args, a.as)
 	}
 	for _, arg := range args { // the batch keeps nothing of its caller's memory
 		clear(arg)
@@ -121,14 +121,14 @@ func add(tb testing.TB, b *Batch, a action) {
 // trio executes the same stream three ways: one by one, in batches, and by replaying the batches' entries.
 type trio struct {
 	single, batched, replayed *rig
-	batch                     *Batch
+	batch                     *SubBatch
 	stamp                     int64
 }
 
 func newTrio(tb testing.TB, table *commands.Table) *trio {
 	return &trio{
 		single: newRig(tb, table), batched: newRig(tb, table), replayed: newRig(tb, table),
-		batch: NewBatch(table, 5), stamp: startOfLogTime,
+		batch: NewSubBatch(table), stamp: startOfLogTime,
 	}
 }
 
@@ -137,15 +137,15 @@ func (o *trio) step(tb rapid.TB, submissions [][]action) {
 	tb.Helper()
 	b := o.batch
 	for i, list := range submissions {
-		b.Begin(i)
+		b.Begin(i, 0)
 		for _, a := range list {
 			add(o.single.tb, b, a)
 		}
 		b.End()
 	}
-	payload := bytes.Clone(b.Entry()[5:])
+	payload := bytes.Clone(b.ops)
 	clear(o.batched.changed)
-	if err := b.Apply(o.batched.r, payload, o.stamp); err != nil {
+	if err := apply(b, o.batched.r, payload, o.stamp); err != nil {
 		tb.Fatalf("Apply: %v", err)
 	}
 	if err := o.replayed.r.Replay(payload, o.stamp); err != nil {
@@ -172,12 +172,14 @@ func (o *trio) step(tb rapid.TB, submissions [][]action) {
 // checkTouches checks that the batch foretold every change that its entry made.
 func (o *trio) checkTouches(tb rapid.TB) {
 	tb.Helper()
-	touched := map[string]bool{}
-	if o.batch.Touches(func(db int, key []byte) bool { touched[fmt.Sprintf("%d %s", db, key)] = true; return false }) {
-		return // everything
-	}
+	touched := newTouchedKeys(o.batch.table, 0)
 	for change := range o.batched.changed {
-		if !touched[change] {
+		var db int
+		var key string
+		if change != "*" {
+			fmt.Sscanf(change, "%d %s", &db, &key)
+		}
+		if has := touched.has(o.batch.ops, db, []byte(key)); !has || change == "*" && !touched.all {
 			tb.Fatalf("changed %q, but the batch did not say that it touches it", change)
 		}
 	}
@@ -225,8 +227,8 @@ func (s *stream) fill(line string) string {
 	return strings.Join(list, " ")
 }
 
-func (s *stream) action(o Origin, stamp int64, nested bool) action {
-	a := action{origin: o}
+func (s *stream) action(o As, stamp int64, nested bool) action {
+	a := action{as: o}
 	if s.incr > 0 && s.pick(100, "incr") < s.incr {
 		a.line = s.fill("INCR K")
 		return a
@@ -255,7 +257,7 @@ func (s *stream) action(o Origin, stamp int64, nested bool) action {
 func (s *stream) batch(stamp int64, submissions, actions int) [][]action {
 	list := make([][]action, 1+s.pick(submissions, "submissions"))
 	for i := range list {
-		o := Origin{DB: s.pick(2, "db"), RESP: 2 + s.pick(2, "resp")}
+		o := As{DB: s.pick(2, "db"), RESP: 2 + s.pick(2, "resp")}
 		for range s.pick(actions, "actions") {
 			o.Silent = s.pick(6, "silent") == 0
 			list[i] = append(list[i], s.action(o, stamp, false))

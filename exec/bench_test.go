@@ -11,21 +11,21 @@ import (
 )
 
 // benchBatch times Add and Apply of a batch of 1600 commands; one operation is one command. add is called for the i-th.
-func benchBatch(b *testing.B, add func(batch *Batch, table *commands.Table, i int)) {
+func benchBatch(b *testing.B, add func(batch *SubBatch, table *commands.Table, i int)) {
 	table := commands.NewTable()
 	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
 	defer ks.Close()
-	r, batch := NewRunner(ks, table), NewBatch(table, 32)
+	r, batch := NewRunner(ks, table), NewSubBatch(table)
 	const size = 1600
 	b.ReportAllocs()
 	b.ResetTimer()
 	for done := 0; done < b.N; done += size {
-		batch.Begin(nil)
+		batch.Begin(nil, 0)
 		for i := range size {
 			add(batch, table, i)
 		}
 		batch.End()
-		if err := batch.Apply(r, batch.Entry()[32:], startOfLogTime); err != nil {
+		if err := apply(batch, r, batch.ops, startOfLogTime); err != nil {
 			b.Fatal(err)
 		}
 		batch.Reset()
@@ -42,33 +42,33 @@ func benchArgs(name string, keys int) [][][]byte {
 
 func BenchmarkBatchDistinctKeys(b *testing.B) {
 	args := benchArgs("INCR", 1600)
-	benchBatch(b, func(batch *Batch, t *commands.Table, i int) { batch.Write(t.ByLogID(1), args[i], Origin{RESP: 2}) })
+	benchBatch(b, func(batch *SubBatch, t *commands.Table, i int) { batch.Write(t.ByLogID(1), args[i], As{RESP: 2}) })
 }
 
 func BenchmarkBatchOneKey(b *testing.B) {
 	args := benchArgs("INCR", 1)
-	benchBatch(b, func(batch *Batch, t *commands.Table, _ int) { batch.Write(t.ByLogID(1), args[0], Origin{RESP: 2}) })
+	benchBatch(b, func(batch *SubBatch, t *commands.Table, _ int) { batch.Write(t.ByLogID(1), args[0], As{RESP: 2}) })
 }
 
 func BenchmarkBatchReadsBehindWrites(b *testing.B) {
 	writes, reads := benchArgs("INCR", 1600), benchArgs("GET", 1600)
 	get := commands.NewTable().Lookup([]byte("get"))
-	benchBatch(b, func(batch *Batch, t *commands.Table, i int) {
+	benchBatch(b, func(batch *SubBatch, t *commands.Table, i int) {
 		if i%2 == 0 {
-			batch.Write(t.ByLogID(1), writes[i], Origin{RESP: 2})
+			batch.Write(t.ByLogID(1), writes[i], As{RESP: 2})
 		} else {
-			batch.Read(get, reads[i-1], Origin{RESP: 2})
+			batch.Read(get, reads[i-1], As{RESP: 2})
 		}
 	})
 }
 
 func BenchmarkBatchTransactions(b *testing.B) {
 	args := benchArgs("INCR", 1600)
-	benchBatch(b, func(batch *Batch, t *commands.Table, i int) {
+	benchBatch(b, func(batch *SubBatch, t *commands.Table, i int) {
 		if i%4 == 0 {
-			batch.BeginTxn(4, 0, Origin{RESP: 2})
+			batch.BeginTxn(4, 0, nil, As{RESP: 2})
 		}
-		batch.Write(t.ByLogID(1), args[i], Origin{RESP: 2})
+		batch.Write(t.ByLogID(1), args[i], As{RESP: 2})
 		if i%4 == 3 {
 			batch.EndTxn()
 		}
@@ -79,16 +79,16 @@ func BenchmarkReplay(b *testing.B) {
 	table := commands.NewTable()
 	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
 	defer ks.Close()
-	r, batch := NewRunner(ks, table), NewBatch(table, 0)
-	batch.Begin(nil)
+	r, batch := NewRunner(ks, table), NewSubBatch(table)
+	batch.Begin(nil, 0)
 	args := benchArgs("INCR", 1600)
 	for i := range args {
-		batch.Write(table.ByLogID(1), args[i], Origin{RESP: 2})
+		batch.Write(table.ByLogID(1), args[i], As{RESP: 2})
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
 	for done := 0; done < b.N; done += len(args) {
-		if err := r.Replay(batch.Entry(), startOfLogTime); err != nil {
+		if err := r.Replay(batch.ops, startOfLogTime); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -128,10 +128,10 @@ func BenchmarkBatchCMSIncrBy(b *testing.B) {
 		items[i] = words(b, fmt.Sprintf("CMS.INCRBY sketch item:%d 1", zipf.Uint64()))
 	}
 	create := words(b, "CMS.INITBYDIM sketch 2000 7")
-	benchBatch(b, func(batch *Batch, t *commands.Table, i int) {
+	benchBatch(b, func(batch *SubBatch, t *commands.Table, i int) {
 		if i == 0 {
-			batch.Write(t.Lookup(create[0]), create, Origin{RESP: 2})
+			batch.Write(t.Lookup(create[0]), create, As{RESP: 2})
 		}
-		batch.Write(t.ByLogID(52), items[i], Origin{RESP: 2})
+		batch.Write(t.ByLogID(52), items[i], As{RESP: 2})
 	})
 }

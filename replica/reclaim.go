@@ -1,4 +1,4 @@
-package server
+package replica
 
 import (
 	"time"
@@ -6,8 +6,10 @@ import (
 	"quipu/engine"
 )
 
+// ReclaimEvery is how often Reclaim is to be called.
+const ReclaimEvery = 50 * time.Millisecond
+
 const (
-	reclaimEvery  = 50 * time.Millisecond
 	reclaimBudget = 20 * time.Millisecond // per round, so that expiring in masses takes no more than 40 % of a core
 	reclaimKeys   = 256                   // per lock of a part
 
@@ -64,24 +66,24 @@ func (r *reclaimer) pace() {
 	case r.read < reclaimFree:
 		r.wait = 0
 	case r.removed < r.read*reclaimYield:
-		r.wait = min(max(2*r.wait, reclaimEvery), reclaimWait)
+		r.wait = min(max(2*r.wait, ReclaimEvery), reclaimWait)
 	default:
 		r.wait /= 2
 	}
 }
 
-// reclaim frees keys whose deadline the log has passed. The clock alone is not enough: an entry that is not yet
+// Reclaim frees keys whose deadline the log has passed. The clock alone is not enough: an entry that is not yet
 // applied may bear an earlier stamp, and must find every key that was alive then. If keys are due and nothing is being
-// written, a tick moves log time past them.
-func (srv *Server) reclaim() {
-	stamp := srv.machine.stamp.Load()
-	due := srv.keyspace.NextDue()
-	if due > srv.clock.Now() {
+// written, a tick moves log time past them. It is called by one goroutine.
+func (r *Replica) Reclaim() {
+	stamp := r.Stamp()
+	due := r.Keyspace.NextDue()
+	if due > r.Clock.Now() {
 		return
 	}
 	if due > stamp {
-		srv.batcher.Tick()
+		r.batcher.Tick()
 		return
 	}
-	srv.stats.expiredKeys.Add(int64(srv.reclaimer.run(srv.keyspace, stamp)))
+	r.opt.Reclaimed(r.reclaimer.run(r.Keyspace, stamp))
 }

@@ -12,30 +12,39 @@ import (
 
 // The payload of a log entry is a sequence of operations, executed in order:
 //
-//	run         0x01 | db uvarint | delta varint | count u32 | key bytes
-//	command     0x02 | db uvarint | LogID uvarint | n uvarint | n × bytes
-//	transaction 0x03 | deadline i64 | length u32 | command operations, length bytes in all
-//	drain       0x04 | part u8 | origin bytes | incarnation u64 | from u64 | to u64 | n u32 | length u32 | n items, length bytes in all
-//	item             db uvarint | key bytes | delta varint | deadline uvarint
+//	run          0x01 | db uvarint | delta varint | count u32 | key bytes
+//	command      0x02 | db uvarint | LogID uvarint | n uvarint | n × bytes
+//	transaction  0x03 | deadline i64 | length u32 | command operations, length bytes in all
+//	conditional  0x04 | kind u8 | origin bytes | epoch bytes | from bytes | to bytes | length u32 | operations, length bytes in all
+//	counted      0x05 | length u32 | length bytes, see engine/counted.go; only inside of a conditional operation
 //
 // bytes is a uvarint length and as many bytes; u32 and i64 are little-endian. The arguments of a command do not
 // include its name. A run is count increments of delta, each of which is applied unless it overflows. A transaction is
 // skipped when deadline is not 0 and at or before the entry's stamp: the earliest expiry of the keys its client watched.
 //
-// A drain is what a node has counted in memory (engine/pending.go): increments of keys of one part, from one position of
-// their origin to a later one. It is applied whole or, if the origin is not at from, not at all (engine/origins.go). An item
-// whose deadline is not 0 and at or before the stamp was for a key that has expired since, and is dropped.
+// A conditional operation is applied whole if its origin is at epoch and from, and moves it to to; else it changes
+// nothing (engine/origin.go). Inside of it may stand all other operations.
 const (
-	opRun     = 0x01
-	opCommand = 0x02
-	opTxn     = 0x03
-	opDrain   = 0x04
+	opRun         = 0x01
+	opCommand     = 0x02
+	opTxn         = 0x03
+	opConditional = 0x04
+	opCounted     = 0x05
 )
 
 const (
 	runCountBytes   = 4
 	txnHeaderBytes  = 1 + 8 + 4
 	txnLengthOffset = 1 + 8
+)
+
+// scope is where an operation stands, which decides what it may be.
+type scope uint8
+
+const (
+	scopeEntry scope = iota
+	scopeTxn
+	scopeConditional
 )
 
 var errPayload = errors.New("commands: malformed operation in a log entry")
@@ -45,23 +54,22 @@ type op struct {
 	code     byte
 	db       int
 	delta    int64  // run
-	count    uint32 // run, drain
+	count    uint32 // run
 	key      []byte // run
 	cmd      *commands.Command
-	args     [][]byte // command; args[0] is the name
-	deadline int64    // transaction
-	body     []byte   // transaction: its operations; drain: its items
-	part     int      // drain
-	drain    engine.DrainID
+	args     [][]byte      // command; args[0] is the name
+	deadline int64         // transaction
+	body     []byte        // transaction, conditional: its operations; counted: its parts
+	origin   engine.Origin // conditional
 }
 
 // decoder reads the operations of a payload one after the other. It trusts nothing: whatever the bytes, it returns an
 // error or an operation that can be executed, and allocates no more than its arguments' headers.
 type decoder struct {
 	table     *commands.Table
-	databases int  // there are; an operation may name no other
-	nested    bool // in a transaction's body: only commands
-	trusted   bool // the items of drains need no check: this process wrote them, or somebody else checks
+	databases int // there are; an operation may name no other
+	scope     scope
+	trusted   bool // the body of a counted section needs no check: this process wrote it, or somebody else checks
 	rest      []byte
 	args      [][]byte // scratch for op.args
 }
@@ -78,15 +86,25 @@ func (d *decoder) next(o *op) (bool, error) {
 	switch {
 	case code == opCommand:
 		return true, d.command(o)
-	case code == opRun && !d.nested:
+	case code == opRun && d.scope != scopeTxn:
 		return true, d.run(o)
-	case code == opTxn && !d.nested:
+	case code == opTxn && d.scope != scopeTxn:
 		return true, d.transaction(o)
-	case code == opDrain && !d.nested:
-		return true, d.drain(o)
+	case code == opConditional && d.scope == scopeEntry:
+		return true, d.conditional(o)
+	case code == opCounted && d.scope == scopeConditional:
+		return true, d.counted(o)
 	}
 	return false, fmt.Errorf("%w: unknown operation %#x", errPayload, code)
 }
+
+// inside returns a decoder of o's body, with scratch memory of its own.
+func (d *decoder) inside(o *op, s scope) *decoder {
+	return &decoder{table: d.table, databases: d.databases, scope: s, trusted: d.trusted, rest: o.body}
+}
+
+// nextIsRun reports whether a run follows.
+func (d *decoder) nextIsRun() bool { return len(d.rest) > 0 && d.rest[0] == opRun }
 
 func (d *decoder) run(o *op) (err error) {
 	if o.db, err = d.database(); err != nil {
@@ -144,18 +162,54 @@ func (d *decoder) command(o *op) (err error) {
 	return nil
 }
 
-func (d *decoder) transaction(o *op) error {
-	if len(d.rest) < txnHeaderBytes-1 {
+func (d *decoder) transaction(o *op) (err error) {
+	if len(d.rest) < txnLengthOffset-1 {
 		return errPayload
 	}
 	o.deadline = int64(binary.LittleEndian.Uint64(d.rest))
-	length := binary.LittleEndian.Uint32(d.rest[txnLengthOffset-1:])
-	d.rest = d.rest[txnHeaderBytes-1:]
-	if uint64(length) > uint64(len(d.rest)) {
+	d.rest = d.rest[txnLengthOffset-1:]
+	o.body, err = d.body()
+	return err
+}
+
+func (d *decoder) conditional(o *op) (err error) {
+	if len(d.rest) == 0 {
 		return errPayload
 	}
-	o.body, d.rest = d.rest[:length:length], d.rest[length:]
-	return nil
+	o.origin.Kind = engine.OriginKind(d.rest[0])
+	d.rest = d.rest[1:]
+	for _, field := range []*[]byte{&o.origin.Name, &o.origin.Epoch, &o.origin.From, &o.origin.To} {
+		if *field, err = d.bytes(); err != nil {
+			return err
+		}
+	}
+	if !o.origin.Valid() {
+		return fmt.Errorf("%w: an origin that cannot be", errPayload)
+	}
+	o.body, err = d.body()
+	return err
+}
+
+func (d *decoder) counted(o *op) (err error) {
+	if o.body, err = d.body(); err == nil && !d.trusted && engine.EachCounted(o.body, d.databases, nil) != nil {
+		err = errPayload
+	}
+	return err
+}
+
+// body reads a length of 4 bytes and as many bytes.
+func (d *decoder) body() ([]byte, error) {
+	if len(d.rest) < 4 {
+		return nil, errPayload
+	}
+	length := binary.LittleEndian.Uint32(d.rest)
+	d.rest = d.rest[4:]
+	if uint64(length) > uint64(len(d.rest)) {
+		return nil, errPayload
+	}
+	b := d.rest[:length:length]
+	d.rest = d.rest[length:]
+	return b, nil
 }
 
 func (d *decoder) database() (int, error) {
@@ -220,44 +274,28 @@ func appendTxn(dst []byte, deadline int64) []byte {
 	return binary.LittleEndian.AppendUint32(dst, 0)
 }
 
-// parts adds what must be locked to run the commands of a transaction's body, and leaves the decoder at its end.
-func (d *decoder) parts(parts *engine.PartSet) error {
-	var o op
-	for {
-		more, err := d.next(&o)
-		if err != nil || !more {
-			return err
-		}
-		o.cmd.AddPartsOrAll(o.args, parts)
+// AppendCounted appends what ks has answered ahead, as one conditional operation, if there is anything: see
+// engine.Keyspace.Counted for limit and all.
+func AppendCounted(dst []byte, ks *engine.Keyspace, limit int) (out []byte, all bool) {
+	at := len(dst)
+	origin := ks.CountedOrigin()
+	dst = appendConditional(dst, &origin)
+	length := len(dst)
+	dst = append(dst, 0, 0, 0, 0, opCounted, 0, 0, 0, 0)
+	section := len(dst)
+	if dst, all = ks.Counted(dst, limit); len(dst) == section {
+		return dst[:at], all
 	}
+	binary.LittleEndian.PutUint32(dst[length:], uint32(len(dst)-length-4))
+	binary.LittleEndian.PutUint32(dst[section-4:], uint32(len(dst)-section))
+	return dst, all
 }
 
-// touches reports whether an operation may change a key for which match says true. Drains are left out: of what this
-// node has pending, Keyspace.UnderWay knows better.
-func (d *decoder) touches(match func(db int, key []byte) bool) (found bool, err error) {
-	var o op
-	see := func(key []byte, flags commands.KeyFlag) {
-		found = found || flags&commands.KeyRO == 0 && match(o.db, key)
+// appendConditional appends the front of a conditional operation; the length of its body and the body follow.
+func appendConditional(dst []byte, o *engine.Origin) []byte {
+	dst = append(dst, opConditional, byte(o.Kind))
+	for _, field := range [][]byte{o.Name, o.Epoch, o.From, o.To} {
+		dst = appendBytes(dst, field)
 	}
-	for !found {
-		more, err := d.next(&o)
-		if err != nil || !more {
-			return false, err
-		}
-		switch o.code {
-		case opRun:
-			found = match(o.db, o.key)
-		case opTxn:
-			body := decoder{table: d.table, databases: d.databases, nested: true, rest: o.body}
-			if found, err = body.touches(match); err != nil {
-				return false, err
-			}
-		case opCommand:
-			if !o.cmd.HasKeys() || o.cmd.CrossesDatabases(o.args) {
-				return true, nil
-			}
-			o.cmd.EachKeyFlags(o.args, see)
-		}
-	}
-	return true, nil
+	return dst
 }

@@ -1,4 +1,4 @@
-package server
+package replica
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ func TestReclaimPace(t *testing.T) {
 	}{
 		{0, 0, 0, 0},
 		{0, reclaimFree - 1, 800 * ms, 0},
-		{0, 1000, 0, reclaimEvery},
+		{0, 1000, 0, ReclaimEvery},
 		{1000, 1000, 400 * ms, 800 * ms},
 		{1000, 1000, 700 * ms, reclaimWait},
 		{40_000, 1000, 800 * ms, 400 * ms},
@@ -48,7 +48,7 @@ func BenchmarkReclaim(b *testing.B) {
 			removed += r.run(ks, at.Milliseconds())
 			busy += time.Since(begin)
 			late = max(late, int(at.Milliseconds()*perSecond/1000)-removed)
-			time.Sleep(reclaimEvery - time.Since(begin))
+			time.Sleep(ReclaimEvery - time.Since(begin))
 		}
 		b.ReportMetric(100*busy.Seconds()/time.Since(start).Seconds(), "%core")
 		b.ReportMetric(float64(removed)/time.Since(start).Seconds(), "keys/s")

@@ -1,0 +1,477 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// A counted section is what a node has answered ahead, on its way through the log: the body of a
+// conditional operation whose origin is the node, whose epoch is the node's boot counter, and
+// which goes from one number to the next (origin.go). There is one at a time:
+//
+//	gathered ──Counted──► sealed ──applied──► in the records
+//	                        │  ▲
+//	                        └──┘ not applied: the same bytes again, under the same number
+//
+// So it counts once whatever becomes of its entry: a copy that arrives late finds the number
+// passed. What follows it in its entry is not under its condition.
+//
+// A body is a sequence of parts, in ascending order:
+//
+//	part u8 | n uvarint | n items
+//	item: database uvarint | key length uvarint | key | delta varint | deadline uvarint, 0: none
+//
+// An item whose deadline is at or before the entry's stamp was for a key that has expired since:
+// it is dropped. A key that an item makes gets the item's deadline, since it is the one under
+// which the client was answered.
+
+// self is this node as an origin.
+type self struct {
+	name  []byte
+	epoch []byte // 8 bytes, big-endian: they compare as the numbers do
+}
+
+// SetSelf names this node as an origin; epoch is its boot counter. To be called before the first AnswerAhead.
+func (ks *Keyspace) SetSelf(name string, epoch uint64) error {
+	if name == "" || len(name) > MaxOriginName {
+		return fmt.Errorf("engine: the name of an origin has %d bytes, 1 to %d are possible", len(name), MaxOriginName)
+	}
+	ks.self = self{[]byte(name), number(epoch)}
+	return nil
+}
+
+// number is a position, or an epoch, that is a number.
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// OnDropped sets the function that is told, with a part locked, of each increment of this node that was answered ahead
+// and cannot be applied. To be called before the first.
+func (ks *Keyspace) OnDropped(fn func(db int, key []byte, delta int64, err error)) { ks.dropped = fn }
+
+// Counted appends the body of the counted section that the next entry is to carry, if there is
+// anything to carry: that of the last one if it was not applied, else what is gathered now, up to
+// about limit bytes. It stands under the condition that CountedOrigin returns. all says that
+// nothing answered ahead so far is left out; else AnswerAhead refuses until a later section has
+// taken everything.
+//
+// It is called while no entry is undecided, by one goroutine at a time.
+func (ks *Keyspace) Counted(dst []byte, limit int) (out []byte, all bool) {
+	if !ks.HasAhead() {
+		if ks.aheadFull.Load() {
+			ks.aheadFull.Store(false)
+		}
+		return dst, true
+	}
+	c := &ks.counted
+	from := len(dst)
+	again := !c.parts.Empty()
+	all = true
+	for part := range Parts {
+		ks.LockPart(part)
+		p := &ks.parts[part]
+		switch {
+		case again || len(dst)-from > limit:
+			all = all && p.gathered == nil
+		case p.gathered != nil:
+			p.sealed, p.gathered = p.gathered, nil
+			c.parts.Add(part)
+		}
+		if p.sealed != nil {
+			dst = append(dst, byte(part))
+			dst = p.sealed.appendItems(dst)
+		}
+		ks.UnlockPart(part)
+	}
+	ks.aheadFull.Store(!all)
+	if !again && !c.parts.Empty() {
+		c.number++
+	}
+	return dst, all
+}
+
+// CountedOrigin is the condition under which the next section stands.
+func (ks *Keyspace) CountedOrigin() Origin {
+	to := ks.counted.number
+	if ks.counted.parts.Empty() {
+		to++
+	}
+	return Origin{Kind: OriginNode, Name: ks.self.name, Epoch: ks.self.epoch, From: number(to - 1), To: number(to)}
+}
+
+// counted is the state of this node's counted sections. It is touched while no entry is undecided, and by the goroutine
+// that applies.
+type counted struct {
+	number uint64  // of the last section sealed
+	parts  PartSet // those with something sealed
+}
+
+// appendItems appends the number of items and the items.
+func (t *tallies) appendItems(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(t.list)))
+	for i := range t.list {
+		one := &t.list[i]
+		_, _, end := t.key(one)
+		dst = append(dst, t.keys[one.keyAt:end]...)
+		if uint64(one.delta+64) < 128 && one.deadline == 0 {
+			dst = append(dst, byte(one.delta<<1)^byte(one.delta>>63), 0)
+			continue
+		}
+		dst = binary.AppendVarint(dst, one.delta)
+		dst = binary.AppendUvarint(dst, uint64(one.deadline))
+	}
+	return dst
+}
+
+var errCounted = errors.New("engine: a counted section is malformed")
+
+// countedItem is one decoded item; key aliases the section.
+type countedItem struct {
+	db       int
+	key      []byte
+	delta    int64
+	deadline int64
+}
+
+// countedDecoder reads a section's body. It trusts nothing.
+type countedDecoder struct {
+	rest      []byte
+	databases int
+	part      int
+	left      uint64 // items of the part that are still to come
+}
+
+// nextPart reads on to the next part with items; false at the end.
+func (d *countedDecoder) nextPart() (bool, error) {
+	if len(d.rest) == 0 {
+		return false, nil
+	}
+	const itemMin = 4
+	n, size := binary.Uvarint(d.rest[1:])
+	if size <= 0 || n == 0 || n > uint64(len(d.rest))/itemMin || int(d.rest[0]) <= d.part {
+		return false, errCounted
+	}
+	d.part, d.left, d.rest = int(d.rest[0]), n, d.rest[1+size:]
+	return true, nil
+}
+
+func (d *countedDecoder) item(it *countedItem) error {
+	b := d.rest
+	db, n := binary.Uvarint(b)
+	if n <= 0 || db >= uint64(d.databases) {
+		return errCounted
+	}
+	length, m := binary.Uvarint(b[n:])
+	n += m
+	if m <= 0 || length > MaxKey || length > uint64(len(b)-n) {
+		return errCounted
+	}
+	it.db, it.key = int(db), b[n:n+int(length):n+int(length)]
+	n += int(length)
+	it.delta, m = binary.Varint(b[n:])
+	if m <= 0 || Part(it.key) != d.part {
+		return errCounted
+	}
+	n += m
+	deadline, m := binary.Uvarint(b[n:])
+	if m <= 0 || int64(deadline) < 0 {
+		return errCounted
+	}
+	it.deadline = int64(deadline)
+	d.rest = b[n+m:]
+	d.left--
+	return nil
+}
+
+// EachCounted calls fn for each item of a counted section's body and reports whether the body is well formed; after an
+// error some may have been called. fn may be nil. Keys alias the body.
+func EachCounted(body []byte, databases int, fn func(db int, key []byte)) error {
+	d := countedDecoder{rest: body, databases: databases, part: -1}
+	for {
+		more, err := d.nextPart()
+		if err != nil || !more {
+			return err
+		}
+		var it countedItem
+		for d.left > 0 {
+			if err := d.item(&it); err != nil {
+				return err
+			}
+			if fn != nil {
+				fn(it.db, it.key)
+			}
+		}
+	}
+}
+
+// ApplyCounted executes a counted section's body whose condition holds: origin is that condition. This node's own is
+// taken from the tallies it was made of. The caller holds no parts.
+func (t Txn) ApplyCounted(origin *Origin, body []byte) error {
+	ks := t.ks
+	ks.stats.sections.Add(1)
+	if c := &ks.counted; ks.isSelf(origin) && !c.parts.Empty() && string(origin.To) == string(number(c.number)) {
+		t.land()
+		return nil
+	}
+	d := countedDecoder{rest: body, databases: ks.databases, part: -1}
+	for {
+		more, err := d.nextPart()
+		if err != nil || !more {
+			return err
+		}
+		if err := t.applyPart(&d); err != nil {
+			return err
+		}
+	}
+}
+
+// applyPart executes the items of one part.
+func (t Txn) applyPart(d *countedDecoder) error {
+	ks := t.ks
+	var items [WarmMax]countedItem
+	var hints [WarmMax]Hint
+	warm := d.left > 1 && ks.WorthWarming()
+	ks.LockPart(d.part)
+	defer ks.UnlockPart(d.part)
+	t = t.In(d.part)
+	for d.left > 0 {
+		n := int(min(d.left, WarmMax))
+		for i := range n {
+			if err := d.item(&items[i]); err != nil {
+				return err
+			}
+			hints[i] = Hint{items[i].db, items[i].key}
+		}
+		if warm {
+			ks.WarmHeld(d.part, hints[:n])
+		}
+		for i := range n {
+			t.addCounted(&items[i], false)
+		}
+	}
+	return nil
+}
+
+func (ks *Keyspace) isSelf(o *Origin) bool {
+	return o.Kind == OriginNode && string(o.Name) == string(ks.self.name) && string(o.Epoch) == string(ks.self.epoch)
+}
+
+// land moves what is sealed into the records, part by part.
+func (t Txn) land() {
+	ks := t.ks
+	for part := range Parts {
+		if !ks.counted.parts.Has(part) {
+			continue
+		}
+		ks.LockPart(part)
+		t.In(part).landPart(part)
+		ks.dropSealed(part)
+		ks.UnlockPart(part)
+	}
+	ks.counted.parts = PartSet{}
+	ks.stats.landed.Add(1)
+}
+
+// dropSealed forgets the part's sealed table, whose section is applied. The part is locked.
+func (ks *Keyspace) dropSealed(part int) {
+	p := &ks.parts[part]
+	if p.spare == nil {
+		p.spare = p.sealed.reset()
+	}
+	if p.sealed = nil; p.gathered == nil {
+		ks.aheadParts.Add(-1)
+	}
+}
+
+// landPart does for the sealed table of a part what applyPart does for a body, without decoding, and mostly without
+// looking up what the tallies refer to already.
+func (t Txn) landPart(part int) {
+	s := t.ks.parts[part].sealed
+	warm := len(s.list) > 1 && t.ks.WorthWarming()
+	for i := range s.list {
+		if i%WarmMax == 0 && warm {
+			t.ks.fetchSealed(part, s, i)
+		}
+		one := &s.list[i]
+		if one.deadline != 0 && one.deadline <= t.now {
+			t.ks.stats.expired.Add(1)
+			continue
+		}
+		if !t.landInPlace(part, s, one) {
+			db, key, _ := s.key(one)
+			t.addCounted(&countedItem{db, key, one.delta, one.deadline}, true)
+		}
+	}
+}
+
+// landInPlace adds a tally to the record it has seen last, if that is the key's and a counter still. The key need not be
+// compared: no record of the part has been moved or freed since.
+func (t Txn) landInPlace(part int, s *tallies, one *tally) bool {
+	sh := t.ks.shard(part, s.db(one))
+	var b base
+	if sh == nil || !b.hinted(sh, one, t.ks.parts[part].moved, t.now) {
+		return false
+	}
+	sum := b.n + one.delta
+	if (sum < b.n) != (one.delta < 0) {
+		return false
+	}
+	sh.touch(one.ref, 2, 8)
+	sh.at(one.ref).setInt(sum)
+	if t.ks.hook != nil {
+		db, key, _ := s.key(one)
+		t.ks.tell(db, key, OpAdd, one.delta)
+	}
+	return true
+}
+
+// addCounted applies one item; own says that it is this node's. The part is locked.
+func (t Txn) addCounted(it *countedItem, own bool) {
+	ks := t.ks
+	if it.deadline != 0 && it.deadline <= t.now {
+		ks.stats.expired.Add(1) // the counter's life is over, and what it had counted with it
+		return
+	}
+	t = t.WithDB(it.db)
+	existed := true
+	if it.deadline != 0 {
+		_, existed = t.Get(it.key)
+	}
+	if _, err := t.Add(it.key, it.delta); err != nil {
+		ks.stats.dropped.Add(1)
+		if own && ks.dropped != nil {
+			ks.dropped(it.db, it.key, it.delta, err)
+		}
+		return
+	}
+	if !existed {
+		t.SetDeadline(it.key, it.deadline)
+	}
+}
+
+// reconcile is called after Load, which brings another seed and other positions: what the snapshot already contains of
+// this node's is forgotten. The caller holds no parts; nothing is being applied.
+func (ks *Keyspace) reconcile() {
+	c := &ks.counted
+	landed := false
+	if !c.parts.Empty() {
+		name := Origin{Kind: OriginNode, Name: ks.self.name}
+		p, ok := ks.Txn(0, 0, false).Position(&name)
+		landed = ok && string(p.Epoch) == string(ks.self.epoch) && string(p.At) >= string(number(c.number))
+	}
+	for part := range Parts {
+		ks.LockPart(part)
+		p := &ks.parts[part]
+		p.moved++
+		if p.gathered != nil {
+			p.gathered.reindex(ks)
+		}
+		if p.sealed != nil && landed {
+			ks.dropSealed(part)
+		} else if p.sealed != nil {
+			p.sealed.reindex(ks)
+		}
+		ks.UnlockPart(part)
+	}
+	if landed {
+		c.parts = PartSet{}
+	}
+}
+
+// AheadStats are figures about increments answered ahead.
+type AheadStats struct {
+	Increments int64 // answered and not yet applied
+	Keys       int64 // tallies they take
+	Bytes      int64 // memory they take
+
+	Sections int64 // counted sections that were applied, of any node
+	Landed   int64 // those of them that this node had answered ahead
+	Stale    int64 // that arrived a second time, or of an earlier run of their node
+	Gaps     int64 // that an earlier one was missing for
+	Expired  int64 // items whose key had expired
+	Dropped  int64 // items that could not be applied
+}
+
+// Plus returns the sums of two keyspaces.
+func (s AheadStats) Plus(o AheadStats) AheadStats {
+	return AheadStats{
+		s.Increments + o.Increments, s.Keys + o.Keys, s.Bytes + o.Bytes, s.Sections + o.Sections, s.Landed + o.Landed,
+		s.Stale + o.Stale, s.Gaps + o.Gaps, s.Expired + o.Expired, s.Dropped + o.Dropped,
+	}
+}
+
+// Ahead returns the figures. It locks part by part if anything is answered ahead.
+func (ks *Keyspace) Ahead() AheadStats {
+	d := &ks.stats
+	s := AheadStats{
+		Sections: d.sections.Load(), Landed: d.landed.Load(), Stale: d.stale.Load(), Gaps: d.gaps.Load(), Expired: d.expired.Load(), Dropped: d.dropped.Load(),
+	}
+	if !ks.HasAhead() {
+		return s
+	}
+	for part := range Parts {
+		ks.LockPart(part)
+		for _, t := range []*tallies{ks.parts[part].gathered, ks.parts[part].sealed} {
+			if t != nil {
+				s.Increments += t.count
+				s.Keys += int64(len(t.list))
+				s.Bytes += t.memory()
+			}
+		}
+		ks.UnlockPart(part)
+	}
+	return s
+}
+
+// checkAhead checks what is answered ahead. All parts are locked.
+func (ks *Keyspace) checkAhead() error {
+	parts := int64(0)
+	for part := range Parts {
+		p := &ks.parts[part]
+		if p.gathered != nil || p.sealed != nil {
+			parts++
+		}
+		if (p.sealed != nil) != ks.counted.parts.Has(part) {
+			return fmt.Errorf("part %d: sealed is %v, noted as sealed %v", part, p.sealed != nil, ks.counted.parts.Has(part))
+		}
+		for _, t := range []*tallies{p.gathered, p.sealed} {
+			if err := t.check(ks, part); err != nil {
+				return fmt.Errorf("part %d: %w", part, err)
+			}
+		}
+		if p.spare != nil && (len(p.spare.list) > 0 || len(p.spare.keys) > 0) {
+			return fmt.Errorf("part %d: the spare table is not empty", part)
+		}
+	}
+	if got := ks.aheadParts.Load(); got != parts {
+		return fmt.Errorf("%d parts have something answered ahead, counted %d", parts, got)
+	}
+	return nil
+}
+
+func (t *tallies) check(ks *Keyspace, part int) error {
+	if t == nil {
+		return nil
+	}
+	if len(t.list) == 0 || t.count < int64(len(t.list)) {
+		return fmt.Errorf("%d increments in %d tallies", t.count, len(t.list))
+	}
+	at := 0
+	for i := range t.list {
+		one := &t.list[i]
+		db, key, end := t.key(one)
+		if int(one.keyAt) != at || end > len(t.keys) || Part(key) != part {
+			return fmt.Errorf("tally %d: key %q is misplaced", i, key)
+		}
+		at = end
+		if got := t.find(ks.hash(key), db, key); got != uint32(i+1) {
+			return fmt.Errorf("tally %d: key %q is found at %d", i, key, got)
+		}
+		if tooMuch(one.delta) {
+			return fmt.Errorf("tally %d: delta %d", i, one.delta)
+		}
+	}
+	if at != len(t.keys) {
+		return fmt.Errorf("%d bytes of keys of %d", at, len(t.keys))
+	}
+	return nil
+}

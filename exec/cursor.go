@@ -1,0 +1,273 @@
+package exec
+
+import (
+	"quipu/commands"
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+// cursor goes through the items of a sub-batch while its entry is executed. It stands for the clients who wait: the
+// executor gives it the result of each operation, and asks it, between operations, to execute what stands beside them.
+//
+// Methods that the executor calls without asking whether anybody waits do nothing on a nil cursor.
+type cursor struct {
+	b    *SubBatch
+	sub  *Submission
+	at   int // the item to come
+	last int // items of the submission end here
+
+	start      int  // where the output of the item under way begins
+	overflowed bool // the submission's replies exceeded MaxReplyBytes: there will be none
+
+	outer    *item // the transaction under way, else nil
+	outerEnd int   // its items end here
+	outerOut int   // its output begins here
+	args     [][]byte
+}
+
+// begin goes on with a submission.
+func (c *cursor) begin(s *Submission) {
+	c.sub, c.at, c.last = s, s.first, s.last
+	s.begin = len(c.b.out.B)
+	c.overflowed = false
+}
+
+// end closes it.
+func (c *cursor) end() { c.sub.end, c.sub.Overflowed = len(c.b.out.B), c.overflowed }
+
+func (c *cursor) item() *item { return &c.b.items[c.at] }
+
+func (c *cursor) txn() *txn { return &c.b.txns[c.item().at] }
+
+// writer is the output, for the item under way.
+func (c *cursor) writer() *protocol.Writer {
+	w := &c.b.out
+	c.start = len(w.B)
+	w.V = c.item().resp()
+	return w
+}
+
+// done goes on to the next item: takes back the output of this one if nobody is to get it, and all of the submission's if it is too
+// much. Whether anybody gets a reply inside of a transaction depends on the transaction: CLIENT REPLY may stand in between.
+func (c *cursor) done() {
+	if c == nil {
+		return
+	}
+	it := c.item()
+	if c.outer != nil {
+		it = c.outer
+	}
+	c.keep(it, c.start)
+	c.at++
+}
+
+func (c *cursor) keep(it *item, start int) {
+	w := &c.b.out
+	if it.flags&itemSilent != 0 {
+		w.B = w.B[:start]
+	} else if c.overflowed || len(w.B)-c.sub.begin > MaxReplyBytes {
+		c.overflowed = true
+		w.B = w.B[:c.sub.begin]
+	}
+}
+
+// unheard reports whether nobody will get the reply to the item.
+func (c *cursor) unheard(it *item) bool { return it.flags&itemSilent != 0 || c.overflowed }
+
+// fills reports whether a read leaves something behind even if nobody gets its reply, as PFCOUNT does.
+func (c *cursor) fills(it *item) bool {
+	keys := c.b.table.All()[it.cmd].Keys
+	return len(keys) > 0 && keys[0].Flags&commands.KeyRW != 0
+}
+
+// aside executes what stands beside the operations until an operation is due; false at the end of the submission.
+func (c *cursor) aside(x *executor) (more bool, err error) {
+	for c.at < c.last {
+		it := c.item()
+		switch it.kind {
+		case itemRead:
+			w := c.writer()
+			if !c.unheard(it) || c.fills(it) {
+				cmd, args := c.readArgs(it)
+				x.r.ReadAt(cmd, args, int(it.db), x.stamp, it.sees(), w)
+			}
+			c.done()
+		case itemLiteral:
+			c.literal(it)
+		case itemTxn:
+			t := c.txn()
+			switch {
+			case t.aborted:
+				c.void()
+			case t.writes():
+				return true, nil
+			case expired(t.deadline, x.stamp):
+				c.void()
+			default:
+				if err := c.readTxn(x); err != nil {
+					return false, err
+				}
+			}
+		case itemJoin: // of a run that stands in an earlier submission
+			c.replyRun(&c.b.runs[it.at], it.n)
+		default:
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (c *cursor) literal(it *item) {
+	w := c.writer()
+	w.B = append(w.B, c.b.aside[it.at:it.at+it.n]...)
+	c.done()
+}
+
+func (c *cursor) readArgs(it *item) (*commands.Command, [][]byte) {
+	d := decoder{rest: c.b.aside[it.at:]}
+	c.args = c.args[:0]
+	for range it.n {
+		arg, err := d.bytes()
+		if err != nil {
+			panic("BUG: a sub-batch cannot read its own arguments")
+		}
+		c.args = append(c.args, arg)
+	}
+	return c.b.table.All()[it.cmd], c.args
+}
+
+// runs is how many runs may be executed together: those that follow with nothing between them that looks at the
+// keyspace. One whose reply counts what is answered ahead goes alone.
+func (c *cursor) runs() (n int, sees Sees) {
+	for i := c.at; i < len(c.b.items) && i < c.last && n < engine.WarmMax; i++ {
+		switch it := &c.b.items[i]; it.kind {
+		case itemRun:
+			if c.b.runs[it.at].ahead {
+				if n == 0 {
+					return 1, SeesAhead
+				}
+				return n, SeesApplied
+			}
+			n++
+		case itemJoin, itemLiteral:
+		default:
+			return n, SeesApplied
+		}
+	}
+	return n, SeesApplied
+}
+
+// ran replies to the runs of the set and to what stands between them and behind the last.
+func (c *cursor) ran(set *runSet) error {
+	b := c.b
+	next := 0
+	for c.at < c.last {
+		it := c.item()
+		switch it.kind {
+		case itemRun:
+			if next == set.n {
+				return nil
+			}
+			r := &b.runs[it.at]
+			r.before, r.applied, r.err = set.runs[next].Before, set.applied[next], set.runs[next].Err
+			next++
+			c.replyRun(r, 0)
+		case itemJoin:
+			c.replyRun(&b.runs[it.at], it.n)
+		case itemLiteral:
+			if next < set.n {
+				c.literal(it)
+				continue
+			}
+			return nil
+		default:
+			if next < set.n {
+				return errPayload
+			}
+			return nil
+		}
+	}
+	if next < set.n {
+		return errPayload
+	}
+	return nil
+}
+
+// replyRun replies to the i-th increment of a run that was applied.
+func (c *cursor) replyRun(r *run, i uint32) {
+	w := c.writer()
+	switch {
+	case r.err != nil:
+		w.Error(commands.ErrorText(r.err))
+	case i >= r.applied:
+		w.Error(protocol.ErrOverflow)
+	default:
+		w.Int(r.before + r.delta*int64(i+1))
+	}
+	c.done()
+}
+
+// void replies to a transaction that does not run, and passes over its items.
+func (c *cursor) void() {
+	it := c.item()
+	c.writer().NullArray()
+	c.keep(it, c.start)
+	c.at += 1 + int(it.n)
+}
+
+// beginTxn replies to EXEC; the items of the transaction come next.
+func (c *cursor) beginTxn() {
+	it := c.item()
+	c.writer().Array(int(it.n))
+	c.outer, c.outerEnd, c.outerOut = it, c.at+1+int(it.n), c.start
+	c.at++
+}
+
+// asideInTxn is aside inside of a transaction, whose locks are held; false at its end. all says that all parts are locked.
+func (c *cursor) asideInTxn(x *executor, all bool) (more bool, err error) {
+	for c.at < c.outerEnd {
+		it := c.item()
+		switch it.kind {
+		case itemRead:
+			w := c.writer()
+			if !c.unheard(c.outer) || c.fills(it) {
+				cmd, args := c.readArgs(it)
+				x.r.runRead(cmd, args, x.r.ks.View(int(it.db), x.stamp, all), w)
+			}
+			c.done()
+		case itemLiteral:
+			c.literal(it)
+		case itemWrite:
+			return true, nil
+		default:
+			return false, errPayload
+		}
+	}
+	c.keep(c.outer, c.outerOut)
+	c.outer = nil
+	return false, nil
+}
+
+// readTxn executes a transaction without writes.
+func (c *cursor) readTxn(x *executor) error {
+	parts := c.txn().parts
+	x.r.ks.Lock(&parts)
+	defer x.r.ks.Unlock(&parts)
+	if c.b.aborts != nil && c.b.aborts() {
+		c.void()
+		return nil
+	}
+	inner := executor{r: x.r, stamp: x.stamp}
+	return inner.txnBody(c, &parts)
+}
+
+// ReadTxn runs a transaction that has only reads and known replies: BeginTxn to EndTxn added its commands to an empty
+// sub-batch. It takes no part in the log. aborts, if not nil, is asked while all keys are locked, before anything is
+// executed: the transaction's own reads may touch what its client watches (PFCOUNT).
+func (b *SubBatch) ReadTxn(r *Runner, now int64, aborts func() bool) error {
+	b.aborts = aborts
+	defer func() { b.aborts = nil }()
+	x := executor{r: r, stamp: now, ahead: &r.ahead}
+	b.sealed = 0
+	return x.subBatch(b)
+}

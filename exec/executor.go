@@ -1,0 +1,277 @@
+package exec
+
+import (
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+// executor executes the operations of one entry, in order, at its stamp. There is one executor for both cases: on replay,
+// and for other nodes' entries, the results are thrown away; where clients wait, a cursor over their sub-batch subscribes
+// to the results, and has the reads that stand between the operations executed in their places.
+type executor struct {
+	r     *Runner
+	stamp int64
+	d     decoder
+	op    op
+	ahead *warmer
+}
+
+// Replay executes the operations of an entry's payload at its stamp, as every node does that has no client waiting for
+// them. An error means the payload cannot be understood; the state is then undefined and the node must stop.
+func (r *Runner) Replay(payload []byte, stamp int64) error {
+	x := r.executor(payload, stamp, false)
+	defer x.end()
+	return x.untilBytes(0)
+}
+
+// Execute executes the entry that the batch was sealed into, at its stamp, together with the reads gathered beside it, and
+// collects the replies. payload is that of the entry.
+func (b *Batch) Execute(r *Runner, payload []byte, stamp int64) error {
+	x := r.executor(payload, stamp, true)
+	defer x.end()
+	if err := x.untilBytes(len(payload) - b.ahead); err != nil {
+		return err
+	}
+	for _, s := range b.subs {
+		if err := x.subBatch(s); err != nil {
+			return err
+		}
+	}
+	if len(x.d.rest) > 0 {
+		return errPayload
+	}
+	return nil
+}
+
+func (r *Runner) executor(payload []byte, stamp int64, trusted bool) *executor {
+	x := &r.executing
+	*x = executor{r: r, stamp: stamp, ahead: &r.ahead}
+	x.d = decoder{table: r.table, databases: r.ks.Databases(), trusted: trusted, rest: payload, args: r.args}
+	x.ahead.begin(&x.d, payload, r.ks)
+	r.set.clear()
+	return x
+}
+
+// end keeps the scratch memory and lets go of the entry.
+func (x *executor) end() {
+	x.r.args = x.d.args
+	x.d.rest, x.op = nil, op{}
+}
+
+// untilBytes executes operations, with nobody waiting, until so many bytes are left.
+func (x *executor) untilBytes(left int) error {
+	for len(x.d.rest) > left {
+		if err := x.step(nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subBatch executes one sub-batch.
+func (x *executor) subBatch(s *SubBatch) error {
+	left := len(x.d.rest) - s.sealed
+	if left < 0 {
+		return errPayload
+	}
+	c := cursor{b: s}
+	s.out.B = s.out.B[:0]
+	for i := range s.subs {
+		c.begin(&s.subs[i])
+		for {
+			more, err := c.aside(x)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			if err := x.step(&c); err != nil {
+				return err
+			}
+		}
+		c.end()
+	}
+	if len(x.d.rest) != left {
+		return errPayload
+	}
+	return nil
+}
+
+// step executes the next operation, or the next runs together, and gives the results to c; nil: nobody wants them.
+func (x *executor) step(c *cursor) error {
+	if x.d.nextIsRun() {
+		return x.stepRuns(c)
+	}
+	x.ahead.step(x.r.ks, x.d.rest)
+	if err := x.decode(); err != nil {
+		return err
+	}
+	switch x.op.code {
+	case opCommand:
+		w, err := x.writer(c, itemWrite)
+		if err != nil {
+			return err
+		}
+		x.r.write(x.op.cmd, x.op.args, x.op.db, x.stamp, w)
+		c.done()
+		return nil
+	case opTxn:
+		return x.txn(c)
+	default:
+		if c != nil {
+			return errPayload // clients do not gather conditional operations
+		}
+		return x.conditional()
+	}
+}
+
+// decode reads the next operation; there is one.
+func (x *executor) decode() error {
+	more, err := x.d.next(&x.op)
+	if err == nil && !more {
+		err = errPayload
+	}
+	return err
+}
+
+// writer is where the result of an operation goes that c's next item, which must be of this kind, stands for.
+func (x *executor) writer(c *cursor, kind itemKind) (*protocol.Writer, error) {
+	if c == nil {
+		w := &x.r.unread
+		w.B = w.B[:0]
+		return w, nil
+	}
+	if c.item().kind != kind {
+		return nil, errPayload
+	}
+	return c.writer(), nil
+}
+
+// stepRuns executes the runs that stand one behind the other, as many as the set takes and as c lets go ahead: nothing
+// that looks at the keyspace stands between them.
+func (x *executor) stepRuns(c *cursor) error {
+	limit, sees := engine.WarmMax, SeesApplied
+	if c != nil {
+		if limit, sees = c.runs(); limit == 0 {
+			return errPayload
+		}
+	}
+	set := &x.r.set
+	set.clear()
+	for set.n < limit && x.d.nextIsRun() {
+		if err := x.decode(); err != nil {
+			return err
+		}
+		set.add(&x.op)
+	}
+	if sees == SeesAhead {
+		x.r.executeAhead(set, x.stamp)
+	} else {
+		x.r.execute(set, x.stamp)
+	}
+	if c != nil {
+		return c.ran(set)
+	}
+	return nil
+}
+
+// conditional executes x.op if its origin is where it says.
+func (x *executor) conditional() error {
+	t := x.r.ks.Txn(0, x.stamp, false)
+	origin := x.op.origin
+	inner := executor{r: x.r, stamp: x.stamp, ahead: x.ahead, d: *x.d.inside(&x.op, scopeConditional)}
+	if t.Advance(&origin, 0) != engine.Accepted {
+		return nil
+	}
+	for len(inner.d.rest) > 0 {
+		if inner.d.rest[0] != opCounted {
+			if err := inner.step(nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := inner.decode(); err != nil {
+			return err
+		}
+		if err := t.ApplyCounted(&origin, inner.op.body); err != nil {
+			return errPayload
+		}
+	}
+	return nil
+}
+
+// txn executes the transaction x.op, all parts of its keys locked together.
+func (x *executor) txn(c *cursor) error {
+	body := decoder{table: x.d.table, databases: x.d.databases, scope: scopeTxn, trusted: x.d.trusted, rest: x.op.body, args: x.d.args}
+	var parts engine.PartSet
+	void := expired(x.op.deadline, x.stamp)
+	if c == nil {
+		if err := body.parts(&parts); err != nil || void {
+			return err
+		}
+		body.rest = x.op.body
+	} else {
+		if c.item().kind != itemTxn {
+			return errPayload
+		}
+		if void {
+			c.void()
+			return nil
+		}
+		parts = c.txn().parts
+	}
+	x.r.ks.Lock(&parts)
+	defer x.r.ks.Unlock(&parts)
+	inner := executor{r: x.r, stamp: x.stamp, d: body}
+	err := inner.txnBody(c, &parts)
+	x.d.args = inner.d.args
+	return err
+}
+
+// txnBody executes the commands of a transaction; the locks are held.
+func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
+	if c != nil {
+		c.beginTxn()
+	}
+	for {
+		if c != nil {
+			more, err := c.asideInTxn(x, parts.IsAll())
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+		} else if len(x.d.rest) == 0 {
+			break
+		}
+		if err := x.decode(); err != nil {
+			return err
+		}
+		w, err := x.writer(c, itemWrite)
+		if err != nil {
+			return err
+		}
+		x.r.runWrite(x.op.cmd, x.op.args, x.r.ks.Txn(x.op.db, x.stamp, parts.IsAll()), w)
+		c.done()
+	}
+	if len(x.d.rest) > 0 {
+		return errPayload
+	}
+	return nil
+}
+
+func expired(deadline, stamp int64) bool { return deadline != 0 && deadline <= stamp }
+
+// parts adds what must be locked to run the commands of a transaction's body, and leaves the decoder at its end.
+func (d *decoder) parts(parts *engine.PartSet) error {
+	var o op
+	for {
+		more, err := d.next(&o)
+		if err != nil || !more {
+			return err
+		}
+		o.cmd.AddPartsOrAll(o.args, parts)
+	}
+}

@@ -1,0 +1,160 @@
+package exec
+
+import (
+	"math/bits"
+	"math/rand/v2"
+
+	"quipu/commands"
+	"quipu/engine"
+	"quipu/protocol"
+)
+
+// Runner executes commands on a keyspace for one goroutine: it locks the parts of the command's keys, calls the
+// handler and unlocks. Its scratch memory makes it unfit for sharing; the keyspace behind it is shared.
+type Runner struct {
+	ks        *engine.Keyspace
+	table     *commands.Table
+	call      commands.Call
+	parts     engine.PartSet
+	args      [][]byte // scratch for the arguments of operations
+	ahead     warmer
+	set       runSet
+	executing executor
+	burst     burst
+	unread    protocol.Writer // takes the replies that nobody waits for
+}
+
+// NewRunner returns a runner on ks whose commands come from table.
+func NewRunner(ks *engine.Keyspace, table *commands.Table) *Runner {
+	return &Runner{
+		ks: ks, table: table,
+		call: commands.Call{Table: table, MaxBulk: commands.MaxValueBytes, MaxReply: MaxReplyBytes, Databases: ks.Databases()},
+	}
+}
+
+// CountReads makes the runner count the hits and misses of reads in a stripe of stats.
+func (r *Runner) CountReads(stats *commands.ReadStats, stripe uint32) {
+	r.call.Stats, r.call.Stripe = stats, stripe
+}
+
+// Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
+func (r *Runner) Read(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+	r.ReadAt(cmd, args, db, now, SeesApplied, w)
+}
+
+// ReadAt is Read that may see what this node has answered ahead.
+func (r *Runner) ReadAt(cmd *commands.Command, args [][]byte, db int, now int64, sees Sees, w *protocol.Writer) {
+	switch {
+	case cmd.OneKey():
+		part := engine.Part(args[cmd.Keys[0].First])
+		r.ks.LockPart(part)
+		r.runRead(cmd, args, sees.view(r.ks.View(db, now, false).In(part)), w)
+		r.ks.UnlockPart(part)
+	case cmd.HasKeys():
+		r.lockKeys(cmd, args)
+		r.runRead(cmd, args, sees.view(r.ks.View(db, now, r.parts.IsAll())), w)
+		r.ks.Unlock(&r.parts)
+	default:
+		r.runRead(cmd, args, r.ks.View(db, now, false), w)
+	}
+}
+
+// Unchanged replies to a write and returns true if executing it now would change nothing, as far as its Unchanged can
+// tell. cmd has one.
+func (r *Runner) Unchanged(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
+	part := engine.Part(args[cmd.Keys[0].First])
+	r.ks.LockPart(part)
+	defer r.ks.UnlockPart(part)
+	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	return cmd.Unchanged(&r.call, r.ks.View(db, now, false).In(part))
+}
+
+// write runs a command that has a Write handler. Only the state machine calls it.
+func (r *Runner) write(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+	switch {
+	case cmd.OneKey():
+		part := engine.Part(args[cmd.Keys[0].First])
+		r.ks.LockPart(part)
+		r.runWrite(cmd, args, r.ks.Txn(db, now, false).In(part), w)
+		r.ks.UnlockPart(part)
+	case cmd.HasKeys():
+		r.lockKeys(cmd, args)
+		r.runWrite(cmd, args, r.ks.Txn(db, now, r.parts.IsAll()), w)
+		r.ks.Unlock(&r.parts)
+	default:
+		r.runWrite(cmd, args, r.ks.Txn(db, now, false), w)
+	}
+}
+
+func (r *Runner) lockKeys(cmd *commands.Command, args [][]byte) {
+	r.parts = engine.PartSet{}
+	cmd.AddParts(args, &r.parts)
+	r.ks.Lock(&r.parts)
+}
+
+func (r *Runner) runRead(cmd *commands.Command, args [][]byte, v engine.View, w *protocol.Writer) {
+	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	if cmd.HasKeys() {
+		cmd.Read(&r.call, v)
+		return
+	}
+	r.call.Random = rand.Uint64()
+	cmd.Read(&r.call, v)
+	r.call.Random = 0 // a write that depended on it would differ from node to node
+}
+
+func (r *Runner) runWrite(cmd *commands.Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
+	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	cmd.Write(&r.call, t)
+}
+
+// addRun applies a run of count increments of delta, all or, where they overflow, the longest prefix that does not.
+// It returns the value before and how many were applied; the rest of the run overflowed. ahead adds what this node
+// has answered ahead to the value before, so that the replies fall in with those.
+func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, ahead bool) (before int64, applied uint32, err error) {
+	part := engine.Part(key)
+	r.ks.LockPart(part)
+	defer r.ks.UnlockPart(part)
+	t := r.ks.Txn(db, now, false).In(part)
+	if ahead {
+		defer func() { before = countAhead(before, delta*int64(applied), t.Ahead(key)) }()
+	}
+	before, ok, err := t.AddRun(key, delta, int(count))
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case ok:
+		return before, count, nil
+	}
+	// Sums only grow along a run, or only shrink, so the longest prefix is found in steps that halve. A step may fit
+	// again, three times at most, because one twice as large is refused also when only its own total is beyond 64 bits.
+	for step := uint32(1) << (bits.Len32(count) - 1); step > 0; {
+		if step > count-applied {
+			step /= 2
+			continue
+		}
+		was, ok, err := t.AddRun(key, delta, int(step))
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case !ok:
+			step /= 2
+		default:
+			if applied == 0 {
+				before = was
+			}
+			applied += step
+		}
+	}
+	return before, applied, nil
+}
+
+// countAhead adds what is answered ahead of a counter to its value before a run that brought added, unless the sum before
+// or after the run overflows: what is answered ahead will then be dropped when it is applied.
+func countAhead(before, added, ahead int64) int64 {
+	overflows := func(n int64) bool { return (n+ahead < n) != (ahead < 0) }
+	if overflows(before) || overflows(before+added) {
+		return before
+	}
+	return before + ahead
+}

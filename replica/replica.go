@@ -1,0 +1,129 @@
+// Package replica is one Raft group on this node as a value: its keyspace, the batcher that feeds its log, log time, the
+// state machine that executes entries, the increments answered ahead, and the reclaiming of what has expired. A server
+// has a list of replicas. A replica knows no clients: whoever gathers commands for it owns the sub-batches.
+//
+//	replica.go   the value: opening, running, stopping        batch.go    sub-batches and the batch they share
+//	machine.go   entries of the log ─► package exec           ahead.go    increments answered ahead: when they go into the log
+//	reclaim.go   memory of expired keys
+package replica
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"quipu/commands"
+	"quipu/engine"
+	"quipu/exec"
+	"quipu/replication"
+)
+
+// OpenGroup makes the group that orders the replica's writes, and with it the clock of log time.
+type OpenGroup func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error)
+
+// Options say how to make a Replica. All but Log are needed.
+type Options struct {
+	Table        *commands.Table
+	Databases    int
+	Group        replication.Config // its OnFatal is told of whatever must stop the node
+	Open         OpenGroup
+	WriteTimeout time.Duration
+	Observer     engine.Hook
+	LocalKeys    func(key []byte) bool // whether the settings have a key at ack level local
+	Ahead        func() AheadLimits    // asked again and again
+	CountError   func(text string)     // of each error that is replied from the log; any goroutine, one at a time
+	Reclaimed    func(keys int)        // told of expired keys whose memory is free again
+	Log          *slog.Logger
+}
+
+// Replica is one group on this node. Its exported fields do not change.
+type Replica struct {
+	Keyspace *engine.Keyspace
+	Group    replication.Group
+	Clock    *replication.Clock
+
+	opt       Options
+	log       *slog.Logger
+	machine   *machine
+	batcher   *replication.Batcher
+	batches   sync.Pool // of *batch
+	ahead     aheadState
+	reclaimer reclaimer
+	failed    failedBatches
+}
+
+// SoftLimit is the size in bytes at which a sub-batch is handed over, and a batch takes no more.
+const SoftLimit = 512 << 10
+
+// Open makes a replica and starts to recover what is on disk.
+func Open(opt Options) (*Replica, error) {
+	r := &Replica{opt: opt, log: opt.Log}
+	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: rand.Uint64()})
+	r.Keyspace.SetHook(opt.Observer)
+	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal}
+	group, err := opt.Open(opt.Group, r.machine)
+	if err != nil {
+		r.Keyspace.Close()
+		return nil, err
+	}
+	r.Group, r.Clock = group, group.Clock()
+	if err := r.startAhead(); err != nil {
+		err = errors.Join(err, group.Shutdown(context.Background()))
+		r.Keyspace.Close()
+		return nil, err
+	}
+	r.batcher = replication.NewBatcher(group, r.Clock, source{r}, replication.BatcherOptions{
+		WriteTimeout: opt.WriteTimeout, EntrySoftLimit: SoftLimit,
+	})
+	return r, nil
+}
+
+// NewRunner returns a runner of commands on the replica's keyspace.
+func (r *Replica) NewRunner() *exec.Runner { return exec.NewRunner(r.Keyspace, r.opt.Table) }
+
+// Queued is the number of bytes handed over and not yet applied.
+func (r *Replica) Queued() int64 { return r.batcher.Queued() }
+
+// Flush has what was handed over proposed, at once or when the entry in flight is applied.
+func (r *Replica) Flush() { r.batcher.Flush() }
+
+// Stamp is the log time, in ms, of the last entry applied.
+func (r *Replica) Stamp() int64 { return r.machine.stamp.Load() }
+
+// Entries is the number of entries applied since the start.
+func (r *Replica) Entries() int64 { return r.machine.entries.Load() }
+
+// FailedBatches is the number of batches that were not applied, or of which nobody knows, since ResetStats.
+func (r *Replica) FailedBatches() int64 { return r.failed.Load() }
+
+// ResetStats sets FailedBatches to 0.
+func (r *Replica) ResetStats() { r.failed.Store(0) }
+
+// Run takes what is answered ahead into the log, until ctx ends. It is called once.
+func (r *Replica) Run(ctx context.Context) { r.runIntervals(ctx) }
+
+// Stop ends all writes. A graceful stop has what was handed over, and what was answered ahead, applied before, as long as
+// ctx lasts; the error then says what was not. Hand nothing over any more.
+func (r *Replica) Stop(ctx context.Context, graceful bool) (err error) {
+	if graceful {
+		err = errors.Join(r.batcher.Drain(ctx), r.finishAhead(ctx))
+	}
+	r.batcher.Close()
+	return err
+}
+
+// Close takes a snapshot, if wanted, and closes the replica. Nothing may use it any more, and Stop must have returned.
+func (r *Replica) Close(ctx context.Context, snapshot bool) error {
+	var errs []error
+	if snapshot {
+		errs = append(errs, r.Group.Snapshot())
+	}
+	err := r.Group.Shutdown(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) { // else an entry may still be applied to it
+		r.Keyspace.Close()
+	}
+	return errors.Join(append(errs, err)...)
+}

@@ -1,0 +1,145 @@
+package server
+
+import (
+	"quipu/commands"
+	"quipu/exec"
+	"quipu/replica"
+)
+
+// At ack level local, the sessions of a worker gather increments that are answered ahead together (exec/burst.go). The
+// increments of a client that has writes under way go through the log as well, in their place in its pipeline, because what
+// stands behind them there must find them. Their replies count what is answered ahead, so that all replies at level local
+// come from one ascending sequence.
+
+// increment carries out INCR, DECR, INCRBY or DECRBY at level local.
+func (s *Session) increment(cmd *commands.Command, args [][]byte) {
+	r := s.lane.replica
+	r.UseAhead()
+	delta, ok := cmd.Delta(args)
+	switch {
+	case !ok:
+		s.worker.CarryOut()
+		s.replyError(commands.WrongDelta(args))
+	case s.pending() || !r.MayAnswerAhead():
+		s.ThroughLog(args[1], delta, s.isSilent())
+	default:
+		s.gatherIncrement(args[1], delta)
+	}
+}
+
+// gatherIncrement adds an increment to those that the session's worker carries out together. Whenever others have to go
+// first, some of the session's own may turn out to go through the log, and then this one follows them there.
+func (s *Session) gatherIncrement(key []byte, delta int64) {
+	r := s.gatherOn()
+	silent := s.isSilent()
+	if r.GathersReads() || !silent && r.GathersSilent() {
+		s.worker.CarryOut()
+	}
+	switch {
+	case s.pending():
+	case !silent:
+		if r.GatherIncrement(s, s.db, key, delta, &s.out) == exec.BurstMax {
+			s.worker.CarryOut()
+		}
+		return
+	case r.GatherSilent(s, s.db, key, delta):
+		return
+	default:
+		s.worker.CarryOut()
+		if !s.pending() && r.GatherSilent(s, s.db, key, delta) {
+			return
+		}
+	}
+	s.ThroughLog(key, delta, silent)
+}
+
+// gatherRead takes a read for which Command.Gathers is true; false if it has to be run by itself, or behind
+// increments of the session that turned out to go through the log.
+func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
+	const small = 4 << 10 // bytes: so much longer a burst of replies may be than a client's limit
+	if s.silent != replyOn || s.watcher != nil || s.lane.replica.Keyspace.LargestValue() > small {
+		return false
+	}
+	r := s.gatherOn()
+	if r.GathersIncrements() {
+		s.worker.CarryOut()
+	}
+	if s.pending() {
+		return false
+	}
+	if r.GatherRead(cmd, args, s.db, s.sees(), &s.out) == exec.BurstMax {
+		s.worker.CarryOut()
+	}
+	return true
+}
+
+// gatherOn is the runner of the session's lane; no other lane gathers, so that replies keep their order.
+func (s *Session) gatherOn() *exec.Runner {
+	w := s.worker
+	for i := range w.lanes {
+		if l := &w.lanes[i]; l != s.lane {
+			l.carryOut()
+		}
+	}
+	return s.lane.runner
+}
+
+// EndThroughLog implements exec.BurstClient: another client of the worker may be next.
+func (s *Session) EndThroughLog() { s.endSubmission() }
+
+// ThroughLog takes an increment at level local that cannot be answered ahead, or must not while the log is behind, or that
+// stands behind others of the client that went through the log.
+func (s *Session) ThroughLog(key []byte, delta int64, silent bool) {
+	const overhead = 32 // bytes in an entry, with room to spare
+	as := s.as()
+	as.Sees, as.Silent = exec.SeesAhead, silent
+	s.submission(len(key)+overhead).Increment(key, delta, as)
+}
+
+// barrier has everything that was answered ahead until now applied before the command being read goes on. It reports
+// whether the session has to wait; the command is then read again, and does not wait for what came later.
+func (s *Session) barrier() bool {
+	if s.barrierPassed {
+		s.barrierPassed = false
+	} else if s.lane.replica.Keyspace.HasAhead() {
+		s.submission(0).Literal(nil, s.as()) // to wait for: what is answered ahead goes before it
+		s.barrierPassed = true
+	}
+	return s.awaitPending()
+}
+
+// refuseWrites is the error text for writes while the log cannot take any, or "".
+func refuseWrites(r *replica.Replica) string {
+	if err := r.Group.Writable(); err != nil {
+		return replica.NotAppliedText(err)
+	}
+	return ""
+}
+
+// refuseAhead is refuseWrites for increments at level local.
+func refuseAhead(r *replica.Replica) string {
+	if err := r.WritableAhead(); err != nil {
+		return replica.NotAppliedText(err)
+	}
+	return ""
+}
+
+func infoLocalAck(srv *Server, p *infoPrinter) {
+	var behind bool
+	st := srv.replicas[0].AheadStats()
+	for _, r := range srv.replicas[1:] {
+		st = st.Plus(r.AheadStats())
+	}
+	for _, r := range srv.replicas {
+		behind = behind || r.Behind()
+	}
+	p.line("local_ack_pending_increments", st.Increments)
+	p.line("local_ack_pending_keys", st.Keys)
+	p.line("local_ack_pending_bytes", st.Bytes)
+	p.line("local_ack_behind", boolInt(behind))
+	p.line("local_ack_sections", st.Landed)
+	p.line("local_ack_stale_sections", st.Stale)
+	p.line("local_ack_gaps", st.Gaps)
+	p.line("local_ack_expired", st.Expired)
+	p.line("local_ack_dropped", st.Dropped)
+}
