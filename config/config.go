@@ -74,7 +74,7 @@ func Default() Config {
 }
 
 // Load builds a configuration from, in rising order of precedence, the defaults, the configuration file that args
-// may begin with, the environment and the flags in args ("--port 7000 --bind 127.0.0.1 ::1").
+// may begin with, the environment and the flags in args ("--port 7000 --bind 127.0.0.1 -::1").
 func Load(args, environ []string) (Config, error) {
 	c := Default()
 	if len(args) > 0 && !strings.HasPrefix(args[0], "--") {

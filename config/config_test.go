@@ -28,7 +28,7 @@ func TestSettingDefaults(t *testing.T) {
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("the default configuration is refused: %v", err)
 	}
-	if cfg.Port != 6379 || !slices.Equal(cfg.Bind, []string{"127.0.0.1"}) || cfg.Dir != "./quipu-data" || cfg.MaxBulk != 1<<20 {
+	if cfg.Port != 6379 || !slices.Equal(cfg.Bind, []string{"127.0.0.1", "-::1"}) || cfg.Dir != "./quipu-data" || cfg.MaxBulk != 1<<20 {
 		t.Errorf("unexpected defaults: %+v", cfg)
 	}
 }

@@ -37,7 +37,7 @@ const bulkMax = 8 << 20
 
 var settings = []Setting{
 	intSetting("port", "6379", fixed, "TCP port; 0 for none", func(c *Config) *int { return &c.Port }, 0, 65535),
-	listSetting("bind", "127.0.0.1", fixed, "addresses to listen on", func(c *Config) *[]string { return &c.Bind }),
+	listSetting("bind", "127.0.0.1 -::1", fixed, "addresses to listen on; * is all of IPv4, ::* all of IPv6; -address may be missing", func(c *Config) *[]string { return &c.Bind }),
 	textSetting("unixsocket", "", fixed, "path of a unix socket; empty for none", func(c *Config) *string { return &c.UnixSocket }),
 	octalSetting("unixsocketperm", "700", fixed, "permissions of the unix socket", func(c *Config) *int { return &c.UnixPerm }),
 	textSetting("dir", "./quipu-data", fixed, "data directory", func(c *Config) *string { return &c.Dir }),
@@ -311,6 +311,6 @@ func Describe(w io.Writer) {
 		if s.Fixed {
 			note = " (fixed at start)"
 		}
-		fmt.Fprintf(w, "  --%-26s %-12s %s%s\n", s.Name, s.Default, s.Summary, note)
+		fmt.Fprintf(w, "  --%-26s %-14s %s%s\n", s.Name, s.Default, s.Summary, note)
 	}
 }

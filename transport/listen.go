@@ -9,24 +9,15 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // Listen opens the TCP and unix sockets of addresses. What it has opened before an error is closed by StopListening.
 func (t *Transport) Listen(a Addresses) error {
 	if a.TCP {
-		for _, host := range a.Hosts {
-			host, optional := strings.CutPrefix(host, "-") // redis.conf's mark of an address that may be missing
-			lc := net.ListenConfig{KeepAlive: -1}          // accept sets what Settings.Keepalive says
-			ln, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(bindHost(host), strconv.Itoa(a.Port)))
-			if err != nil && optional {
-				t.log.Warn("cannot listen on an optional address", "address", host, "error", err)
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("cannot listen on %s port %d: %w", host, a.Port, err)
-			}
-			t.addListener(ln)
+		if err := t.listenTCP(a); err != nil {
+			return err
 		}
 	}
 	if a.Unix != "" {
@@ -37,7 +28,7 @@ func (t *Transport) Listen(a Addresses) error {
 		t.addListener(ln)
 	}
 	if len(t.listeners) == 0 {
-		return errors.New("no address to listen on")
+		return fmt.Errorf("no address to listen on: this machine has none of %q; correct the setting bind", strings.Join(a.Hosts, " "))
 	}
 	return nil
 }
@@ -47,15 +38,54 @@ func (t *Transport) addListener(ln net.Listener) {
 	t.log.Info("listening", "address", ln.Addr().String())
 }
 
-// bindHost turns redis.conf's notation of an address into Go's: "*" is every IPv4 address, "::*" every one.
-func bindHost(host string) string {
-	switch host {
-	case "*":
-		return "0.0.0.0"
-	case "::*":
-		return "::"
+// anyPortAttempts is how often a port is sought that is free on all addresses.
+const anyPortAttempts = 10
+
+// listenTCP opens the sockets of all addresses that the machine has, or none.
+func (t *Transport) listenTCP(a Addresses) error {
+	addresses := make([]tcpAddress, len(a.Hosts))
+	for i, host := range a.Hosts {
+		var err error
+		if addresses[i], err = parseAddress(host); err != nil {
+			return err
+		}
 	}
-	return host
+	for attempt := 1; ; attempt++ {
+		listeners, err := t.openTCP(addresses, a.Port)
+		if err == nil {
+			for _, ln := range listeners {
+				t.addListener(ln)
+			}
+			return nil
+		}
+		for _, ln := range listeners {
+			ln.Close()
+		}
+		if a.Port != 0 || attempt == anyPortAttempts || !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+	}
+}
+
+// openTCP opens the sockets of the addresses, up to the first error. With port 0, the system chooses the port of the
+// first socket and the others get the same one, so that a node has one port in every case. That port may be taken on
+// another address: the caller then tries again.
+func (t *Transport) openTCP(addresses []tcpAddress, port int) ([]net.Listener, error) {
+	var listeners []net.Listener
+	lc := net.ListenConfig{KeepAlive: -1} // accept sets what Settings.Keepalive says
+	for _, a := range addresses {
+		ln, err := lc.Listen(context.Background(), a.network, net.JoinHostPort(a.host, strconv.Itoa(port)))
+		if err != nil && a.mayLack(err) {
+			t.log.Warn("not listening on an address that this machine does not have", "address", a.host, "error", err)
+			continue
+		}
+		if err != nil {
+			return listeners, a.explain(port, err)
+		}
+		port = ln.Addr().(*net.TCPAddr).Port
+		listeners = append(listeners, ln)
+	}
+	return listeners, nil
 }
 
 // listenUnix replaces a socket file that a dead process left behind, but never one that is in use or another file.

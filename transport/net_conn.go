@@ -46,7 +46,7 @@ func (t *Transport) serveConn(sock net.Conn, local bool) {
 		t: t, sock: sock, input: make(chan []byte), taken: make(chan struct{}), signal: make(chan struct{}, 1), lastRead: time.Now(),
 	}
 	c.worker = t.host.NewWorker(c, false)
-	c.side = c.worker.Accept(c, Peer{Remote: sock.RemoteAddr().String(), Local: sock.LocalAddr().String(), Trusted: local})
+	c.side = c.worker.Accept(c, peerOf(sock, local))
 	c.replies = c.side.Output()
 	t.mu.Lock()
 	t.conns[c] = struct{}{}

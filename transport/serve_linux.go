@@ -46,7 +46,7 @@ func defaultLoops() int { return max(1, runtime.NumCPU()/2) }
 
 // assign takes the socket out of Go's hands and gives it to the event loops in turn.
 func (t *Transport) assign(c net.Conn, local bool) {
-	peer := Peer{Remote: c.RemoteAddr().String(), Local: c.LocalAddr().String(), Trusted: local}
+	peer := peerOf(c, local)
 	fd, err := detach(c)
 	if err != nil {
 		t.log.Warn("cannot take over a connection", "error", err)

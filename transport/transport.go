@@ -137,8 +137,8 @@ type Options struct {
 // Addresses are where to listen.
 type Addresses struct {
 	TCP      bool
-	Hosts    []string // with "-" in front: may be missing
-	Port     int      // 0: any that is free
+	Hosts    []string // as redis.conf writes them, see parseAddress
+	Port     int      // 0: any that is free, the same for all hosts
 	Unix     string   // path of a unix socket; empty: none
 	UnixPerm os.FileMode
 }
