@@ -17,7 +17,7 @@ help: ## list the targets
 build: ## build bin/quipu
 	$(GO) build -trimpath -o bin/quipu ./cmd/quipu
 
-run: build ## build, then serve on 127.0.0.1:6379 with data in ./quipu-data
+run: build ## build, then serve on localhost:6379 with data in ./quipu-data
 	./bin/quipu server $(ARGS)
 
 test: ## run all tests (needs only Go; uses redis-server where it is installed)

@@ -79,7 +79,7 @@ func (s *server) launch() error {
 		return err
 	}
 	defer log.Close()
-	args := append(s.line[1:len(s.line):len(s.line)], "--port", strconv.Itoa(s.port), "--dir", s.dir)
+	args := append(s.line[1:len(s.line):len(s.line)], "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir)
 	cmd := exec.Command(s.line[0], args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

@@ -17,7 +17,7 @@ import (
 func TestParseAddress(t *testing.T) {
 	for text, want := range map[string]tcpAddress{
 		"127.0.0.1":     {"tcp4", "127.0.0.1", false},
-		"-203.0.113.1":    {"tcp4", "203.0.113.1", true},
+		"-203.0.113.1":  {"tcp4", "203.0.113.1", true},
 		"0.0.0.0":       {"tcp4", "0.0.0.0", false},
 		"*":             {"tcp4", "0.0.0.0", false},
 		"-*":            {"tcp4", "0.0.0.0", true},

@@ -35,9 +35,9 @@ func (s *serverProcess) addr() string { return net.JoinHostPort("127.0.0.1", str
 func (s *serverProcess) args() []string {
 	port := strconv.Itoa(s.port)
 	if strings.HasPrefix(filepath.Base(s.program), "redis-server") {
-		return []string{"--port", port, "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always"}
+		return []string{"--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always"}
 	}
-	return []string{"server", "--port", port, "--dir", s.dir}
+	return []string{"server", "--bind", "127.0.0.1", "--port", port, "--dir", s.dir}
 }
 
 // start runs the server and waits until it answers.

@@ -252,10 +252,16 @@ func FreePort(tb testing.TB) int {
 	return 0
 }
 
+// portIsFree looks at both addresses that a Quipu node listens on by default.
 func portIsFree(port int) bool {
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return false
+	for network, host := range map[string]string{"tcp4": "127.0.0.1", "tcp6": "::1"} {
+		l, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
+		if err == nil {
+			err = l.Close()
+		}
+		if err != nil && (network == "tcp4" || errors.Is(err, syscall.EADDRINUSE)) { // else this machine has no IPv6
+			return false
+		}
 	}
-	return l.Close() == nil
+	return true
 }
