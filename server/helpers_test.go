@@ -122,6 +122,28 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// reached waits until the command, in lower case, is the last one that the node has looked at for the client: it has run,
+// is in a batch, or is held back. A command held back is seen only if another one stands in front of it in its packet.
+func (n *testNode) reached(c *redistest.Conn, command string) {
+	n.t.Helper()
+	eventually(n.t, command+" to be read", func() bool {
+		last := n.session(c).seen.lastCommand.Load()
+		return last != nil && last.FullName() == command
+	})
+}
+
+// session is the node's side of a connection that has had a reply.
+func (n *testNode) session(c *redistest.Conn) *Session {
+	n.t.Helper()
+	for _, s := range n.srv.clients.all() {
+		if s.remote == c.LocalAddr().String() {
+			return s
+		}
+	}
+	n.t.Fatalf("the node does not know %v", c.LocalAddr())
+	return nil
+}
+
 // call sends one command, given as words, and returns the reply as its bytes.
 func call(t testing.TB, c *redistest.Conn, command string) string {
 	t.Helper()

@@ -244,8 +244,10 @@ func TestClientKill(t *testing.T) {
 		}
 		send(t, victims["does not read"], reads...)
 		expect(t, c, "CLIENT PAUSE 100000 WRITE", "+OK\r\n")
-		send(t, victims["paused"], "INCR a")
-		time.Sleep(20 * time.Millisecond)
+		send(t, victims["paused"], "PING", "INCR a")
+		n.reached(victims["paused"], "incr")
+		eventually(t, "a client that waits", func() bool { return n.srv.stats.blocked.Load() == 1 })
+		eventually(t, "replies that wait", func() bool { return n.srv.stats.bytesOut.Sum() > 1<<20 })
 		expect(t, c, "CLIENT KILL TYPE normal", ":5\r\n", "CLIENT UNPAUSE", "+OK\r\n")
 		eventually(t, "all but one to be gone", func() bool { return n.srv.clients.count.Load() == 1 })
 		expect(t, c, "GET a", "$-1\r\n", "CLIENT KILL ID 1 SKIPME yes", ":0\r\n", "CLIENT KILL 1.2.3.4:5", "-ERR No such client\r\n")
@@ -270,7 +272,7 @@ func TestClientPause(t *testing.T) {
 		expect(t, c, "CLIENT PAUSE 10000 WRITE", "+OK\r\n", "GET a", "$-1\r\n")
 		send(t, other, "GET a", "INCR a", "GET a", "MULTI", "INCR a", "EXEC")
 		checkReply(t, "GET in a pause of writes", readRaw(t, other), "$-1\r\n")
-		time.Sleep(20 * time.Millisecond)
+		n.reached(other, "incr")
 		expect(t, c, "GET a", "$-1\r\n", "CLIENT PAUSE 60", "+OK\r\n", "CLIENT UNPAUSE", "+OK\r\n")
 		for _, want := range []string{":1\r\n", "$1\r\n1\r\n", "+OK\r\n", "+QUEUED\r\n", "*1\r\n:2\r\n"} {
 			checkReply(t, "after the pause", readRaw(t, other), want)
@@ -279,6 +281,49 @@ func TestClientPause(t *testing.T) {
 		expect(t, c, "CLIENT PAUSE 60", "+OK\r\n", "PING", "+PONG\r\n")
 		if took := time.Since(begun); took < 55*time.Millisecond {
 			t.Errorf("PING came after %v of a pause of 60 ms", took)
+		}
+	})
+}
+
+// TestPauseHoldsExec pauses while clients have transactions queued: EXEC waits if the pause concerns what is queued.
+// MULTI and queueing are never held back by a pause of writes, so EXEC itself must be.
+func TestPauseHoldsExec(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+		n := startGroupNode(t, &testGroup{}, transport)
+		c, writing, reading := n.dial(), n.dial(), n.dial()
+		for _, pause := range []struct {
+			mode        string
+			holdsReader bool
+		}{{"WRITE", false}, {"ALL", true}} {
+			expect(t, writing, "MULTI", "+OK\r\n", "SET a 1", "+QUEUED\r\n")
+			expect(t, reading, "MULTI", "+OK\r\n", "GET a", "+QUEUED\r\n")
+			expect(t, c, "CLIENT PAUSE 100000 "+pause.mode, "+OK\r\n")
+			send(t, writing, "CLIENT GETNAME", "EXEC")
+			send(t, reading, "CLIENT GETNAME", "EXEC")
+			checkReply(t, "CLIENT GETNAME", readRaw(t, writing), "+QUEUED\r\n")
+			checkReply(t, "CLIENT GETNAME", readRaw(t, reading), "+QUEUED\r\n")
+			n.reached(writing, "exec")
+			n.reached(reading, "exec")
+			const queued, ended = 2, -1
+			if got := n.session(writing).seen.multi.Load(); got != queued {
+				t.Errorf("pause of %s: the transaction that writes has run: %d", pause.mode, got)
+			}
+			want := int32(ended)
+			if pause.holdsReader {
+				want = queued
+			}
+			if got := n.session(reading).seen.multi.Load(); got != want {
+				t.Errorf("pause of %s: the transaction that reads has %d commands, want %d", pause.mode, got, want)
+			}
+			if !pause.holdsReader {
+				expect(t, c, "GET a", "$-1\r\n")
+				checkReply(t, "EXEC of reads", readRaw(t, reading), "*2\r\n$-1\r\n$-1\r\n")
+			}
+			expect(t, c, "CLIENT UNPAUSE", "+OK\r\n")
+			checkReply(t, "EXEC of writes", readRaw(t, writing), "*2\r\n+OK\r\n$-1\r\n")
+			if pause.holdsReader {
+				checkReply(t, "EXEC of reads", readRaw(t, reading), "*2\r\n$")
+			}
 		}
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"quipu/config"
 )
@@ -127,8 +126,8 @@ func TestReplyThatIsSlowlyTaken(t *testing.T) {
 		}
 		send(t, c, all...)
 		eventually(t, "replies that wait", func() bool { return n.srv.stats.bytesOut.Sum() > 1<<20 })
-		time.AfterFunc(50*time.Millisecond, n.cancel)
-		time.Sleep(100 * time.Millisecond)
+		n.cancel()
+		eventually(t, "the node to begin to stop", n.srv.draining.Load)
 		var whole int
 		for {
 			raw, err := c.ReadRaw()
