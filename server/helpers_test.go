@@ -266,6 +266,17 @@ func (g *testGroup) release() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.holding = false
+	g.commit()
+}
+
+// commitHeld commits what was held, and goes on to hold what comes after it.
+func (g *testGroup) commitHeld() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.commit()
+}
+
+func (g *testGroup) commit() {
 	for _, p := range g.held {
 		p.done <- g.Group.Propose(p.data)
 	}
