@@ -65,7 +65,27 @@ func buildBinary() (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building cmd/quipu: %w\n%s", err, out)
 	}
-	return path, nil
+	return path, readSources(root)
+}
+
+// readSources lists the folders that the binary is built from. `go test` keeps a result until a file changes that the
+// test has looked at; what the compiler reads in a process of its own is not among those. Without this, tests that only
+// start the binary would be reported as passed again after any change of the server.
+func readSources(root string) error {
+	cmd := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.Dir}}{{end}}", "./cmd/quipu")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("listing what cmd/quipu is built from: %w", err)
+	}
+	for dir := range strings.Lines(string(out)) {
+		if dir = strings.TrimSpace(dir); strings.HasPrefix(dir, root) {
+			if _, err := os.ReadDir(dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // moduleRoot is the nearest folder above the working directory that has a go.mod.
