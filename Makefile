@@ -9,7 +9,7 @@ ARGS     ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz oracle bench bench-quick accuracy demo tools clean
+.PHONY: help build run test test-long race lint fuzz oracle bench bench-quick accuracy demo tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: build ## build, then serve on localhost:6379 with data in ./quipu-data
 
 test: ## run all tests (needs only Go; uses redis-server where it is installed)
 	$(GO) test $(ARGS) ./...
+
+test-long: ## run the tests in their long form: more rounds, more cases, all measurements in small
+	QUIPU_TEST_LONG=1 $(GO) test $(ARGS) ./...
 
 race: ## run the tests and the servers they start under the race detector (needs a C compiler)
 	CGO_ENABLED=1 QUIPU_TEST_RACE=1 $(GO) test -race -short -timeout 15m $(ARGS) ./...

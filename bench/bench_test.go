@@ -290,16 +290,21 @@ func TestBadReplies(t *testing.T) {
 	}
 }
 
-// TestRun runs every measurement against real servers, in very small.
+// TestRun runs measurements against real servers, in very small: all of them in the long form, else those that are quick
+// and together have a figure of each kind.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts some dozen servers")
 	}
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")
+	only := "incr,latency,keys,memory,snapshot,idle"
+	if redistest.Long() {
+		only = ""
+	}
 	cfg, err := parseFlags([]string{
 		"-redis", redistest.Tool(t, "redis-server"), "-benchmark", redistest.Tool(t, "redis-benchmark"), "-quipu", redistest.Binary(t),
-		"-dir", dir, "-out", out, "-rounds", "1", "-seconds", "0.02", "-scale", "0.001", "-local-args", "",
+		"-dir", dir, "-out", out, "-rounds", "1", "-seconds", "0.02", "-scale", "0.001", "-local-args", "", "-only", only,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"quipu/internal/redistest"
 	"quipu/replication/storage"
 )
 
@@ -26,6 +28,7 @@ func mountSmall(t *testing.T, dir, size string) {
 
 // TestSmallDisk fills a real file system of 12 MiB to the brim, from the log and from outside.
 func TestSmallDisk(t *testing.T) {
+	t.Parallel() // it mostly waits
 	dir := t.TempDir()
 	mountSmall(t, dir, "12m")
 	cfg := Config{Dir: filepath.Join(dir, "data"), Logger: testConfig("").Logger, SnapshotLogBytes: 1 << 30}
@@ -164,46 +167,53 @@ func (n *node) writeBulk(t *testing.T, size int) (refused bool) {
 // Another program fills the disk to the last byte, within less time than the guard looks away.
 func TestDiskFilledByOthers(t *testing.T) {
 	for _, size := range []int{200, 60 << 10, 1 << 20} {
-		dir := t.TempDir()
-		mountSmall(t, dir, "64m")
-		cfg := testConfig(filepath.Join(dir, "data"))
-		cfg.SegmentBytes, cfg.MinFreeBytes, cfg.SnapshotLogBytes = 1<<20, 0, 4<<20
-		n := startBulk(t, cfg, 1000)
-		stop := make(chan struct{})
-		var writer sync.WaitGroup
-		var wrote, refused atomic.Int64
-		writer.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if n.writeBulk(t, size) {
-					refused.Add(1)
-					time.Sleep(time.Millisecond)
-				} else {
-					wrote.Add(1)
-				}
-			}
+		t.Run(fmt.Sprintf("entries of %d bytes", size), func(t *testing.T) {
+			t.Parallel() // it mostly waits
+			diskFilledByOthers(t, size)
 		})
-		for round := range 2 {
-			time.Sleep(300*time.Millisecond + time.Duration(round)*170*time.Millisecond)
-			ballast := filepath.Join(dir, "ballast")
-			before := refused.Load()
-			hogDisk(ballast, 1500*time.Millisecond)
-			if size < segmentLimit && refused.Load() == before {
-				t.Errorf("entries of %d bytes: no write was refused", size)
-			}
-			os.Remove(ballast)
-			have := wrote.Load()
-			waitFor(t, "writes to resume", func() bool { return wrote.Load() > have+2 })
-		}
-		close(stop)
-		writer.Wait()
-		t.Logf("entries of %d bytes: %d written, %d refused", size, wrote.Load(), refused.Load())
-		n.stop(t)
 	}
+}
+
+func diskFilledByOthers(t *testing.T, size int) {
+	dir := t.TempDir()
+	mountSmall(t, dir, "64m")
+	cfg := testConfig(filepath.Join(dir, "data"))
+	cfg.SegmentBytes, cfg.MinFreeBytes, cfg.SnapshotLogBytes = 1<<20, 0, 4<<20
+	n := startBulk(t, cfg, 1000)
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	var wrote, refused atomic.Int64
+	writer.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if n.writeBulk(t, size) {
+				refused.Add(1)
+				time.Sleep(time.Millisecond)
+			} else {
+				wrote.Add(1)
+			}
+		}
+	})
+	for round := range 2 {
+		time.Sleep(300*time.Millisecond + time.Duration(round)*170*time.Millisecond)
+		ballast := filepath.Join(dir, "ballast")
+		before := refused.Load()
+		hogDisk(ballast, 1500*time.Millisecond)
+		if size < segmentLimit && refused.Load() == before {
+			t.Error("no write was refused")
+		}
+		os.Remove(ballast)
+		have := wrote.Load()
+		waitFor(t, "writes to resume", func() bool { return wrote.Load() > have+2 })
+	}
+	close(stop)
+	writer.Wait()
+	t.Logf("%d written, %d refused", wrote.Load(), refused.Load())
+	n.stop(t)
 }
 
 // hogDisk takes every free byte for a while, also what is freed meanwhile.
@@ -225,6 +235,7 @@ const segmentLimit = 256 << 10 // larger entries than this may wait for room in 
 
 // A log that grows faster than snapshots are written does not take the room of the next one.
 func TestDiskFilledByOwnLog(t *testing.T) {
+	t.Parallel() // it mostly waits
 	dir := t.TempDir()
 	mountSmall(t, dir, "64m")
 	cfg := testConfig(filepath.Join(dir, "data"))
@@ -235,7 +246,7 @@ func TestDiskFilledByOwnLog(t *testing.T) {
 		var refused int
 		var longest time.Duration
 		last := time.Now()
-		for total := 0; total < 300<<20; {
+		for total := 0; total < redistest.Size(150, 150, 300)<<20; {
 			if n.writeBulk(t, size) {
 				if refused++; time.Since(last) > 8*time.Second {
 					t.Fatalf("refused for %v after %d MiB: %v", time.Since(last), total>>20, n.Writable())

@@ -57,10 +57,7 @@ func FuzzSessionCommands(f *testing.F) {
 
 // TestSessionsRandom runs random programs; the seed is printed, and QUIPU_TEST_SEED replays it.
 func TestSessionsRandom(t *testing.T) {
-	n := 4000
-	if testing.Short() {
-		n = 1000
-	}
+	n := redistest.Size(1000, 1500, 4000)
 	seed := rand.Uint64()
 	if text := os.Getenv("QUIPU_TEST_SEED"); text != "" {
 		var err error

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"quipu/engine/hll"
+	"quipu/internal/redistest"
 )
 
 // added is the value after adding hashes in one command, as UC.ADD carries it out.
@@ -226,7 +227,7 @@ func TestCountIsTheLibrarys(t *testing.T) {
 func TestErrorWithinBounds(t *testing.T) {
 	for _, p := range []int{6, 10, 14} {
 		for _, n := range []int{1, 10, sparseMax(p), 4 << p, 40 << p} {
-			for seed := range uint64(12) {
+			for seed := range uint64(redistest.Size(3, 4, 12)) {
 				r := rand.New(rand.NewPCG(seed, uint64(n)))
 				hashes := make([]uint64, n)
 				for i := range hashes {

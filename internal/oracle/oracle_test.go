@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"quipu/internal/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -138,10 +140,7 @@ func TestAgainstRedis(t *testing.T) {
 	}
 	c := &campaign{
 		t: t, lib: shim(t), rules: newRules(), seed: number(t, "QUIPU_TEST_SEED", seed),
-		want: 220_000, only: number(t, "QUIPU_ORACLE_SEQUENCE", 0),
-	}
-	if testing.Short() {
-		c.want /= 10
+		want: uint64(redistest.Size(22_000, 60_000, 220_000)), only: number(t, "QUIPU_ORACLE_SEQUENCE", 0),
 	}
 	c.want = number(t, "QUIPU_ORACLE_COMMANDS", c.want)
 	t.Logf("QUIPU_TEST_SEED=%d", c.seed)

@@ -39,6 +39,7 @@ func loadScripts(t *testing.T) []*script {
 // TestRecording replays every script against redis-server: the recordings must be what it says. With -rewrite it
 // records them.
 func TestRecording(t *testing.T) {
+	t.Parallel()
 	redistest.Tool(t, "redis-server")
 	all := loadScripts(t)
 	eachScript(t, all, func(s *script) *redistest.Server {
@@ -64,6 +65,7 @@ func replayOnQuipu(t *testing.T, extra ...string) {
 	if *rewrite {
 		t.Skip("recording")
 	}
+	t.Parallel()
 	all := loadScripts(t)
 	eachScript(t, all, func(s *script) *redistest.Server {
 		return redistest.Quipu{Flags: slices.Concat(flags(s.settings), flags(s.quipuOnly), extra)}.Start(t)

@@ -194,10 +194,7 @@ func TestConnectionStorm(t *testing.T) {
 func TestSlowCommands(t *testing.T) {
 	v := newVictim(t)
 	c := v.Dial(t)
-	n := 300_000
-	if testing.Short() {
-		n = 50_000
-	}
+	n := redistest.Size(50_000, 100_000, 300_000)
 	for i := 0; i < n; i += 5000 {
 		var commands [][]string
 		for j := range 5000 {

@@ -16,10 +16,7 @@ import (
 
 // TestRedisCLIPipe loads millions of commands through redis-cli --pipe.
 func TestRedisCLIPipe(t *testing.T) {
-	n := 5_000_000
-	if testing.Short() {
-		n = 100_000
-	}
+	n := redistest.Size(100_000, 1_000_000, 5_000_000)
 	cli := redistest.Tool(t, "redis-cli")
 	s := redistest.Quipu{}.Start(t)
 	const keys = 1000
