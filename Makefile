@@ -9,7 +9,7 @@ ARGS     ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-long race lint fuzz oracle bench bench-quick accuracy demo tools clean
+.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick accuracy demo tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: ## gofmt, go vet for Linux and macOS, and the project's own rules
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	$(GO) test -count=1 ./internal/lint
+
+mutants: ## break the code in ways that tests once overlooked, and demand that a test fails (ARGS=word for some)
+	$(GO) run ./internal/mutants $(ARGS)
 
 fuzz: ## run every fuzz target for FUZZTIME (20s) each
 	GO=$(GO) ./internal/toolbox/fuzz.sh $(FUZZTIME)

@@ -148,5 +148,5 @@ func inDir(dir, root string) bool {
 // isProgram reports the folders whose code is a program for a person at a
 // terminal: it may print and exit.
 func isProgram(dir string) bool {
-	return inDir(dir, "cmd") || inDir(dir, "bench") || inDir(dir, "examples")
+	return inDir(dir, "cmd") || inDir(dir, "bench") || inDir(dir, "examples") || inDir(dir, "internal/mutants")
 }

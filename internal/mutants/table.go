@@ -1,0 +1,27 @@
+package main
+
+var mutants = []mutant{
+	{"EXEC ignores CLIENT PAUSE", "server/multi.go",
+		"if s.srv.pauseHolds(writes) {", "if s.srv.pauseHolds(writes) && false {",
+		"server TestPauseHoldsExec"},
+	{"a pause of all commands lets EXEC of reads through", "server/multi.go",
+		"if s.srv.pauseHolds(writes) {", "if writes && s.srv.pauseHolds(writes) {",
+		"server TestPauseHoldsExec"},
+	{"a command waits for increments that came after it", "server/local.go",
+		"\t\ts.settled = true\n", "",
+		"server TestNoWaitForLaterIncrements"},
+	{"log time is the caller's own reading", "replication/clock.go",
+		"return c.raise(s.at(mono) / int64(time.Millisecond))",
+		"now := s.at(mono) / int64(time.Millisecond)\n\tc.raise(now)\n\treturn now",
+		"replication TestClockCallerThatWasHeldUp"},
+	{"log time is the caller's own reading, seen by many", "replication/clock.go",
+		"return c.raise(s.at(mono) / int64(time.Millisecond))",
+		"now := s.at(mono) / int64(time.Millisecond)\n\tc.raise(now)\n\treturn now",
+		"replication TestClockHighestOfAll"},
+	{"the watermark stays when the log is shortened", "replication/logstore.go",
+		"err = s.lowerMark(first)", "_ = s.lowerMark",
+		"replication TestShortenedLogOpens"},
+	{"the watermark is lowered after the log is shortened", "replication/logstore.go",
+		"err = s.lowerMark(first)", "defer s.lowerMark(first)",
+		"replication TestShortenedLogOpens"},
+}
