@@ -20,8 +20,10 @@ deadline_only() {
 		! grep -Eqv '^(fuzz: elapsed: |--- FAIL: Fuzz| +context deadline exceeded$|FAIL|exit status 1$|warning: )' "$log"
 }
 
-for package in $("${GO:-go}" list ./...); do
-	for target in $("${GO:-go}" test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+packages=$("${GO:-go}" list ./...)
+for package in $packages; do
+	list=$("${GO:-go}" test -list '^Fuzz' "$package") # ends the script if a package does not build
+	for target in $(grep '^Fuzz' <<<"$list" || true); do
 		echo "== $package $target $time"
 		if ! fuzz "$package" "$target"; then
 			deadline_only || exit 1
