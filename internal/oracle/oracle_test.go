@@ -140,7 +140,7 @@ func TestAgainstRedis(t *testing.T) {
 	}
 	c := &campaign{
 		t: t, lib: shim(t), rules: newRules(), seed: number(t, "QUIPU_TEST_SEED", seed),
-		want: uint64(redistest.Size(22_000, 60_000, 220_000)), only: number(t, "QUIPU_ORACLE_SEQUENCE", 0),
+		want: uint64(redistest.Size(22_000, 40_000, 220_000)), only: number(t, "QUIPU_ORACLE_SEQUENCE", 0),
 	}
 	c.want = number(t, "QUIPU_ORACLE_COMMANDS", c.want)
 	t.Logf("QUIPU_TEST_SEED=%d", c.seed)

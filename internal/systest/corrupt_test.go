@@ -20,7 +20,7 @@ import (
 // node holds exactly what was acknowledged, or it exits with a message that names the file. It never serves
 // anything else.
 func TestDamagedFiles(t *testing.T) {
-	cases := redistest.Size(16, 24, 60)
+	cases := redistest.Size(16, 16, 60)
 	rng := newRand(t)
 	pristine, want := makeDataDir(t, rng)
 	files := listFiles(t, pristine)

@@ -86,7 +86,7 @@ func (f *fleet) verify(t *testing.T, s *redistest.Server) {
 // TestKill9 kills the node at random moments under load and checks each time that nothing acknowledged is lost, nothing
 // is counted twice, and transactions are whole.
 func TestKill9(t *testing.T) {
-	rounds := redistest.Size(10, 15, 60)
+	rounds := redistest.Size(10, 12, 60)
 	rng := newRand(t)
 	f := newFleet(rng)
 	node := redistest.Quipu{Dir: t.TempDir(), Port: redistest.FreePort(t)}

@@ -117,6 +117,7 @@ func (k *counting) check(t *testing.T, c *redistest.Conn) {
 // TestDiskFull fills the disk under a node: writes are refused before it is full, reads go on, writes resume when there is
 // room, and nothing acknowledged is lost, also when the disk fills at once.
 func TestDiskFull(t *testing.T) {
+	t.Parallel() // it mostly waits
 	d := mountSmallDisk(t)
 	node := redistest.Quipu{Dir: filepath.Join(d.dir, "data"), Flags: smallFiles}
 	s := node.Start(t)

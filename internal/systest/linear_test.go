@@ -171,7 +171,7 @@ func (h *linearHistory) play(t *testing.T, s *redistest.Server, node redistest.Q
 // TestLinearizable kills the node in the middle of concurrent histories: every reply, before and after, must fit one order
 // of the operations that keeps to their times.
 func TestLinearizable(t *testing.T) {
-	rounds := redistest.Size(12, 16, 48)
+	rounds := redistest.Size(12, 12, 48)
 	rng := newRand(t)
 	node := redistest.Quipu{Dir: t.TempDir(), Port: redistest.FreePort(t)}
 	s := node.Start(t)

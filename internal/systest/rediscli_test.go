@@ -281,6 +281,7 @@ func testSamples(t *testing.T, s *redistest.Server, cli string) {
 
 // TestRedisCLILatency uses the modes that measure, those that end by themselves.
 func TestRedisCLILatency(t *testing.T) {
+	t.Parallel() // it mostly waits
 	cli := redistest.Tool(t, "redis-cli")
 	s := redistest.Quipu{}.Start(t)
 	for _, c := range []struct{ args, out string }{
