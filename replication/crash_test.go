@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"quipu/internal/redistest"
 )
 
 const crashDirEnv = "QUIPU_REPLICATION_CRASH_DIR"
@@ -60,14 +63,15 @@ func crashChild(dir string) {
 func TestKillNine(t *testing.T) {
 	dir := filepath.Join(fastDir(t), "data")
 	rnd := rand.New(rand.NewPCG(1, 2))
-	rounds := 25
-	if testing.Short() {
-		rounds = 5
-	}
+	rounds := redistest.Size(5, 12, 50)
 	var acked, sent uint64 // counts
+	var wrote int          // rounds in which something was acknowledged
 	for round := range rounds {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), crashDirEnv+"="+dir)
+		var complaint bytes.Buffer
+		cmd.Stderr = &complaint
+		before := acked
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -85,7 +89,11 @@ func TestKillNine(t *testing.T) {
 					t.Fatalf("round %d: %d counted after %d were acknowledged and %d sent", round, v, acked, sent)
 				}
 				acked, sent = v, v
-				time.AfterFunc(time.Duration(rnd.IntN(120))*time.Millisecond, func() { cmd.Process.Kill() })
+				life := time.Duration(rnd.IntN(120)) * time.Millisecond
+				if round%3 == 2 { // the monitor has snapshots taken
+					life += 2 * monitorEvery
+				}
+				time.AfterFunc(life, func() { cmd.Process.Kill() })
 			case "sent":
 				sent = max(sent, v+1)
 			case "ok":
@@ -94,13 +102,24 @@ func TestKillNine(t *testing.T) {
 				t.Fatalf("round %d: %s", round, lines.Text())
 			}
 		}
-		cmd.Wait()
+		if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
+			t.Fatalf("round %d: the process ended by itself: %v\n%s", round, err, complaint.Bytes())
+		}
+		if acked > before {
+			wrote++
+		}
+	}
+	if wrote < rounds/2 {
+		t.Errorf("something was acknowledged in %d rounds of %d: the test tests nothing", wrote, rounds)
 	}
 	n := startNode(t, crashConfig(dir))
 	defer n.stop(t)
 	got := n.sm.state()
 	if got.count < acked || got.count > sent || got != expected(got.count) {
 		t.Errorf("%+v after %d acknowledged and %d sent", got, acked, sent)
+	}
+	if n.Status().SnapshotIndex == 0 {
+		t.Error("no snapshot was taken")
 	}
 	t.Logf("%d numbers acknowledged over %d rounds, snapshot at %d", acked, rounds, n.Status().SnapshotIndex)
 }
