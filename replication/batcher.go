@@ -104,11 +104,52 @@ type proposal struct {
 	awaited  bool   // the awaiter has it; only the watcher uses this
 }
 
+// The states of a proposal:
+//
+//	pending ──► claimed                       the applier will complete it
+//	   │
+//	   └──► givingUp ──► givenUp ──► ended    completed as unknown or failed; then its fate is told
+//	           └──────► applied, never ──► ended
+//
+// Its fate may be known while the batch is still being told that it is unknown; then whoever tells that tells the fate too.
 const (
 	statePending uint32 = iota
-	stateClaimed        // the applier will complete it
-	stateGivenUp        // completed as unknown or failed
+	stateClaimed
+	stateGivingUp
+	stateGivenUp
+	stateApplied
+	stateNever
+	stateEnded
 )
+
+// giveUp completes p unless the applier has it: with Unknown, or with NotApplied, after which there is no fate to tell.
+func (p *proposal) giveUp(o Outcome, reason error) {
+	if !p.state.CompareAndSwap(statePending, stateGivingUp) {
+		return
+	}
+	if p.batch == nil || o == NotApplied {
+		if p.batch != nil {
+			p.batch.Decide(o, reason)
+		}
+		p.state.Store(stateEnded)
+		return
+	}
+	p.batch.Decide(o, reason)
+	if !p.state.CompareAndSwap(stateGivingUp, stateGivenUp) {
+		p.batch.Fate(p.state.Swap(stateEnded) == stateApplied)
+	}
+}
+
+// fate tells the batch of a proposal that was given up what became of its entry.
+func (p *proposal) fate(applied bool) {
+	known := stateNever
+	if applied {
+		known = stateApplied
+	}
+	if !p.state.CompareAndSwap(stateGivingUp, known) && p.state.CompareAndSwap(stateGivenUp, stateEnded) {
+		p.batch.Fate(applied)
+	}
+}
 
 // refusal is an outcome to be delivered without the lock: NotApplied.
 type refusal struct {
@@ -284,7 +325,7 @@ func (b *Batcher) propose(oldest *gathered) (taken *gathered, err error) {
 	b.inflight.Store(p) // before Propose: it may be applied before that returns
 	b.wakeWatcher()
 	p.future = b.group.Propose(buf)
-	if f, ok := p.future.(failedFuture); ok && p.state.CompareAndSwap(statePending, stateGivenUp) {
+	if f, ok := p.future.(failedFuture); ok && p.state.CompareAndSwap(statePending, stateEnded) {
 		b.inflight.Store(nil)
 		return taken, classify(f.err)
 	}
@@ -321,12 +362,10 @@ func (b *Batcher) Applied(origin, sequence uint64) {
 	if p == nil {
 		return
 	}
-	switch {
-	case p.batch == nil:
-	case p.state.Load() == stateClaimed:
+	if p.state.Load() == stateClaimed {
 		p.batch.Decide(Applied, nil)
-	default:
-		p.batch.Fate(true)
+	} else {
+		p.fate(true)
 	}
 	b.decided(p, true)
 }
@@ -372,25 +411,10 @@ func (b *Batcher) failed(p *proposal, err error) {
 	if errors.As(reason, &no) {
 		outcome = NotApplied
 	}
-	if p.state.CompareAndSwap(statePending, stateGivenUp) {
-		if p.batch != nil {
-			p.batch.Decide(outcome, reason)
-		}
-	} else {
-		outcome = Unknown // said so when it was given up
-	}
-	if p.state.Load() == stateGivenUp {
-		if p.batch != nil && outcome == Unknown {
-			p.batch.Fate(false)
-		}
+	p.giveUp(outcome, reason)
+	if p.state.Load() != stateClaimed {
+		p.fate(false)
 		b.decided(p, false)
-	}
-}
-
-// giveUp completes p as unknown; it stays in flight until it is applied or fails.
-func (p *proposal) giveUp(why error) {
-	if p.state.CompareAndSwap(statePending, stateGivenUp) && p.batch != nil {
-		p.batch.Decide(Unknown, why)
 	}
 }
 
@@ -467,7 +491,7 @@ func (b *Batcher) abort(reason error) {
 	b.mu.Unlock()
 	deliver(refused)
 	if p != nil {
-		p.giveUp(fmt.Errorf("%w (%w)", ErrUnknown, reason))
+		p.giveUp(Unknown, fmt.Errorf("%w (%w)", ErrUnknown, reason))
 	}
 	close(b.watch.stopped)
 }

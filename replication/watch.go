@@ -94,7 +94,7 @@ func (b *Batcher) round(last *proposal) *proposal {
 		return nil
 	}
 	if b.now()-p.since >= b.opt.WriteTimeout {
-		p.giveUp(fmt.Errorf("%w (not applied within %v)", ErrUnknown, b.opt.WriteTimeout))
+		p.giveUp(Unknown, fmt.Errorf("%w (not applied within %v)", ErrUnknown, b.opt.WriteTimeout))
 	}
 	if p == last && !p.awaited {
 		select {

@@ -288,7 +288,7 @@ func TestClientPause(t *testing.T) {
 // TestPauseHoldsExec pauses while clients have transactions queued: EXEC waits if the pause concerns what is queued.
 // MULTI and queueing are never held back by a pause of writes, so EXEC itself must be.
 func TestPauseHoldsExec(t *testing.T) {
-	bothTransports(t, func(t *testing.T, transport func(*Config)) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 		n := startGroupNode(t, &testGroup{}, transport)
 		c, writing, reading := n.dial(), n.dial(), n.dial()
 		for _, pause := range []struct {

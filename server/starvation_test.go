@@ -3,6 +3,8 @@ package server
 import (
 	"fmt"
 	"testing"
+
+	"quipu/config"
 )
 
 // TestNoWaitForLaterIncrements runs commands that wait for everything pending, while another client's increments are
@@ -21,7 +23,7 @@ func TestNoWaitForLaterIncrements(t *testing.T) {
 		{"EXEC", "*1\r\n:"},
 	} {
 		t.Run(c.command, func(t *testing.T) {
-			bothTransports(t, func(t *testing.T, transport func(*Config)) {
+			bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
 				n, g := localNode(t, transport)
 				waiting, counting := n.dial(), n.dial()
 				expect(t, waiting, "CLIENT ACK quorum", "+OK\r\n")

@@ -1,4 +1,4 @@
-package replication
+package storage
 
 import (
 	"fmt"
@@ -10,24 +10,15 @@ import (
 )
 
 // shortenLog opens the log in dir; its errors fail the test.
-func shortenLog(t *testing.T, dir string, create bool) *logStore {
+func shortenLog(t *testing.T, dir string, create bool) *LogStore {
 	t.Helper()
-	fail := func(err error) { t.Errorf("the store stopped: %v", err) }
-	s, err := openLogStore(logStoreConfig{
-		dir: dir, segment: 64 << 10, create: create, log: testConfig(dir).Logger, fail: fail,
-		guard: &diskGuard{usage: diskSpace, dir: dir, changed: func(error) {}},
-	})
-	if err != nil {
-		t.Fatalf("the log does not open: %v", err)
-	}
-	if create {
-		s.fs.start()
-	}
-	return s
+	cfg := testLog(t, dir)
+	cfg.SegmentBytes, cfg.Create = 64<<10, create
+	return openLog(t, cfg)
 }
 
 // appendTo stores entries of 1 KiB in a term, each in a write of its own.
-func appendTo(t *testing.T, s *logStore, term, from, to uint64) {
+func appendTo(t *testing.T, s *LogStore, term, from, to uint64) {
 	t.Helper()
 	for i := from; i <= to; i++ {
 		data := fmt.Appendf(make([]byte, 0, 1<<10), "%d in %d", i, term)
@@ -91,7 +82,7 @@ func TestShortenedLogOpens(t *testing.T) {
 			// The node that goes on instead.
 			s.meta.patient = replace
 			appendTo(t, s, 2, first, first+1)
-			if err := s.close(); err != nil {
+			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
 			if got := markOnDisk(t, dir); got != first+1 {
@@ -117,7 +108,7 @@ func checkShortened(t *testing.T, dir string, first, last uint64) {
 		}
 	}
 	appendTo(t, s, 3, got+1, got+3)
-	if err := s.close(); err != nil {
+	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
 }
