@@ -19,7 +19,7 @@ type Run struct {
 // with 10,000, where one by one takes 460 and 100 (BenchmarkAddRuns, BenchmarkAdd).
 func (ks *Keyspace) AddRuns(runs []Run, now int64) int {
 	runs = runs[:min(len(runs), WarmMax)]
-	var g Group
+	var g KeySet
 	g.Reset(ks)
 	for i := range runs {
 		g.Add(runs[i].DB, runs[i].Key)

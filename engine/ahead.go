@@ -98,10 +98,10 @@ func (ks *Keyspace) CloseAhead() {
 // through the log, because of a hold, another deadline, too large an amount or too much gathered.
 // At most WarmMax are looked at.
 //
-// They are a Group, whose parts are locked, and what they need fetched, together.
+// They are a KeySet, whose parts are locked, and what they need fetched, together.
 func (ks *Keyspace) AnswerAhead(incs []Increment, now int64) int {
 	incs = incs[:min(len(incs), WarmMax)]
-	var g Group
+	var g KeySet
 	g.Reset(ks)
 	for i := range incs {
 		g.Add(incs[i].DB, incs[i].Key)

@@ -68,6 +68,9 @@ func (a *arena) at(ref uint32) record {
 
 // newChunk adds a chunk of at least n bytes.
 func (sh *shard) newChunk(n int) uint32 {
+	if len(sh.spare) == 0 && len(sh.meta) == chunksMax {
+		panic("engine: out of memory: one part of one database holds 8 GiB")
+	}
 	size := extentBytes(n)
 	p := sh.ks.pages.alloc(n)
 	var ci uint32
@@ -75,9 +78,6 @@ func (sh *shard) newChunk(n int) uint32 {
 		ci = sh.spare[k-1]
 		sh.spare = sh.spare[:k-1]
 	} else {
-		if len(sh.meta) == chunksMax {
-			panic("engine: out of memory: one part of one database holds 8 GiB")
-		}
 		ci = uint32(len(sh.meta))
 		sh.meta = append(sh.meta, chunk{})
 		sh.base = append(sh.base, nil)

@@ -152,14 +152,14 @@ func BenchmarkGetHit(b *testing.B) {
 	})
 }
 
-// BenchmarkGroupGet is BenchmarkGetHit with WarmMax keys at a time.
-func BenchmarkGroupGet(b *testing.B) {
+// BenchmarkKeySetGet is BenchmarkGetHit with WarmMax keys at a time.
+func BenchmarkKeySetGet(b *testing.B) {
 	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
 		var keys [WarmMax][]byte
 		for i := range keys {
 			keys[i] = []byte("likes:post:00000000")
 		}
-		var g Group
+		var g KeySet
 		r := uint64(0)
 		b.ResetTimer()
 		defer reportCPU(b, cpuTime())

@@ -21,7 +21,7 @@
 //
 //	View, Txn  view.go scan.go txn.go   what a command may do
 //	Content    inplace.go    changes to a few bytes of a long value
-//	Group      group.go      several keys locked and fetched together
+//	KeySet     keyset.go     several keys locked and fetched together
 //	AddRuns    addruns.go    several increments of an entry at once, behind warm.go,
 //	                         which fetches ahead
 //	Reclaim    expiry.go

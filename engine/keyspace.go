@@ -145,7 +145,7 @@ func (ks *Keyspace) shardSlot(part, db int) *atomic.Pointer[shard] {
 
 // makeShard returns a shard and makes it if needed. The part is locked.
 func (ks *Keyspace) makeShard(part, db int) *shard {
-	if db > ks.databases {
+	if uint(db) > uint(ks.databases) { // its index would be that of another part
 		panic("engine: BUG: there is no such database")
 	}
 	slot := ks.shardSlot(part, db)

@@ -13,7 +13,7 @@ type View struct {
 	in   uint16 // 1 + the part of all keys to come, 0 if not known
 	held bool
 	mode viewMode
-	ref  uint32 // the record where the only key to come was found first, see Group; 0 if not known
+	ref  uint32 // the record where the only key to come was found first, see KeySet; 0 if not known
 }
 
 // viewMode says of which keys a view also counts what this node has answered ahead.

@@ -28,7 +28,7 @@ func (ks *Keyspace) WorthWarming() bool { return ks.liveBytes.Load() >= warmFrom
 // Measured on 1,000,000 random counters, batches of 5,000 INCR: see BenchmarkAddWarm; find and hasKey were 45 % of the
 // server's time without it.
 func (ks *Keyspace) Warm(hints []Hint) {
-	var g Group
+	var g KeySet
 	g.Reset(ks)
 	for _, h := range hints[:min(len(hints), WarmMax)] {
 		g.Add(h.DB, h.Key)

@@ -41,14 +41,14 @@ func (sw *snapshotWriter) run() error {
 	}
 	sw.out = appendCRC(sw.out, from)
 	for i := range s.pins {
-		if err := sw.drain(); err != nil {
+		if err := sw.writeQueued(); err != nil {
 			return err
 		}
 		if err := sw.take(&s.pins[i]); err != nil {
 			return err
 		}
 	}
-	if err := sw.drain(); err != nil {
+	if err := sw.writeQueued(); err != nil {
 		return err
 	}
 	if sw.records != total {
@@ -58,8 +58,8 @@ func (sw *snapshotWriter) run() error {
 	return sw.flush(0)
 }
 
-// drain writes what mutators have queued.
-func (sw *snapshotWriter) drain() error {
+// writeQueued writes what mutators have queued.
+func (sw *snapshotWriter) writeQueued() error {
 	for p := sw.s.next(); p != nil; p = sw.s.next() {
 		image := unsafe.Slice((*byte)(p.base), p.used)
 		p.undone(image)
@@ -101,14 +101,14 @@ func (sw *snapshotWriter) take(p *pin) error {
 }
 
 // lock takes the part's lock. Its holder may be waiting for the queue to be
-// drained, so that goes on meanwhile.
+// emptied, so that goes on meanwhile.
 func (sw *snapshotWriter) lock(p *pin) error {
 	mu := &sw.s.ks.parts[p.sh.part].mu
 	for range 20 {
 		if mu.TryLock() {
 			return nil
 		}
-		if err := sw.drain(); err != nil {
+		if err := sw.writeQueued(); err != nil {
 			return err
 		}
 		time.Sleep(10 * time.Microsecond)

@@ -19,7 +19,7 @@ type BurstClient interface {
 
 // burst gathers commands of one or several clients that are carried out together: either increments that are answered
 // ahead, or reads of one key. It costs half of what they cost one by one once the keyspace has outgrown the
-// caches: their parts are locked once, and what they need of the keyspace is fetched at once (engine.Group). Equal
+// caches: their parts are locked once, and what they need of the keyspace is fetched at once (engine.KeySet). Equal
 // increments of a client in a row are one.
 type burst struct {
 	increments int
@@ -32,7 +32,7 @@ type burst struct {
 	asked [BurstMax]burstRead
 
 	out   [BurstMax]*protocol.Writer // where the reply goes
-	group engine.Group
+	keys  engine.KeySet
 }
 
 type burstRead struct {
@@ -100,16 +100,16 @@ func (r *Runner) Answer(now int64) {
 
 func (r *Runner) answerReads(now int64) {
 	b := &r.burst
-	b.group.Reset(r.ks)
+	b.keys.Reset(r.ks)
 	for i := range b.reads {
-		b.group.Add(b.asked[i].db, b.asked[i].args[1])
+		b.keys.Add(b.asked[i].db, b.asked[i].args[1])
 	}
-	b.group.Lock()
+	b.keys.Lock()
 	for i := range b.reads {
 		read := &b.asked[i]
-		r.runRead(read.cmd, read.args[:], read.sees.view(b.group.View(i, now)), b.out[i])
+		r.runRead(read.cmd, read.args[:], read.sees.view(b.keys.View(i, now)), b.out[i])
 	}
-	b.group.Unlock()
+	b.keys.Unlock()
 	clear(b.asked[:b.reads])
 	clear(b.out[:b.reads])
 	b.reads = 0
