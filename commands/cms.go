@@ -10,7 +10,7 @@ import (
 
 var cmsCommands = []Command{
 	{
-		Name: "cms.initbydim", LogID: 50, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "cms.initbydim", LogID: 50, Event: "cms.initbydim", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch with so many cells", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -18,7 +18,7 @@ var cmsCommands = []Command{
 		Write:      runCMSInitByDim,
 	},
 	{
-		Name: "cms.initbyprob", LogID: 51, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "cms.initbyprob", LogID: 51, Event: "cms.initbyprob", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch that overestimates so little, so seldom more", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -26,7 +26,7 @@ var cmsCommands = []Command{
 		Write:      runCMSInitByProb,
 	},
 	{
-		Name: "cms.incrby", LogID: 52, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.incrby", LogID: 52, Event: "cms.incrby", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items in a Count-Min sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -42,7 +42,7 @@ var cmsCommands = []Command{
 		Read:       runCMSQuery,
 	},
 	{
-		Name: "cms.merge", LogID: 53, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.merge", LogID: 53, Event: "cms.merge", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyUpdate}}, GetKeys: cmsMergeKeys,
 		Summary: "Replace a Count-Min sketch by the sum of others", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of all sketches",
@@ -179,7 +179,9 @@ func (c *Call) makeCMS(t engine.Txn, width, depth int64) {
 	size, err := cms.Dimensions(width, depth, opt.cell)
 	switch err {
 	case nil:
-		cms.Init(t.Resize(c.Args[1], size, engine.KindCMS), width, depth, opt.cell, opt.conservative)
+		content := t.Resize(c.Args[1], size, engine.KindCMS)
+		cms.Init(content.Bytes, width, depth, opt.cell, opt.conservative)
+		t.Changed(c.Args[1], content)
 		c.W.OK()
 	case cms.ErrTooLarge:
 		c.W.Error(errCMSMemory)
@@ -249,7 +251,7 @@ func runCMSIncrBy(c *Call, t engine.Txn) {
 			c.W.Error(errCMSOverflow)
 		}
 	}
-	t.Changed(key)
+	t.Changed(key, content)
 }
 
 func runCMSQuery(c *Call, v engine.View) {
@@ -342,7 +344,7 @@ func runCMSMerge(c *Call, t engine.Txn) {
 	content.Touch(0, len(content.Bytes))
 	switch s.Merge(sources, weights) {
 	case nil:
-		t.Changed(c.Args[1])
+		t.Changed(c.Args[1], content)
 		c.W.OK()
 	case cms.ErrShape:
 		c.W.Error(errCMSShape)

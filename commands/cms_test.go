@@ -356,7 +356,7 @@ func BenchmarkSketchCommands(b *testing.B) {
 			for b.Loop() {
 				w.B = w.B[:0]
 				if cmd.Write != nil {
-					cmd.Write(call, s.ks.Txn(0, s.now, false))
+					call.RunWrite(s.ks.Txn(0, s.now, false))
 				} else {
 					cmd.Read(call, s.ks.View(0, s.now, false))
 				}

@@ -119,7 +119,11 @@ type KeyAt struct {
 type Command struct {
 	Name  string // lower case; a subcommand's own word only ("encoding")
 	LogID uint16 // number of a write in the log: unique, never reused, never changed; 0 for all others
-	Arity int    // exact count of arguments with the name, or minus the least count
+	// Event is what observers of the keyspace are told of a write: the keyspace event of Redis 7.0, for commands that Redis
+	// does not have their own name, "" where Redis tells nothing. A handler that does something else than its name says
+	// uses Call.event.
+	Event string
+	Arity int // exact count of arguments with the name, or minus the least count
 	Flags Flag
 
 	Keys []KeySpec
@@ -189,8 +193,21 @@ type Call struct {
 	Stats     *ReadStats
 	Stripe    uint32 // of Stats
 
-	pf *pfScratch
+	pf    *pfScratch
+	cause engine.Cause // of what a write changes
 }
+
+// event sets what observers are told from now on that the write does.
+func (c *Call) event(name string) { c.cause.Event = name }
+
+// RunWrite calls the handler of a write, and has observers told of the entry's event.
+func (c *Call) RunWrite(t engine.Txn) {
+	c.cause.Event = c.Cmd.Event
+	c.Cmd.Write(c, t.For(&c.cause))
+}
+
+// BeginEntry says which entry of the log is executed from now on; observers are told.
+func (c *Call) BeginEntry(index uint64) { c.cause.Index = index }
 
 // FullName is the name as COMMAND INFO, ACL rules and metrics show it: "set", or "object|encoding" for a subcommand.
 func (c *Command) FullName() string { return c.full }

@@ -115,7 +115,7 @@ func TestHandlersDoNotAllocate(t *testing.T) {
 		n := testing.AllocsPerRun(100, func() {
 			w.B = w.B[:0]
 			if cmd.Write != nil {
-				cmd.Write(call, s.ks.Txn(0, s.now, false))
+				call.RunWrite(s.ks.Txn(0, s.now, false))
 			} else {
 				cmd.Read(call, s.ks.View(0, s.now, false))
 			}

@@ -7,7 +7,7 @@ import (
 
 var expireCommands = []Command{
 	{
-		Name: "expire", LogID: 18, Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "expire", LogID: 18, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire after some seconds", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
@@ -15,7 +15,7 @@ var expireCommands = []Command{
 		Write:      runExpire,
 	},
 	{
-		Name: "pexpire", LogID: 19, Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "pexpire", LogID: 19, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire after some milliseconds", Since: "2.6.0", Group: "generic",
 		Complexity: "O(1)",
@@ -23,7 +23,7 @@ var expireCommands = []Command{
 		Write:      runExpire,
 	},
 	{
-		Name: "expireat", LogID: 20, Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "expireat", LogID: 20, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire at a moment, in Unix seconds", Since: "1.2.0", Group: "generic",
 		Complexity: "O(1)",
@@ -31,7 +31,7 @@ var expireCommands = []Command{
 		Write:      runExpire,
 	},
 	{
-		Name: "pexpireat", LogID: 21, Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "pexpireat", LogID: 21, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire at a moment, in Unix milliseconds", Since: "2.6.0", Group: "generic",
 		Complexity: "O(1)",
@@ -73,7 +73,7 @@ var expireCommands = []Command{
 		Read:       runTTL,
 	},
 	{
-		Name: "persist", LogID: 22, Arity: 2, Flags: FlagWrite | FlagFast,
+		Name: "persist", LogID: 22, Event: "persist", Arity: 2, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key stay for good", Since: "2.2.0", Group: "generic",
 		Complexity: "O(1)",
@@ -145,7 +145,7 @@ func runExpire(c *Call, t engine.Txn) {
 		c.W.Int(0)
 		return
 	}
-	expireAt(t, c.Args[1], deadline)
+	c.expireAt(t, c.Args[1], deadline)
 	c.W.Int(1)
 }
 
@@ -163,8 +163,9 @@ func expireKind(name string) deadlineKind {
 }
 
 // expireAt gives an existing key a deadline, or removes it when that has passed.
-func expireAt(t engine.Txn, key []byte, deadline int64) {
+func (c *Call) expireAt(t engine.Txn, key []byte, deadline int64) {
 	if deadline <= t.Now() {
+		c.event("del")
 		t.Delete(key)
 		return
 	}

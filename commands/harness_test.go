@@ -74,7 +74,7 @@ func (s *shell) run(cmd *Command, maxBulk int, args [][]byte, w *protocol.Writer
 	c := &s.call
 	c.Cmd, c.Args, c.W, c.Table, c.MaxBulk, c.Databases, c.Random = cmd, args, w, s.table, maxBulk, s.ks.Databases(), s.seed
 	if cmd.Write != nil {
-		cmd.Write(c, s.ks.Txn(s.db, s.now, false))
+		c.RunWrite(s.ks.Txn(s.db, s.now, false))
 	} else {
 		cmd.Read(c, s.ks.View(s.db, s.now, false))
 	}

@@ -10,7 +10,7 @@ import (
 
 var increxCommands = []Command{
 	{
-		Name: "increx", LogID: 6, Own: true, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "increx", LogID: 6, Event: "incrby", Own: true, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Increment a number within bounds and set its expiration", Since: "8.8.0", Group: "string",
 		Complexity: "O(1)",
@@ -149,6 +149,19 @@ func (o *increxOptions) prepare(c *Call, t engine.Txn) (s increxState, ok bool) 
 	return s, true
 }
 
+// retimed reports whether the deadline changes, and sets the event that observers are told for that.
+func (s *increxState) retimed(c *Call) bool {
+	switch {
+	case s.deadline == s.value.Deadline:
+		return false
+	case s.deadline == 0:
+		c.event("persist")
+	default:
+		c.event("expire")
+	}
+	return true
+}
+
 func runIncrExInt(c *Call, t engine.Txn, opt increxOptions) {
 	delta, low, high := int64(1), int64(math.MinInt64), int64(math.MaxInt64)
 	for _, field := range []struct {
@@ -186,9 +199,16 @@ func runIncrExInt(c *Call, t engine.Txn, opt increxOptions) {
 		return
 	}
 	if s.deadline != 0 && s.deadline <= t.Now() {
+		c.event("del")
 		t.Delete(c.Args[1])
 	} else {
-		t.SetInt(c.Args[1], next, s.deadline)
+		if _, err := t.Add(c.Args[1], next-current); err != nil {
+			c.engineError(err)
+			return
+		}
+		if s.retimed(c) {
+			t.SetDeadline(c.Args[1], s.deadline)
+		}
 	}
 	replyInts(c.W, next, next-current)
 }
@@ -275,9 +295,14 @@ func runIncrExFloat(c *Call, t engine.Txn, opt increxOptions) {
 		return
 	}
 	if s.deadline != 0 && s.deadline <= t.Now() {
+		c.event("del")
 		t.Delete(c.Args[1])
 	} else {
+		c.event("incrbyfloat")
 		t.SetBytes(c.Args[1], formatFloat(next), engine.KindString, s.deadline)
+		if s.retimed(c) {
+			t.Announce(c.Args[1], engine.OpDeadline)
+		}
 	}
 	replyFloats(c.W, next, applied)
 }

@@ -10,7 +10,7 @@ import (
 
 var keyCommands = []Command{
 	{
-		Name: "del", LogID: 23, Arity: -2, Flags: FlagWrite,
+		Name: "del", LogID: 23, Event: "del", Arity: -2, Flags: FlagWrite,
 		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
 		Summary: "Remove keys", Since: "1.0.0", Group: "generic",
@@ -19,7 +19,7 @@ var keyCommands = []Command{
 		Write:      runDel,
 	},
 	{
-		Name: "unlink", LogID: 24, Arity: -2, Flags: FlagWrite | FlagFast,
+		Name: "unlink", LogID: 24, Event: "del", Arity: -2, Flags: FlagWrite | FlagFast,
 		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
 		Summary: "Delete a key; the same as DEL", Since: "4.0.0", Group: "generic",
@@ -54,7 +54,7 @@ var keyCommands = []Command{
 		Read:       runExists,
 	},
 	{
-		Name: "rename", LogID: 25, Arity: 3, Flags: FlagWrite,
+		Name: "rename", LogID: 25, Event: "rename_to", Arity: 3, Flags: FlagWrite,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyDelete}, {First: 2, Last: 2, Step: 1, Flags: KeyOW | KeyUpdate}}, Categories: CatKeyspace,
 		Summary: "Give a key another name", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
@@ -62,7 +62,7 @@ var keyCommands = []Command{
 		Write:      runRename,
 	},
 	{
-		Name: "renamenx", LogID: 26, Arity: 3, Flags: FlagWrite | FlagFast,
+		Name: "renamenx", LogID: 26, Event: "rename_to", Arity: 3, Flags: FlagWrite | FlagFast,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyDelete}, {First: 2, Last: 2, Step: 1, Flags: KeyOW | KeyInsert}}, Categories: CatKeyspace,
 		Summary: "Give a key another name that is not taken yet", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
@@ -70,7 +70,7 @@ var keyCommands = []Command{
 		Write:      runRename,
 	},
 	{
-		Name: "copy", LogID: 27, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
+		Name: "copy", LogID: 27, Event: "copy_to", Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRO | KeyAccess}, {First: 2, Last: 2, Step: 1, Flags: KeyOW | KeyUpdate}}, Categories: CatKeyspace,
 		Summary: "Duplicate a value under another key or in another database", Since: "6.2.0", Group: "generic",
 		Complexity: "O(N) for N bytes of the value",
@@ -78,7 +78,7 @@ var keyCommands = []Command{
 		Write:      runCopy,
 	},
 	{
-		Name: "move", LogID: 30, Arity: 3, Flags: FlagWrite | FlagFast,
+		Name: "move", LogID: 30, Event: "move_to", Arity: 3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Move a key and its expiration to another database", Since: "1.0.0", Group: "generic",
 		Complexity: "O(N) for N bytes of the value",
@@ -161,8 +161,7 @@ func runRename(c *Call, t engine.Txn) {
 		done = false
 	}
 	if done {
-		t.CopyTo(t, from, to)
-		t.Delete(from)
+		t.MoveTo(t, from, to, "rename_from", c.Cmd.Event)
 	}
 	switch {
 	case !onlyNew:
@@ -225,8 +224,7 @@ func runMove(c *Call, t engine.Txn) {
 		c.W.Int(0)
 		return
 	}
-	t.CopyTo(target, key, key)
-	t.Delete(key)
+	t.MoveTo(target, key, key, "move_from", c.Cmd.Event)
 	c.W.Int(1)
 }
 

@@ -13,7 +13,7 @@ import (
 // that is replicated may depend on it, or on whether a value has become KindRaw by that.
 var pfCommands = []Command{
 	{
-		Name: "pfadd", LogID: 31, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "pfadd", LogID: 31, Event: "pfadd", Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyInsert), Categories: CatHyperLogLog,
 		Summary: "Add elements to a HyperLogLog", Since: "2.8.9", Group: "hyperloglog",
 		Complexity: "O(1) for each element",
@@ -32,7 +32,7 @@ var pfCommands = []Command{
 		Read:       runPFCount,
 	},
 	{
-		Name: "pfmerge", LogID: 32, Arity: -2, Flags: FlagWrite | FlagDenyOOM,
+		Name: "pfmerge", LogID: 32, Event: "pfadd", Arity: -2, Flags: FlagWrite | FlagDenyOOM,
 		Keys:       []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyInsert}, {First: 2, Last: -1, Step: 1, Flags: KeyRO | KeyAccess}},
 		Categories: CatHyperLogLog,
 		Summary:    "Merge HyperLogLogs into the first", Since: "2.8.9", Group: "hyperloglog",
@@ -190,7 +190,7 @@ func runPFAdd(c *Call, t engine.Txn) {
 	}
 	hll.MarkStale(e.b)
 	e.keepSkips()
-	t.Changed(e.key)
+	t.Changed(e.key, e.content)
 	c.W.Int(1)
 }
 
@@ -355,7 +355,9 @@ func runPFMerge(c *Call, t engine.Txn) {
 		to = hll.AppendDense(scratch.dense[:0], to, table)
 	}
 	hll.MarkStale(to)
-	copy(t.Edit(key, len(to)), to)
+	content := t.Edit(key, len(to))
+	copy(content.Bytes, to)
+	t.Changed(key, content)
 	c.W.OK()
 }
 
@@ -374,7 +376,9 @@ func runPFDebug(c *Call, t engine.Txn) {
 		c.W.Error(protocol.ErrCorruptHyperLogLog)
 		return
 	}
-	copy(t.Edit(key, len(dense)), dense[:])
+	content = t.Edit(key, len(dense))
+	copy(content.Bytes, dense[:])
+	t.Changed(key, content)
 	if isWord(c.Args[1], "todense") {
 		c.W.Int(1)
 		return

@@ -16,7 +16,7 @@ var stringCommands = []Command{
 		Read:       runGet,
 	},
 	{
-		Name: "getset", LogID: 7, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast | FlagBulky,
+		Name: "getset", LogID: 7, Event: "set", Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast | FlagBulky,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Store a value and reply with the one before", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
@@ -25,7 +25,7 @@ var stringCommands = []Command{
 		Write:  runGetSet,
 	},
 	{
-		Name: "getdel", LogID: 8, Arity: 2, Flags: FlagWrite | FlagFast | FlagBulky,
+		Name: "getdel", LogID: 8, Event: "del", Arity: 2, Flags: FlagWrite | FlagFast | FlagBulky,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyDelete), Categories: CatString,
 		Summary: "Read a value and remove it", Since: "6.2.0", Group: "string",
 		Complexity: "O(1)",
@@ -33,7 +33,7 @@ var stringCommands = []Command{
 		Write:      runGetDel,
 	},
 	{
-		Name: "getex", LogID: 9, Arity: -2, Flags: FlagWrite | FlagFast | FlagBulky,
+		Name: "getex", LogID: 9, Event: "expire", Arity: -2, Flags: FlagWrite | FlagFast | FlagBulky,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyUpdate,
 			Notes: "RW and UPDATE because it changes the TTL"}}, Categories: CatString,
 		Summary: "Read a value and change when it expires", Since: "6.2.0", Group: "string",
@@ -59,7 +59,7 @@ var stringCommands = []Command{
 		Read:       runStrLen,
 	},
 	{
-		Name: "append", LogID: 10, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "append", LogID: 10, Event: "append", Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyInsert), Categories: CatString,
 		Summary: "Add bytes to the end of a value", Since: "2.0.0", Group: "string",
 		Complexity: "O(1) on average, as long as what is appended is short.",
@@ -84,7 +84,7 @@ var stringCommands = []Command{
 		Read:   runGetRange,
 	},
 	{
-		Name: "setrange", LogID: 11, Arity: 4, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
+		Name: "setrange", LogID: 11, Event: "setrange", Arity: 4, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatString,
 		Summary: "Write into a value from some position on", Since: "2.2.0", Group: "string",
 		Complexity: "O(M) where M is the length of the value argument.",
@@ -159,10 +159,11 @@ func runGetEx(c *Call, t engine.Txn) {
 	switch {
 	case opt.expiry == deadlinePersist:
 		if value.Deadline != 0 {
+			c.event("persist")
 			t.SetDeadline(key, 0)
 		}
 	case opt.expiry.timed():
-		expireAt(t, key, deadline)
+		c.expireAt(t, key, deadline)
 	}
 }
 
@@ -239,7 +240,9 @@ func runAppend(c *Call, t engine.Txn) {
 		return
 	}
 	isHLL := hll.Check(value.Bytes)
-	overwrite(t.Edit(key, size), length, tail, isHLL)
+	content := t.Edit(key, size)
+	overwrite(content.Bytes, length, tail, isHLL)
+	t.Changed(key, content)
 	c.W.Int(int64(size))
 }
 
@@ -271,7 +274,9 @@ func runSetRange(c *Call, t engine.Txn) {
 	}
 	size := max(end, length)
 	isHLL := hll.Check(value.Bytes)
-	overwrite(t.Edit(key, size), int(offset), patch, isHLL)
+	content := t.Edit(key, size)
+	overwrite(content.Bytes, int(offset), patch, isHLL)
+	t.Changed(key, content)
 	c.W.Int(int64(size))
 }
 

@@ -9,7 +9,7 @@ import (
 
 var topkCommands = []Command{
 	{
-		Name: "topk.reserve", LogID: 60, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "topk.reserve", LogID: 60, Event: "topk.reserve", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Top-K sketch, which finds the items that occur most often", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -17,7 +17,7 @@ var topkCommands = []Command{
 		Write:      runTopKReserve,
 	},
 	{
-		Name: "topk.add", LogID: 61, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "topk.add", LogID: 61, Event: "topk.add", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items once each in a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -25,7 +25,7 @@ var topkCommands = []Command{
 		Write:      runTopKAdd,
 	},
 	{
-		Name: "topk.incrby", LogID: 62, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "topk.incrby", LogID: 62, Event: "topk.incrby", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items in a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -130,7 +130,9 @@ func runTopKReserve(c *Call, t engine.Txn) {
 	size, err := topk.Dimensions(k, width, depth)
 	switch err {
 	case nil:
-		topk.Init(t.Resize(key, size, engine.KindTopK), k, width, depth, decay, seed)
+		content := t.Resize(key, size, engine.KindTopK)
+		topk.Init(content.Bytes, k, width, depth, decay, seed)
+		t.Changed(key, content)
 		c.W.OK()
 	case topk.ErrDepth:
 		c.W.Error(errTopKDepth)
@@ -230,7 +232,8 @@ func (c *Call) countTopK(t engine.Txn, args [][]byte, step int) {
 			continue
 		}
 		if size > len(v.Bytes) {
-			v.Bytes = t.Resize(key, size, engine.KindTopK)
+			content = t.Resize(key, size, engine.KindTopK)
+			v.Bytes = content.Bytes
 			s, _ = topk.Open(v.Bytes)
 		}
 		if expelled := s.Enter(args[i], known); expelled != nil {
@@ -239,7 +242,7 @@ func (c *Call) countTopK(t engine.Txn, args [][]byte, step int) {
 			c.W.Null()
 		}
 	}
-	t.Changed(key)
+	t.Changed(key, content)
 }
 
 func topkIncrement(args [][]byte, i, step int) (int64, bool) {

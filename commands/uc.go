@@ -13,7 +13,7 @@ import (
 // UC.* is a distinct count with a choice of precision; its values are those of engine/uc.
 var ucCommands = []Command{
 	{
-		Name: "uc.reserve", LogID: 40, Own: true, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
+		Name: "uc.reserve", LogID: 40, Event: "uc.reserve", Own: true, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Create a distinct count with a precision from 4 to 18", Since: ucSince, Group: "module",
 		Complexity: "O(1)",
@@ -21,7 +21,7 @@ var ucCommands = []Command{
 		Write:      runUCReserve,
 	},
 	{
-		Name: "uc.add", LogID: 41, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
+		Name: "uc.add", LogID: 41, Event: "uc.add", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagFast,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Add items to a distinct count, which is created with precision 14 if missing", Since: ucSince, Group: "module",
 		Complexity: "O(1) for each item, and once a move of the entries behind it while the count is sparse",
@@ -38,7 +38,7 @@ var ucCommands = []Command{
 		Read:       runUCCount,
 	},
 	{
-		Name: "uc.merge", LogID: 42, Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "uc.merge", LogID: 42, Event: "uc.merge", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys: []KeySpec{
 			{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyInsert},
 			{First: 2, Last: -1, Step: 1, Flags: KeyRO | KeyAccess},
@@ -168,7 +168,7 @@ func ucRaise(t engine.Txn, key []byte, content engine.Content, s uc.Sketch, item
 		}
 	}
 	if changed {
-		t.Changed(key)
+		t.Changed(key, content)
 	}
 	return changed
 }
@@ -181,7 +181,9 @@ func ucInsert(t engine.Txn, key []byte, _ engine.Content, s uc.Sketch, items [][
 	case change.None():
 		return false
 	case change.Fits():
-		change.Apply(t.Resize(key, change.Len(), engine.KindUC))
+		content := t.Resize(key, change.Len(), engine.KindUC)
+		change.Apply(content.Bytes)
+		t.Changed(key, content)
 	default:
 		before, _ := t.Get(key)
 		t.SetBytes(key, change.Dense(), engine.KindUC, before.Deadline)

@@ -288,7 +288,7 @@ func TestUCConcurrentCounts(t *testing.T) {
 		defer s.ks.Unlock(&parts)
 		c := &Call{Cmd: cmd, Args: args, W: w, Table: s.table, Databases: s.ks.Databases()}
 		if cmd.Write != nil {
-			cmd.Write(c, s.ks.Txn(0, s.now, false))
+			c.RunWrite(s.ks.Txn(0, s.now, false))
 		} else {
 			cmd.Read(c, s.ks.View(0, s.now, false))
 		}
@@ -348,7 +348,7 @@ func BenchmarkUCAdd(b *testing.B) {
 			add := func() {
 				c.Args[2] = strconv.AppendInt(item, int64(n), 10)
 				c.W.B = c.W.B[:0]
-				cmd.Write(c, s.ks.Txn(0, s.now, false))
+				c.RunWrite(s.ks.Txn(0, s.now, false))
 				n++
 			}
 			restart := func() {

@@ -127,7 +127,7 @@ func BenchmarkAddRuns(b *testing.B) {
 				r = mix(r)
 				randomKey(runs[j].Key, r, n)
 			}
-			ks.AddRuns(runs, 1)
+			ks.AddRuns(runs, 1, nil)
 		}
 	})
 }

@@ -311,17 +311,8 @@ func (t Txn) landInPlace(part int, s *tallies, one *tally) bool {
 	if sh == nil || !b.hinted(sh, one, t.ks.parts[part].moved, t.now) {
 		return false
 	}
-	sum := b.n + one.delta
-	if (sum < b.n) != (one.delta < 0) {
-		return false
-	}
-	sh.touch(one.ref, 2, 8)
-	sh.at(one.ref).setInt(sum)
-	if t.ks.hook != nil {
-		db, key, _ := s.key(one)
-		t.ks.tell(db, key, OpAdd, one.delta)
-	}
-	return true
+	_, ok := sh.addInt(one.ref, one.delta, t.now, t.cause)
+	return ok
 }
 
 // addCounted applies one item; own says that it is this node's. The part is locked.

@@ -20,6 +20,7 @@
 //	pages.go, slab.go        where chunks and tables get their memory
 //
 //	View, Txn  view.go scan.go txn.go   what a command may do
+//	Observer   observe.go    who is told of every mutation
 //	Content    inplace.go    changes to a few bytes of a long value
 //	KeySet     keyset.go     several keys locked and fetched together
 //	AddRuns    addruns.go    several increments of an entry at once, behind warm.go,
@@ -64,23 +65,6 @@ type Value struct {
 	Bytes    []byte
 	Deadline int64 // milliseconds of log time, 0 for none
 }
-
-// Op is the kind of a mutation, as told to the Hook.
-type Op uint8
-
-// Operations told to the Hook.
-const (
-	OpAdd      Op = iota + 1 // an integer grew by delta
-	OpSet                    // a value was written, whole or in part
-	OpDelete                 // the key was removed
-	OpDeadline               // the deadline changed, and nothing else
-	OpReclaim                // an expired record was removed physically; it was absent already
-	OpFlush                  // the whole database was emptied; key is nil
-)
-
-// Hook is told of every mutation, with the key's part locked. It must not call
-// into the keyspace, and key is valid only during the call.
-type Hook func(db int, key []byte, op Op, delta int64)
 
 // Config says how to make a Keyspace.
 type Config struct {

@@ -3,7 +3,7 @@ package engine
 import "unsafe"
 
 // Reclaim removes up to max records of a part whose deadlines have passed at log
-// time now, and tells the hook OpReclaim for each; read is the number of chunks it
+// time now, and tells the observers OpReclaim for each; read is the number of chunks it
 // has looked through, more says that others may be due. It locks the part.
 //
 // There is no memory per deadline: each chunk knows a lower bound of the
@@ -60,7 +60,7 @@ func (sh *shard) reclaimChunk(ci uint32, now int64, max int) (removed int) {
 				due = min(due, deadline)
 			} else {
 				ref := ci<<chunkRefLog | off>>refUnitLog
-				sh.reclaim(sh.ks.hash(r.key()), ref)
+				sh.reclaim(sh.ks.hash(r.key()), ref, now, nil)
 				removed++
 			}
 		}

@@ -9,7 +9,7 @@ func (t Txn) FlushDB() {
 		t.ks.detach(part, int(t.db))
 		t.unlock(part)
 	}
-	t.ks.tell(int(t.db), nil, OpFlush, 0)
+	t.tellFlushed()
 }
 
 // FlushAll removes all keys of all databases.

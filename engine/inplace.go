@@ -8,7 +8,8 @@ type Content struct {
 
 	sh  *shard
 	ref uint32
-	off uint32 // of Bytes in the record
+	off uint32  // of Bytes in the record
+	was Integer // the value before Content or Edit, for observers
 }
 
 // Content opens the bytes of a key for changes that keep their number; those of a counter are nil. ok is false if the
@@ -19,7 +20,9 @@ func (t Txn) Content(key []byte) (c Content, ok bool) {
 	if ref == 0 {
 		return Content{}, false
 	}
-	return sh.contentAt(ref), true
+	c = sh.contentAt(ref)
+	c.was = sh.integerAt(ref)
+	return c, true
 }
 
 func (sh *shard) contentAt(ref uint32) Content {
@@ -58,14 +61,17 @@ func (t Txn) EditAnnexed(key []byte, c Content, size, annex int) Content {
 		return t.edit(key, size, annex, KindRaw)
 	}
 	t.ks.noteLength(size)
-	return t.resize(c.sh, t.ks.hash(key), c.ref, key, size, annex, KindRaw)
+	return c.sh.resizeValue(t.ks.hash(key), c.ref, size, annex, KindRaw)
 }
 
-// Changed tells the hook that a key's content has been changed in place.
-func (t Txn) Changed(key []byte) { t.ks.tell(int(t.db), key, OpSet, 0) }
+// Changed tells the observers that a key's content has been changed. c is what Content, Edit or one of its kin returned
+// last.
+func (t Txn) Changed(key []byte, c Content) {
+	t.tell(c.sh, key, OpSet, c.was, c.sh.integerAt(c.ref))
+}
 
 // Resize is Edit with the kind that the value then has, other than KindInt.
-func (t Txn) Resize(key []byte, size int, kind Kind) []byte { return t.edit(key, size, 0, kind).Bytes }
+func (t Txn) Resize(key []byte, size int, kind Kind) Content { return t.edit(key, size, 0, kind) }
 
 // MakeRaw makes the kind of a string KindRaw, as Edit does.
 func (c Content) MakeRaw() {
@@ -77,7 +83,7 @@ func (c Content) MakeRaw() {
 }
 
 // Fill overwrites bytes of a string at from with what follows from the rest of it: a cache within the value, which
-// belongs to this node alone, since reads are not in the log. The kind becomes KindRaw. The hook is told, as by Redis, if
+// belongs to this node alone, since reads are not in the log. The kind becomes KindRaw. The observers are told, as by Redis, if
 // there are any bytes. Of the strings that Checksum takes for a HyperLogLog it leaves out just these bytes
 // and the difference of kinds, so no other may be filled. An absent key is left alone.
 func (v View) Fill(key []byte, from int, b []byte) {
@@ -97,7 +103,7 @@ func (v View) Fill(key []byte, from int, b []byte) {
 	if len(b) > 0 {
 		sh.touch(ref, c.off+uint32(from), uint32(len(b))) // the annex stays: it does not depend on a cache
 		copy(c.Bytes[from:], b)
-		v.ks.tell(int(v.db), key, OpSet, 0)
+		sh.tell(key, OpSet, Integer{}, Integer{}, v.now, nil)
 	}
 }
 

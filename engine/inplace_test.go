@@ -22,11 +22,11 @@ func TestFill(t *testing.T) {
 		txn.SetInt([]byte("number"), 7, 0)
 	})
 	told := map[string]int{}
-	ks.SetHook(func(_ int, key []byte, op Op, _ int64) {
-		if op != OpSet {
-			t.Errorf("told %d", op)
+	ks.Observe(func(c *Change) {
+		if c.Op != OpSet {
+			t.Errorf("told %d", c.Op)
 		}
-		told[string(key)]++
+		told[string(c.Key)]++
 	})
 	before := ks.Checksum(10)
 	s := ks.Capture()

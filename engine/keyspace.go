@@ -15,7 +15,8 @@ import (
 type Keyspace struct {
 	databases int
 	seed      uint64
-	hook      Hook
+	observers []Observer
+	changes   []Change                             // one for each part, guarded by its lock: what observers are shown
 	hashWith  func(key []byte, seed uint64) uint64 // nil for xxh3; tests inject collisions
 
 	parts  [Parts]part
@@ -94,16 +95,6 @@ func (ks *Keyspace) Databases() int { return ks.databases }
 // Seed returns the seed of the key hash: that of the Config, or after Load that
 // of the snapshot.
 func (ks *Keyspace) Seed() uint64 { return ks.seed }
-
-// SetHook sets the function that is told of every mutation. To be called before
-// the keyspace is used.
-func (ks *Keyspace) SetHook(h Hook) { ks.hook = h }
-
-func (ks *Keyspace) tell(db int, key []byte, op Op, delta int64) {
-	if ks.hook != nil {
-		ks.hook(db, key, op, delta)
-	}
-}
 
 func (ks *Keyspace) hash(key []byte) uint64 {
 	if ks.hashWith != nil {

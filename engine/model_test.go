@@ -99,7 +99,7 @@ func (m *model) step(t *rapid.T) {
 		}
 		want := make([]byte, size)
 		copy(want, old)
-		got := txn.Edit(k, size)
+		got := txn.Edit(k, size).Bytes
 		if !bytes.Equal(got, want) {
 			t.Fatalf("Edit(%q, %d) of %d bytes differs", key, size, len(old))
 		}

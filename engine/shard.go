@@ -125,12 +125,12 @@ func (sh *shard) discard(h uint64, ref uint32) {
 	sh.freeRecord(ref)
 }
 
-// reclaim discards an expired record and tells the hook.
-func (sh *shard) reclaim(h uint64, ref uint32) {
+// reclaim discards a record that is expired at now and tells the observers.
+func (sh *shard) reclaim(h uint64, ref uint32, now int64, cause *Cause) {
 	if sh.db == sh.ks.databases { // hidden
 		sh.ks.noteSourceGone(sh.at(ref).key())
 	} else {
-		sh.ks.tell(sh.db, sh.at(ref).key(), OpReclaim, 0)
+		sh.tell(sh.at(ref).key(), OpReclaim, sh.integerAt(ref), Integer{}, now, cause)
 	}
 	sh.discard(h, ref)
 }

@@ -124,7 +124,7 @@ func editAndFlush(ks *Keyspace, stop *atomic.Bool) {
 		}
 		k := fmt.Appendf(nil, "b%d", i%20)
 		ks.LockPart(Part(k))
-		b := ks.Txn(0, 1, false).Edit(k, (i*997)%100_000)
+		b := ks.Txn(0, 1, false).Edit(k, (i*997)%100_000).Bytes
 		for j := range b {
 			b[j] = byte(i)
 		}

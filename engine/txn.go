@@ -11,17 +11,27 @@ import (
 //
 // Key and value arguments may alias the arena: every method copies what it needs
 // before it frees or moves anything.
-type Txn struct{ View }
+type Txn struct {
+	View
+	cause *Cause
+}
 
 // Txn returns a transaction on a database at log time now in milliseconds; held
 // says that the caller holds all parts' locks.
 func (ks *Keyspace) Txn(db int, now int64, held bool) Txn {
 	ks.tick(now)
-	return Txn{ks.View(db, now, held)}
+	return Txn{View: ks.View(db, now, held)}
+}
+
+// For returns the same transaction with what observers are told of its cause, which may change meanwhile: each change
+// is told with what the cause is then.
+func (t Txn) For(c *Cause) Txn {
+	t.cause = c
+	return t
 }
 
 // In is View.In for a transaction.
-func (t Txn) In(part int) Txn { return Txn{t.View.In(part)} }
+func (t Txn) In(part int) Txn { return Txn{t.View.In(part), t.cause} }
 
 // tick notes the highest time that a transaction or reclaiming has used.
 func (ks *Keyspace) tick(now int64) {
@@ -43,7 +53,7 @@ func (t Txn) open(key []byte) (sh *shard, h uint64, ref uint32) {
 	h = t.ks.hash(key)
 	ref, stale := sh.lookup(h, key, t.now)
 	if stale != 0 {
-		sh.reclaim(h, stale)
+		sh.reclaim(h, stale, t.now, t.cause)
 	}
 	return sh, h, ref
 }
@@ -56,21 +66,16 @@ func (t Txn) Add(key []byte, delta int64) (int64, error) {
 	sh, h, ref := t.open(key)
 	if ref == 0 {
 		sh.add(h, key, KindInt, delta, 0, 0)
-		t.ks.tell(int(t.db), key, OpAdd, delta)
+		t.tell(sh, key, OpAdd, Integer{}, Integer{delta, true})
 		return delta, nil
 	}
-	r := sh.at(ref)
-	if r.kind() != KindInt {
+	if sh.at(ref).kind() != KindInt {
 		return t.addToBytes(sh, h, ref, key, delta)
 	}
-	n := r.int()
-	sum := n + delta
-	if (sum < n) != (delta < 0) {
+	sum, ok := sh.addInt(ref, delta, t.now, t.cause)
+	if !ok {
 		return 0, ErrOverflow
 	}
-	sh.touch(ref, 2, 8)
-	r.setInt(sum)
-	t.ks.tell(int(t.db), key, OpAdd, delta)
 	return sum, nil
 }
 
@@ -82,47 +87,54 @@ func (t Txn) AddRun(key []byte, delta int64, count int) (before int64, ok bool, 
 	if !fits {
 		return 0, false, nil
 	}
-	sh, h, ref := t.open(key)
-	if ref == 0 {
-		sh.add(h, key, KindInt, total, 0, 0)
-		t.ks.tell(int(t.db), key, OpAdd, total)
-		return 0, true, nil
+	sum, err := t.Add(key, total)
+	switch err {
+	case nil:
+		return sum - total, true, nil
+	case ErrOverflow: // sums on the way lie between the counter before and the sum
+		return 0, false, nil
 	}
+	return 0, false, err
+}
+
+// addInt adds delta to the counter at ref and returns the sum; ok is false, and nothing has changed, if that does not
+// fit 64 bits. Whatever adds to a counter that exists does it here.
+func (sh *shard) addInt(ref uint32, delta, now int64, cause *Cause) (sum int64, ok bool) {
 	r := sh.at(ref)
-	if r.kind() != KindInt {
-		sum, err := t.addToBytes(sh, h, ref, key, total)
-		if err == ErrOverflow {
-			return 0, false, nil
-		}
-		return sum - total, err == nil, err
-	}
-	before = r.int()
-	sum := before + total
-	if (sum < before) != (total < 0) {
-		return 0, false, nil // sums on the way lie between before and sum
+	n := r.int()
+	if sum, ok = addFits(n, delta); !ok {
+		return 0, false
 	}
 	sh.touch(ref, 2, 8)
 	r.setInt(sum)
-	t.ks.tell(int(t.db), key, OpAdd, total)
-	return before, true, nil
+	if sh.ks.observed() {
+		sh.announce(r.key(), OpAdd, Integer{n, true}, Integer{sum, true}, now, cause)
+	}
+	return sum, true
 }
 
-// addToBytes is Add for a record that holds bytes.
+// addFits is n + delta; ok is false if that does not fit 64 bits.
+func addFits(n, delta int64) (sum int64, ok bool) {
+	sum = n + delta
+	return sum, (sum < n) == (delta < 0)
+}
+
+// addToBytes is Add for a record that holds bytes: it becomes a counter.
 func (t Txn) addToBytes(sh *shard, h uint64, ref uint32, key []byte, delta int64) (int64, error) {
 	r := sh.at(ref)
-	if k := r.kind(); k != KindString && k != KindRaw {
+	if !r.kind().isString() {
 		return 0, ErrWrongKind
 	}
 	n, ok := parseInt(r.content())
 	if !ok {
 		return 0, ErrNotInteger
 	}
-	sum := n + delta
-	if (sum < n) != (delta < 0) {
+	sum, ok := addFits(n, delta)
+	if !ok {
 		return 0, ErrOverflow
 	}
 	_, old := sh.change(h, ref, KindInt, sum, 0, 0, r.deadline())
-	t.ks.tell(int(t.db), key, OpAdd, delta)
+	t.tell(sh, key, OpAdd, Integer{n, true}, Integer{sum, true})
 	sh.retire(old)
 	return sum, nil
 }
@@ -170,8 +182,16 @@ func (t Txn) SetBytes(key, val []byte, kind Kind, deadline int64) {
 }
 
 func (t Txn) put(key []byte, v Value) {
+	sh, ref, old, was := t.store(key, v)
+	t.tell(sh, key, OpSet, was, sh.integerAt(ref))
+	sh.retire(old)
+}
+
+// store is put without telling anybody. It returns the record, the one that it has replaced, which the caller retires,
+// and what the key was before.
+func (t Txn) store(key []byte, v Value) (sh *shard, ref, old uint32, was Integer) {
 	sh, h, ref := t.open(key)
-	old := uint32(0)
+	was = sh.integerAt(ref)
 	if ref == 0 {
 		ref = sh.add(h, key, v.Kind, v.Int, len(v.Bytes), v.Deadline)
 	} else {
@@ -181,16 +201,15 @@ func (t Txn) put(key []byte, v Value) {
 		copy(sh.at(ref).content(), v.Bytes)
 		t.ks.noteLength(len(v.Bytes))
 	}
-	t.ks.tell(int(t.db), key, OpSet, 0)
-	sh.retire(old)
+	return sh, ref, old, was
 }
 
-// Edit makes a value size bytes long and returns them for writing: the old
+// Edit makes a value size bytes long and returns it for writing: the old
 // content, a counter's as decimal text, followed by zeros. The kind becomes
-// KindRaw, the deadline stays, an absent key is created. The slice is valid
-// until the next call. A value that grows again and again takes amortized
-// constant time per byte.
-func (t Txn) Edit(key []byte, size int) []byte { return t.edit(key, size, 0, KindRaw).Bytes }
+// KindRaw, the deadline stays, an absent key is created. Txn.Changed is to be
+// called when the bytes are written, before the next write to the part. A value
+// that grows again and again takes amortized constant time per byte.
+func (t Txn) Edit(key []byte, size int) Content { return t.edit(key, size, 0, KindRaw) }
 
 // edit keeps room for an annex as well.
 func (t Txn) edit(key []byte, size, annex int, kind Kind) Content {
@@ -201,15 +220,15 @@ func (t Txn) edit(key []byte, size, annex int, kind Kind) Content {
 		sh.at(ref).shorten(size)
 		c := sh.contentAt(ref)
 		clear(c.Bytes)
-		t.ks.tell(int(t.db), key, OpSet, 0)
 		return c
 	}
-	return t.resize(sh, h, ref, key, size, annex, kind)
+	return sh.resizeValue(h, ref, size, annex, kind)
 }
 
-// resize is edit for a record that was found.
-func (t Txn) resize(sh *shard, h uint64, ref uint32, key []byte, size, annex int, kind Kind) Content {
+// resizeValue is edit for a record that was found.
+func (sh *shard) resizeValue(h uint64, ref uint32, size, annex int, kind Kind) Content {
 	r := sh.at(ref)
+	before := sh.integerAt(ref)
 	var was []byte
 	var digits [20]byte
 	room := 0
@@ -223,13 +242,13 @@ func (t Txn) resize(sh *shard, h uint64, ref uint32, key []byte, size, annex int
 	ref, old := sh.change(h, ref, kind, 0, size+annex, room, r.deadline())
 	sh.at(ref).shorten(size)
 	c := sh.contentAt(ref)
+	c.was = before
 	if old != 0 {
 		copy(c.Bytes, was)
 	}
 	if size > len(was) {
 		clear(c.Bytes[len(was):])
 	}
-	t.ks.tell(int(t.db), key, OpSet, 0)
 	if old != 0 {
 		sh.freeRecord(old) // without compaction, which could move content
 	}
@@ -246,9 +265,9 @@ func (t Txn) Delete(key []byte) bool {
 	ref, stale := sh.lookup(h, key, t.now)
 	switch {
 	case stale != 0:
-		sh.reclaim(h, stale)
+		sh.reclaim(h, stale, t.now, t.cause)
 	case ref != 0:
-		t.ks.tell(int(t.db), key, OpDelete, 0)
+		t.tell(sh, key, OpDelete, sh.integerAt(ref), Integer{})
 		sh.discard(h, ref)
 	default:
 		return false
@@ -269,7 +288,8 @@ func (t Txn) SetDeadline(key []byte, deadline int64) bool {
 	if old != 0 && v.Kind != KindInt {
 		copy(sh.at(ref).content(), v.Bytes)
 	}
-	t.ks.tell(int(t.db), key, OpDeadline, 0)
+	n := sh.integerAt(ref)
+	t.tell(sh, key, OpDeadline, n, n)
 	sh.retire(old)
 	return true
 }
@@ -282,6 +302,26 @@ func (t Txn) CopyTo(dst Txn, from, to []byte) bool {
 		return false
 	}
 	dst.put(to, v)
+	return true
+}
+
+// MoveTo is CopyTo and then Delete of from, which observers are told in the order of Redis: first what happened to from,
+// as fromEvent, then what happened to the key to.
+func (t Txn) MoveTo(dst Txn, from, to []byte, fromEvent, toEvent string) bool {
+	v, ok := t.Get(from)
+	if !ok {
+		return false
+	}
+	sh, ref, old, was := dst.store(to, v)
+	is := sh.integerAt(ref)
+	sh.retire(old)
+	cause := Cause{Event: fromEvent}
+	if t.cause != nil {
+		cause.Index = t.cause.Index
+	}
+	t.For(&cause).Delete(from)
+	cause.Event = toEvent
+	sh.tell(to, OpSet, was, is, t.now, &cause)
 	return true
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math"
-	"slices"
 	"testing"
 )
 
@@ -66,8 +65,8 @@ func TestWrongKind(t *testing.T) {
 		if _, err := txn.Add([]byte("sketch"), 1); err != ErrWrongKind {
 			t.Errorf("Add to another kind: %v", err)
 		}
-		txn.Edit([]byte("raw"), 2)[0] = '1'
-		txn.Edit([]byte("raw"), 2)[1] = '2'
+		txn.Edit([]byte("raw"), 2).Bytes[0] = '1'
+		txn.Edit([]byte("raw"), 2).Bytes[1] = '2'
 		if n, err := txn.Add([]byte("raw"), 1); n != 13 || err != nil {
 			t.Errorf("Add to raw digits: %d, %v", n, err)
 		}
@@ -107,38 +106,6 @@ func TestAliasedArguments(t *testing.T) {
 	}
 }
 
-func TestHook(t *testing.T) {
-	ks := newTestKeyspace(t, Config{Databases: 2})
-	var got []string
-	ks.SetHook(func(db int, key []byte, op Op, delta int64) {
-		got = append(got, fmt.Sprintf("%d %s %d %d", db, key, op, delta))
-	})
-	k := []byte("k")
-	txn := ks.Txn(1, 10, true)
-	locked(ks, func() {
-		txn.Add(k, 3)
-		txn.AddRun(k, 2, 4)
-		txn.SetDeadline(k, 20)
-		txn.Delete([]byte("absent"))
-		txn.SetDeadline([]byte("absent"), 20)
-		ks.Txn(1, 20, true).Delete(k) // expired: reclaimed, not deleted
-		txn = ks.Txn(1, 30, true)
-		txn.Set(k, []byte("x"), 0)
-		txn.Edit(k, 5)
-		txn.Add(k, 1) // an error: no mutation
-		txn.CopyTo(txn.WithDB(0), k, []byte("copy"))
-		txn.Delete(k)
-		txn.SetInt(k, 1, 40)
-	})
-	ks.Reclaim(Part(k), 39, 10)
-	ks.Reclaim(Part(k), 40, 10)
-	txn.FlushDB()
-	want := []string{"1 k 1 3", "1 k 1 8", "1 k 4 0", "1 k 5 0", "1 k 2 0", "1 k 2 0", "0 copy 2 0", "1 k 3 0", "1 k 2 0", "1 k 5 0", "1  6 0"}
-	if !slices.Equal(got, want) {
-		t.Errorf("hook saw\n%q, want\n%q", got, want)
-	}
-}
-
 func TestAppendGrowth(t *testing.T) {
 	ks := newTestKeyspace(t, Config{Databases: 1})
 	txn := ks.Txn(0, 1, true)
@@ -148,7 +115,7 @@ func TestAppendGrowth(t *testing.T) {
 	locked(ks, func() {
 		var last *byte
 		for n := 100; n <= total; n += 100 {
-			b := txn.Edit(k, n)
+			b := txn.Edit(k, n).Bytes
 			if &b[0] != last {
 				moves++
 				last = &b[0]

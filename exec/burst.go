@@ -31,8 +31,8 @@ type burst struct {
 	reads int
 	asked [BurstMax]burstRead
 
-	out   [BurstMax]*protocol.Writer // where the reply goes
-	keys  engine.KeySet
+	out  [BurstMax]*protocol.Writer // where the reply goes
+	keys engine.KeySet
 }
 
 type burstRead struct {

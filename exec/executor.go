@@ -178,7 +178,7 @@ func (x *executor) stepRuns(c *cursor) error {
 
 // conditional executes x.op if its origin is where it says.
 func (x *executor) conditional() error {
-	t := x.r.ks.Txn(0, x.stamp, false)
+	t := x.r.ks.Txn(0, x.stamp, false).For(&x.r.counts)
 	origin := x.op.origin
 	inner := executor{r: x.r, stamp: x.stamp, ahead: x.ahead, d: *x.d.inside(&x.op, scopeConditional)}
 	if t.Advance(&origin, 0) != engine.Accepted {

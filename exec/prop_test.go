@@ -32,7 +32,7 @@ func (a action) String() string {
 	return fmt.Sprintf("%v %s", a.as, a.line)
 }
 
-// rig is a keyspace with its runner, and the changes its hook was told of.
+// rig is a keyspace with its runner, and the changes it was told of.
 type rig struct {
 	tb      testing.TB
 	table   *commands.Table
@@ -44,13 +44,13 @@ type rig struct {
 func newRig(tb testing.TB, table *commands.Table) *rig {
 	g := &rig{tb: tb, table: table, ks: engine.New(engine.Config{Databases: 3, Seed: 7}), changed: map[string]bool{}}
 	g.r = NewRunner(g.ks, table)
-	g.ks.SetHook(func(db int, key []byte, op engine.Op, _ int64) {
-		switch op {
+	g.ks.Observe(func(c *engine.Change) {
+		switch c.Op {
 		case engine.OpReclaim:
 		case engine.OpFlush:
 			g.changed["*"] = true
 		default:
-			g.changed[fmt.Sprintf("%d %s", db, key)] = true
+			g.changed[fmt.Sprintf("%d %s", c.DB, c.Key)] = true
 		}
 	})
 	return g

@@ -21,6 +21,7 @@ type Runner struct {
 	set       runSet
 	executing executor
 	burst     burst
+	counts    engine.Cause    // of runs
 	unread    protocol.Writer // takes the replies that nobody waits for
 }
 
@@ -105,7 +106,13 @@ func (r *Runner) runRead(cmd *commands.Command, args [][]byte, v engine.View, w 
 
 func (r *Runner) runWrite(cmd *commands.Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
-	cmd.Write(&r.call, t)
+	r.call.RunWrite(t)
+}
+
+// BeginEntry tells the runner which entry of the log it executes from now on; observers of the keyspace are told.
+func (r *Runner) BeginEntry(index uint64) {
+	r.call.BeginEntry(index)
+	r.counts = engine.Cause{Event: "incrby", Index: index}
 }
 
 // addRun applies a run of count increments of delta, all or, where they overflow, the longest prefix that does not.
@@ -115,7 +122,7 @@ func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, ahea
 	part := engine.Part(key)
 	r.ks.LockPart(part)
 	defer r.ks.UnlockPart(part)
-	t := r.ks.Txn(db, now, false).In(part)
+	t := r.ks.Txn(db, now, false).In(part).For(&r.counts)
 	if ahead {
 		defer func() { before = countAhead(before, delta*int64(applied), t.Ahead(key)) }()
 	}

@@ -31,7 +31,7 @@ func (r *Runner) execute(g *runSet, stamp int64) {
 		return
 	}
 	for at := 0; at < g.n; {
-		if at += r.ks.AddRuns(g.runs[at:g.n], stamp); at < g.n {
+		if at += r.ks.AddRuns(g.runs[at:g.n], stamp, &r.counts); at < g.n {
 			r.executeOne(g, at, stamp, false)
 			at++
 		}

@@ -30,6 +30,7 @@ var _ replication.StateMachine = (*machine)(nil)
 func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 	b, _ := ours.(*batch)
 	err := errBroken
+	m.runner.BeginEntry(e.Index)
 	switch {
 	case m.broken.Load():
 	case b != nil:

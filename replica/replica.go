@@ -31,7 +31,7 @@ type Options struct {
 	Group        replication.Config // its OnFatal is told of whatever must stop the node
 	Open         OpenGroup
 	WriteTimeout time.Duration
-	Observer     engine.Hook
+	Observer     engine.Observer
 	LocalKeys    func(key []byte) bool // whether the settings have a key at ack level local
 	Ahead        func() AheadLimits    // asked again and again
 	CountError   func(text string)     // of each error that is replied from the log; any goroutine, one at a time
@@ -62,7 +62,7 @@ const SoftLimit = 512 << 10
 func Open(opt Options) (*Replica, error) {
 	r := &Replica{opt: opt, log: opt.Log}
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: rand.Uint64()})
-	r.Keyspace.SetHook(opt.Observer)
+	r.Keyspace.Observe(opt.Observer)
 	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal}
 	group, err := opt.Open(opt.Group, r.machine)
 	if err != nil {

@@ -113,7 +113,7 @@ func (srv *Server) replicaOptions(open replica.OpenGroup) replica.Options {
 			Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
 		},
-		Observer:  srv.watches.mutated,
+		Observer:  srv.watches.changed,
 		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
 		Ahead: func() replica.AheadLimits {
 			cfg := srv.config()

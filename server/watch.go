@@ -8,12 +8,12 @@ import (
 	"quipu/protocol"
 )
 
-// watchRegistry knows which clients watch which keys. The keyspace's mutation hook marks them.
+// watchRegistry knows which clients watch which keys. It is an observer of the keyspace, and marks them.
 //
 // Lock order: a part of the keyspace, then mu. A key is registered while its part is locked, so no change can fall
 // between looking at the key and watching it.
 type watchRegistry struct {
-	count atomic.Int64 // watched keys over all clients; 0 lets the hook return at once
+	count atomic.Int64 // watched keys over all clients; 0 lets changed return at once
 	mu    sync.Mutex
 	keys  map[watchKey]map[*watcher]struct{}
 }
@@ -40,18 +40,18 @@ func newWatchRegistry() *watchRegistry {
 	return &watchRegistry{keys: map[watchKey]map[*watcher]struct{}{}}
 }
 
-// mutated is the keyspace's hook. Reclaiming an expired key is no change: whoever watches it looks at its deadline.
-func (r *watchRegistry) mutated(db int, key []byte, op engine.Op, _ int64) {
-	if r.count.Load() == 0 || op == engine.OpReclaim {
+// changed is the keyspace's observer. Reclaiming an expired key is no change: whoever watches it looks at its deadline.
+func (r *watchRegistry) changed(c *engine.Change) {
+	if r.count.Load() == 0 || c.Op == engine.OpReclaim {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if op == engine.OpFlush {
-		r.flushed(db)
+	if c.Op == engine.OpFlush {
+		r.flushed(c.DB)
 		return
 	}
-	for w := range r.keys[watchKey{db, string(key)}] {
+	for w := range r.keys[watchKey{c.DB, string(c.Key)}] {
 		w.touched.Store(true)
 	}
 }
