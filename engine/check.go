@@ -39,6 +39,7 @@ func (ks *Keyspace) Check() error {
 
 // checkSums are what the keyspace's own sums should be.
 type checkSums struct {
+	lengths                                  [lengthClasses]int32 // shards with values of each class
 	live, dead, arena, wide, tables, extents int64
 }
 
@@ -55,6 +56,9 @@ func (ks *Keyspace) checkSums(want *checkSums) error {
 		if c.got != c.want {
 			return fmt.Errorf("sum of %s is %d, should be %d", c.name, c.got, c.want)
 		}
+	}
+	if ks.lengths.shards != want.lengths {
+		return fmt.Errorf("shards with values of each length: %v, should be %v", ks.lengths.shards, want.lengths)
 	}
 	if got := ks.slabs.bytes.Load(); got < want.tables {
 		return fmt.Errorf("tables of %d bytes in slabs of %d", want.tables, got)
@@ -87,6 +91,7 @@ func (sh *shard) check(sum *checkSums) error {
 
 // arenaCount is what a walk over a shard's chunks counts.
 type arenaCount struct {
+	lengths                          [lengthClasses]int32
 	keys, expires, units, live, dead int64
 }
 
@@ -121,8 +126,13 @@ func (sh *shard) checkArena(live map[uint32]bool, sum *checkSums) error {
 	if chunks+len(sh.spare) != len(sh.meta)-1 {
 		return fmt.Errorf("%d chunks and %d spare numbers of %d", chunks, len(sh.spare), len(sh.meta)-1)
 	}
-	if noted := (arenaCount{sh.keys.Load(), sh.expires.Load(), sh.deadline.Load(), sh.live, sh.dead}); n != noted {
+	if noted := (arenaCount{sh.lengths, sh.keys.Load(), sh.expires.Load(), sh.deadline.Load(), sh.live, sh.dead}); n != noted {
 		return fmt.Errorf("counted %+v, noted %+v", n, noted)
+	}
+	for class, n := range sh.lengths {
+		if n != 0 {
+			sum.lengths[class]++
+		}
 	}
 	sum.live += sh.live - sh.liveStep
 	sum.dead += sh.dead - sh.deadStep
@@ -156,6 +166,9 @@ func (sh *shard) checkChunk(ci uint32, n *arenaCount, live, free map[uint32]bool
 		if d := r.deadline(); d != 0 {
 			n.expires++
 			n.units += deadlineUnits(d)
+		}
+		if class := lengthClass(r.contentLength()); class >= 0 {
+			n.lengths[class]++
 		}
 		live[ref] = false
 		n.keys++

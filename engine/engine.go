@@ -26,6 +26,7 @@
 //	AddRuns    addruns.go    several increments of an entry at once, behind warm.go,
 //	                         which fetches ahead
 //	Reclaim    expiry.go
+//	lengths    lengths.go    how long the longest value may be
 //	Striped    striped.go    a counter for many cores
 //	Snapshot   snapshot.go (copy on write) write.go format.go load.go
 //	Check      check.go      every invariant of the above
@@ -35,7 +36,7 @@
 // Part locks come first, in ascending order of parts. Under a part lock at most
 // one of these may be taken, and none of them is held while taking a part lock
 // or another of them: the page allocator's, the slab allocator's (which takes
-// the page allocator's), a snapshot's, the janitor's.
+// the page allocator's), a snapshot's, the janitor's, that of lengths.
 package engine
 
 import "errors"

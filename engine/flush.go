@@ -29,6 +29,7 @@ func (ks *Keyspace) detach(part, db int) {
 	ks.parts[part].moved++
 	ks.liveBytes.Add(sh.liveStep - sh.live)
 	ks.deadBytes.Add(sh.deadStep - sh.dead)
+	sh.forgetLengths()
 	sh.live, sh.liveStep, sh.dead, sh.deadStep = 0, 0, 0, 0
 	ks.refreshDue(part)
 	ks.janitor.add(sh)

@@ -60,7 +60,6 @@ func (t Txn) EditAnnexed(key []byte, c Content, size, annex int) Content {
 	if c.sh == nil {
 		return t.edit(key, size, annex, KindRaw)
 	}
-	t.ks.noteLength(size)
 	return c.sh.resizeValue(t.ks.hash(key), c.ref, size, annex, KindRaw)
 }
 

@@ -33,7 +33,7 @@ type Keyspace struct {
 	liveBytes  atomic.Int64
 	deadBytes  atomic.Int64
 
-	largest atomic.Int64 // longest content so far
+	lengths lengths
 	clock   atomic.Int64 // highest time a Txn has used
 
 	aheadParts  atomic.Int64 // parts with anything answered ahead
@@ -74,6 +74,7 @@ func New(cfg Config) *Keyspace {
 	}
 	ks := &Keyspace{databases: cfg.Databases, seed: cfg.Seed}
 	ks.slabs.pages = &ks.pages
+	ks.lengths.largest.Store(1 << shortLength)
 	ks.janitor.idle.L = &ks.janitor.mu
 	ks.shards = make([]atomic.Pointer[shard], Parts*(cfg.Databases+1))
 	for p := range ks.due {
@@ -174,19 +175,4 @@ func (ks *Keyspace) NextDue() int64 {
 		due = min(due, ks.due[p].Load())
 	}
 	return due
-}
-
-// LargestValue returns the length of the longest content that any value other
-// than a counter has had, in bytes.
-func (ks *Keyspace) LargestValue() int { return int(ks.largest.Load()) }
-
-func (ks *Keyspace) noteLength(n int) {
-	if int64(n) > ks.largest.Load() {
-		for {
-			was := ks.largest.Load()
-			if int64(n) <= was || ks.largest.CompareAndSwap(was, int64(n)) {
-				return
-			}
-		}
-	}
 }

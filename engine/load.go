@@ -208,7 +208,6 @@ func (l *loader) section(job loadJob, body []byte) error {
 		ref := sh.add(h, key, v.Kind, v.Int, len(v.Bytes), v.Deadline)
 		if v.Kind != KindInt {
 			copy(sh.at(ref).content(), v.Bytes)
-			l.ks.noteLength(len(v.Bytes))
 		}
 		body = body[n:]
 		from += int64(n)

@@ -149,10 +149,13 @@ func (r record) setLength(n, capacity uint32) {
 	store32(unsafe.Add(r.p, 2), n|capacity<<16)
 }
 
-// shorten makes the content shorter, which leaves the capacity.
-func (r record) shorten(n int) {
-	_, capacity := r.length()
-	r.setLength(uint32(n), capacity)
+// contentLength returns the content's length, 0 for a counter.
+func (r record) contentLength() uint32 {
+	if r.kind() == KindInt {
+		return 0
+	}
+	n, _ := r.length()
+	return n
 }
 
 // contentOffset returns where the content begins.

@@ -19,6 +19,8 @@ type shard struct {
 	expires  atomic.Int64 // records with a deadline
 	deadline atomic.Int64 // sum of deadlineUnits over them
 
+	lengths [lengthClasses]int32 // values by class of length
+
 	liveStep, deadStep int64 // not yet in the keyspace's sums
 }
 
@@ -56,6 +58,9 @@ func (sh *shard) add(h uint64, key []byte, kind Kind, n int64, contentLen int, d
 	ref := sh.allocRecord(&l)
 	sh.at(ref).write(l, key, uint32(contentLen), n, deadline)
 	sh.insert(h, ref)
+	if kind != KindInt {
+		sh.countLength(uint32(contentLen), 1)
+	}
 	sh.noteDeadline(ref, deadline)
 	sh.keys.Add(1)
 	sh.countDeadline(deadline, 1)
@@ -71,6 +76,9 @@ func (sh *shard) change(h uint64, ref uint32, kind Kind, n int64, contentLen, ro
 	r := sh.at(ref)
 	key := r.key()
 	was := r.deadline()
+	if r.kind() != KindInt || kind != KindInt {
+		sh.relength(r.contentLength(), uint32(contentLen))
+	}
 	l := layoutOf(kind, len(key), max(contentLen, room), deadline)
 	if r.fits(l, contentLen) {
 		if kind != KindInt {
@@ -103,6 +111,14 @@ func (sh *shard) change(h uint64, ref uint32, kind Kind, n int64, contentLen, ro
 	return to, old
 }
 
+// shorten makes a record's content shorter, which leaves the capacity.
+func (sh *shard) shorten(ref uint32, n int) {
+	r := sh.at(ref)
+	was, capacity := r.length()
+	sh.relength(was, uint32(n))
+	r.setLength(uint32(n), capacity)
+}
+
 // fits reports whether a record can take another layout in place: nothing may
 // move but the content's end, and a block must not stay mostly unused.
 func (r record) fits(l layout, contentLen int) bool {
@@ -120,6 +136,7 @@ func (r record) fits(l layout, contentLen int) bool {
 // discard removes a key's record: index entry, counters, block.
 func (sh *shard) discard(h uint64, ref uint32) {
 	sh.countDeadline(sh.at(ref).deadline(), -1)
+	sh.countLength(sh.at(ref).contentLength(), -1)
 	sh.keys.Add(-1)
 	sh.remove(h, ref)
 	sh.freeRecord(ref)

@@ -31,7 +31,7 @@ func TestSaveAndLoad(t *testing.T) {
 			t.Errorf("at %d: checksum %x, loaded %x", now, a, b)
 		}
 	}
-	if other.Seed() != 5 || other.LargestValue() != 3<<20 {
+	if other.Seed() != 5 || other.LargestValue() != 4<<20 {
 		t.Errorf("seed %d, largest value %d", other.Seed(), other.LargestValue())
 	}
 	if err := other.Load(bytes.NewReader(snapshot), int64(len(snapshot)), 1); err == nil {

@@ -199,7 +199,6 @@ func (t Txn) store(key []byte, v Value) (sh *shard, ref, old uint32, was Integer
 	}
 	if v.Kind != KindInt {
 		copy(sh.at(ref).content(), v.Bytes)
-		t.ks.noteLength(len(v.Bytes))
 	}
 	return sh, ref, old, was
 }
@@ -214,10 +213,9 @@ func (t Txn) Edit(key []byte, size int) Content { return t.edit(key, size, 0, Ki
 // edit keeps room for an annex as well.
 func (t Txn) edit(key []byte, size, annex int, kind Kind) Content {
 	sh, h, ref := t.open(key)
-	t.ks.noteLength(size)
 	if ref == 0 {
 		ref = sh.add(h, key, kind, 0, size+annex, 0)
-		sh.at(ref).shorten(size)
+		sh.shorten(ref, size)
 		c := sh.contentAt(ref)
 		clear(c.Bytes)
 		return c
@@ -240,7 +238,7 @@ func (sh *shard) resizeValue(h uint64, ref uint32, size, annex int, kind Kind) C
 		}
 	}
 	ref, old := sh.change(h, ref, kind, 0, size+annex, room, r.deadline())
-	sh.at(ref).shorten(size)
+	sh.shorten(ref, size)
 	c := sh.contentAt(ref)
 	c.was = before
 	if old != 0 {
