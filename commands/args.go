@@ -92,14 +92,6 @@ const (
 	minInt = -1 << 63
 )
 
-// text is a value as clients see it. buf holds the digits of an integer, so the result may alias buf.
-func text(v engine.Value, buf []byte) []byte {
-	if v.Kind == engine.KindInt {
-		return appendInt(buf[:0], v.Int)
-	}
-	return v.Bytes
-}
-
 // lookup is View.Get for the key a read is about, counted as a hit or a miss.
 func (c *Call) lookup(v engine.View, key []byte) (engine.Value, bool) {
 	value, found := v.Get(key)
@@ -121,7 +113,7 @@ func (c *Call) bulkValue(v engine.Value, found bool) {
 	case v.Kind == engine.KindInt:
 		c.W.BulkInt(v.Int)
 	default:
-		c.W.Bulk(v.Bytes)
+		c.bulkShown(v, 0, len(v.Bytes))
 	}
 }
 

@@ -203,7 +203,6 @@ func runCopy(c *Call, t engine.Txn) {
 		return
 	}
 	t.CopyTo(target, from, to)
-	forgetCount(target, to)
 	c.W.Int(1)
 }
 

@@ -112,7 +112,7 @@ func runObjectEncoding(c *Call, v engine.View) {
 		c.W.Null()
 	case value.Kind == engine.KindInt:
 		c.W.BulkString("int")
-	case value.Kind == engine.KindString && len(value.Bytes) <= shortText:
+	case value.Kind == engine.KindString && len(value.Bytes) <= shortText && value.OwnTail() == nil: // PFCOUNT has no tail in Redis, it changes the string
 		c.W.BulkString("embstr")
 	default:
 		c.W.BulkString("raw")

@@ -9,8 +9,8 @@ import (
 // PF* is Redis's HyperLogLog. Its values are strings that hold the bytes of engine/hll; clients may read and write them
 // with any command for strings, and whatever they leave is checked each time.
 //
-// The count cached in the value belongs to this node: PFCOUNT fills it though it is no write and not in the log. Nothing
-// that is replicated may depend on it, or on whether a value has become KindRaw by that.
+// The count cached in the value's header is a node's own: PFCOUNT, which is no write and not in the log, keeps it in the
+// tail that the node has behind the value, and replies that show the value show that count in the header (pf_own.go).
 var pfCommands = []Command{
 	{
 		Name: "pfadd", LogID: 31, Event: "pfadd", Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
@@ -104,12 +104,11 @@ type hllEdit struct {
 	t       engine.Txn
 	key     []byte
 	content engine.Content // to be told before bytes change, unless moved
-	moved   bool           // by EditAnnexed: all of the old value is kept where a snapshot needs it
+	moved   bool           // by EditWithTail: all of the old value is kept where a snapshot needs it
 	b       []byte         // the value
 	n       int            // bytes of it in use: it may have room behind them
 	room    int            // bytes more to ask for than are needed
-	skips   hll.Skips      // of b, while it is sparse
-	skipped bool           // skips holds
+	own     ownHLLTail
 }
 
 // touch is to be called before the bytes of b from from on change.
@@ -120,31 +119,17 @@ func (e *hllEdit) touch(from, n int) {
 }
 
 func (e *hllEdit) resize(n int) {
-	annex := 0
-	if n >= hll.SkipsFrom && n <= hll.SparseMax {
-		annex = hll.SkipsBytes
-	}
-	e.content, e.moved = e.t.EditAnnexed(e.key, e.content, n, annex), true
+	e.content, e.moved = e.t.EditWithTail(e.key, e.content, n, e.own.room(n)), true
 	e.b = e.content.Bytes
 }
 
-// keepSkips keeps the skips of a value that has been changed, behind it.
-func (e *hllEdit) keepSkips() {
-	if hll.IsDense(e.b) || len(e.b) < hll.SkipsFrom || !e.skipped && !e.skips.Fill(e.b) {
-		return
-	}
-	if !e.content.SetAnnex(e.skips[:]) && !e.moved {
+// keepOwn keeps what this node knows about the value, which has been changed and has lost its tail.
+func (e *hllEdit) keepOwn() {
+	tail := e.own.of(e.b)
+	if tail != nil && !e.content.SetOwnTail(tail) {
 		e.resize(e.n)
-		e.content.SetAnnex(e.skips[:])
+		e.content.SetOwnTail(tail)
 	}
-}
-
-// skipsOf returns the skips kept behind a sparse HyperLogLog, nil if there are none.
-func skipsOf(b []byte) *hll.Skips {
-	if annex := engine.Annex(b); len(annex) >= hll.SkipsBytes {
-		return (*hll.Skips)(annex)
-	}
-	return nil
 }
 
 func runPFAdd(c *Call, t engine.Txn) {
@@ -157,9 +142,7 @@ func runPFAdd(c *Call, t engine.Txn) {
 			return
 		}
 		e.content, e.b, e.n = content, content.Bytes, len(content.Bytes)
-		if skips := skipsOf(e.b); skips != nil {
-			e.skips, e.skipped = *skips, true
-		}
+		e.own.open(content.OwnTail())
 	} else {
 		var empty [24]byte
 		e.n = len(hll.AppendNew(empty[:0]))
@@ -177,21 +160,26 @@ func runPFAdd(c *Call, t engine.Txn) {
 	if e.n != len(e.b) {
 		e.resize(e.n)
 	}
+	if updated && ok {
+		if stale := hll.CountAt + hll.CountBytes - 1; found {
+			e.touch(stale, 1)
+		}
+		hll.MarkStale(e.b)
+		e.own.markStale()
+	}
+	if updated {
+		e.own.skipped = e.own.skipped && ok
+		e.keepOwn()
+		t.Changed(e.key, e.content)
+	}
 	switch {
 	case !ok:
 		c.W.Error(protocol.ErrCorruptHyperLogLog) // what was added before stays, as in Redis
-		return
-	case !updated:
+	case updated:
+		c.W.Int(1)
+	default:
 		c.W.Int(0)
-		return
 	}
-	if stale := hll.CountAt + hll.CountBytes - 1; found {
-		e.touch(stale, 1)
-	}
-	hll.MarkStale(e.b)
-	e.keepSkips()
-	t.Changed(e.key, e.content)
-	c.W.Int(1)
 }
 
 // add adds one element. It returns false if the runs of a sparse value turn out to be wrong.
@@ -200,8 +188,8 @@ func (e *hllEdit) add(c *Call, element []byte) (raised, ok bool) {
 	if !hll.IsDense(e.b) {
 		var change hll.Change
 		var skips *hll.Skips
-		if e.skipped {
-			skips = &e.skips
+		if e.own.skipped {
+			skips = &e.own.skips
 		}
 		switch hll.Raise(e.b[:e.n], skips, index, value, &change) {
 		case hll.Unchanged:
@@ -216,8 +204,8 @@ func (e *hllEdit) add(c *Call, element []byte) (raised, ok bool) {
 			e.touch(hll.CountAt, e.n-hll.CountAt)
 			was := e.n
 			e.n = change.Apply(e.b[:grown])
-			if e.skipped {
-				e.skips.Follow(e.b[:e.n], &change, was)
+			if e.own.skipped {
+				e.own.skips.Follow(e.b[:e.n], &change, was)
 			}
 			return true, true
 		}
@@ -243,7 +231,7 @@ func pfAddUnchanged(c *Call, v engine.View) bool {
 	if !found || !isOwnHLL(value) {
 		return false
 	}
-	dense, skips := hll.IsDense(value.Bytes), skipsOf(value.Bytes)
+	dense, skips := hll.IsDense(value.Bytes), skipsOf(value.OwnTail())
 	for _, element := range c.Args[2:] {
 		index, rank := hll.Place(element)
 		if dense {
@@ -280,10 +268,13 @@ func runPFCount(c *Call, v engine.View) {
 	if !c.isHLL(value) {
 		return
 	}
-	if value.Kind != engine.KindRaw {
-		v.Fill(key, 0, nil)
+	var own ownHLLTail
+	own.open(value.OwnTail())
+	if value.Kind != engine.KindRaw && !own.counted {
+		own.keep(v, key, value.Bytes[hll.CountAt:][:hll.CountBytes]) // Redis makes a string its own, which shows: "raw"
+		value, _ = v.Get(key)
 	}
-	count, ok := hll.Cached(value.Bytes)
+	count, ok := own.cached(value.Bytes)
 	if ok {
 		c.W.Int(int64(count))
 		return
@@ -293,7 +284,8 @@ func runPFCount(c *Call, v engine.View) {
 		return
 	}
 	var cache [hll.CountBytes]byte
-	v.Fill(key, hll.CountAt, hll.AppendCount(cache[:0], count))
+	own.keep(v, key, hll.AppendCount(cache[:0], count))
+	v.TellOwnTail(key)
 	c.W.Int(int64(count))
 }
 
@@ -337,7 +329,10 @@ func runPFMerge(c *Call, t engine.Txn) {
 	}
 	key := c.Args[1]
 	to := hll.AppendNew(scratch.sparse[:0])
+	var own ownHLLTail
+	dest, _ := t.Content(key)
 	if value, found := t.Get(key); found {
+		own.openCount(value.OwnTail())
 		if to = append(to[:0], value.Bytes[:hll.HeaderBytes]...); !dense {
 			to = append(to, value.Bytes[hll.HeaderBytes:]...)
 		}
@@ -355,9 +350,8 @@ func runPFMerge(c *Call, t engine.Txn) {
 		to = hll.AppendDense(scratch.dense[:0], to, table)
 	}
 	hll.MarkStale(to)
-	content := t.Edit(key, len(to))
-	copy(content.Bytes, to)
-	t.Changed(key, content)
+	own.markStale()
+	own.rewrite(t, key, dest, to)
 	c.W.OK()
 }
 
@@ -376,9 +370,9 @@ func runPFDebug(c *Call, t engine.Txn) {
 		c.W.Error(protocol.ErrCorruptHyperLogLog)
 		return
 	}
-	content = t.Edit(key, len(dense))
-	copy(content.Bytes, dense[:])
-	t.Changed(key, content)
+	var own ownHLLTail
+	own.openCount(content.OwnTail())
+	own.rewrite(t, key, content, dense[:])
 	if isWord(c.Args[1], "todense") {
 		c.W.Int(1)
 		return
@@ -433,24 +427,4 @@ func runPFSelfTest(c *Call, _ engine.View) {
 		return
 	}
 	c.W.OK()
-}
-
-// forgetCount removes the cached count of a copy that has been made of a HyperLogLog.
-func forgetCount(t engine.Txn, key []byte) {
-	content, ok := t.Content(key)
-	if !ok || !stringKind(content.Kind) || !hll.Check(content.Bytes) {
-		return
-	}
-	content.Touch(hll.CountAt, hll.CountBytes)
-	hll.ForgetCount(content.Bytes)
-}
-
-// overwrite writes patch into b, the value of a string, from offset on. If b has been a HyperLogLog and is none any
-// more, its cached count goes: it would be part of a string that has to be the same on every node.
-func overwrite(b []byte, offset int, patch []byte, wasHLL bool) {
-	copy(b[offset:], patch)
-	if wasHLL && !hll.Check(b) {
-		hll.ForgetCount(b)
-		copy(b[offset:], patch)
-	}
 }

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"quipu/engine"
-	"quipu/engine/hll"
 	"quipu/protocol"
 )
 
@@ -196,19 +195,18 @@ func runGetRange(c *Call, v engine.View) {
 	if !c.isString(value, found) {
 		return
 	}
-	var buf [20]byte
-	var s []byte
-	if found {
-		s = text(value, buf[:])
+	var digits [20]byte
+	if value.Kind == engine.KindInt {
+		value.Bytes = appendInt(digits[:0], value.Int)
 	}
-	c.W.Bulk(slice(s, start, end))
+	from, to := bounds(int64(len(value.Bytes)), start, end)
+	c.bulkShown(value, from, to)
 }
 
-// slice is s from start to end, both included, negative ones counting from the end of s.
-func slice(s []byte, start, end int64) []byte {
-	n := int64(len(s))
+// bounds are the positions of a slice of n bytes from start to end, both included, negative ones counting from the end.
+func bounds(n, start, end int64) (from, to int) {
 	if n == 0 || start < 0 && end < 0 && start > end {
-		return nil
+		return 0, 0
 	}
 	if start < 0 {
 		start = max(n+start, 0)
@@ -218,9 +216,9 @@ func slice(s []byte, start, end int64) []byte {
 	}
 	end = min(end, n-1)
 	if start > end {
-		return nil
+		return 0, 0
 	}
-	return s[start : end+1]
+	return int(start), int(end + 1)
 }
 
 func runAppend(c *Call, t engine.Txn) {
@@ -239,9 +237,8 @@ func runAppend(c *Call, t engine.Txn) {
 	if !ok {
 		return
 	}
-	isHLL := hll.Check(value.Bytes)
 	content := t.Edit(key, size)
-	overwrite(content.Bytes, length, tail, isHLL)
+	copy(content.Bytes[length:], tail)
 	t.Changed(key, content)
 	c.W.Int(int64(size))
 }
@@ -273,9 +270,8 @@ func runSetRange(c *Call, t engine.Txn) {
 		return
 	}
 	size := max(end, length)
-	isHLL := hll.Check(value.Bytes)
 	content := t.Edit(key, size)
-	overwrite(content.Bytes, int(offset), patch, isHLL)
+	copy(content.Bytes[offset:], patch)
 	t.Changed(key, content)
 	c.W.Int(int64(size))
 }

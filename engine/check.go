@@ -184,8 +184,13 @@ func (sh *shard) checkChunk(ci uint32, n *arenaCount, live, free map[uint32]bool
 
 func (sh *shard) checkRecord(ci, off uint32, r record) error {
 	c := &sh.meta[ci]
-	if h := r.header(); h&hasAnnex != 0 && (h&wide != 0 || !r.kind().isString()) || r.block() < minBlock || off+r.block() > c.used {
+	if r.block() < minBlock || off+r.block() > c.used {
 		return fmt.Errorf("header %#x, %d bytes are impossible", r.header(), r.block())
+	}
+	if r.header()&hasTail != 0 {
+		if n, capacity := r.length(); r.kind() == KindInt || n+tailRoom(len(r.ownTail())) > capacity {
+			return fmt.Errorf("a tail of %d bytes behind %d of %d", len(r.ownTail()), n, capacity)
+		}
 	}
 	if isWide := r.header()&wide != 0; c.own != isWide ||
 		isWide && (off != 0 || r.block() != c.used || int64(c.live) < int64(pageRound(int(r.bytes())))) {

@@ -5,8 +5,6 @@ import (
 	"unsafe"
 
 	"github.com/zeebo/xxh3"
-
-	"quipu/engine/hll"
 )
 
 // Checksum returns a digest of the whole logical state at log time now: the sum
@@ -40,20 +38,8 @@ func digest(db int, r record) uint64 {
 	} else {
 		content = r.content()
 	}
-	kind := r.kind()
-	if kind.isString() && hll.Check(content) {
-		return digestHLL(db, r, content)
-	}
-	d := mix(uint64(db)<<8|uint64(kind)) ^ mix(uint64(r.deadline())+1)
+	d := mix(uint64(db)<<8|uint64(r.kind())) ^ mix(uint64(r.deadline())+1)
 	return mix(xxh3.HashSeed(content, xxh3.HashSeed(r.key(), d)))
-}
-
-// digestHLL is digest without what View.Fill may have changed on this node: the cached count of a HyperLogLog, and
-// whether it is KindRaw.
-func digestHLL(db int, r record, content []byte) uint64 {
-	d := mix(uint64(db)<<8|uint64(KindRaw)) ^ mix(uint64(r.deadline())+1)
-	head := xxh3.HashSeed(content[:hll.CountAt], xxh3.HashSeed(r.key(), d))
-	return mix(xxh3.HashSeed(content[hll.CountAt+hll.CountBytes:], head))
 }
 
 // eachRecord calls fn for every live record in the order of memory.

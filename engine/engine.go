@@ -22,6 +22,7 @@
 //	View, Txn  view.go scan.go txn.go   what a command may do
 //	Observer   observe.go    who is told of every mutation
 //	Content    inplace.go    changes to a few bytes of a long value
+//	own tail   tail.go       what a node keeps behind a value for itself
 //	KeySet     keyset.go     several keys locked and fetched together
 //	AddRuns    addruns.go    several increments of an entry at once, behind warm.go,
 //	                         which fetches ahead
@@ -39,7 +40,10 @@
 // the page allocator's), a snapshot's, the janitor's, that of lengths.
 package engine
 
-import "errors"
+import (
+	"errors"
+	"unsafe"
+)
 
 // Kind says what a record holds. The numbers are part of the snapshot format.
 type Kind uint8
@@ -65,6 +69,8 @@ type Value struct {
 	// while the part's lock is held and until the next write to the part.
 	Bytes    []byte
 	Deadline int64 // milliseconds of log time, 0 for none
+
+	own unsafe.Pointer // the record, if it has a tail
 }
 
 // Config says how to make a Keyspace.

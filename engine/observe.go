@@ -11,6 +11,7 @@ const (
 	OpDeadline               // the deadline changed, and nothing else
 	OpReclaim                // an expired record was removed physically; the key was absent already
 	OpFlush                  // the whole database was emptied; Key is nil
+	OpOwnTail                // the value is the same; this node keeps something else of it, which clients may see
 )
 
 // Cause says why a transaction changes keys. It is for observers alone: no state depends on it.

@@ -14,8 +14,8 @@ import (
 //	└──────┴──────┴───────────────┴──────┴──────────┴─────────┴─────────────┘
 //
 //	header    bits 0-3 kind (0: the block is free), then hasDeadline, longKey,
-//	          wide, hasAnnex: what is in the capacity behind the content was derived
-//	          from the content and holds until that changes; 0 for wide ones and KindInt
+//	          wide, hasTail: behind the content, in its capacity, stand the length of
+//	          this node's own tail (1 byte) and the tail, see tail.go; 0 for KindInt
 //	keylen    low 8 bits of the key's length; longKey: keyext holds the next 16
 //	fixed     KindInt: the counter, 8 bytes; else length and capacity of the
 //	          content, 2 + 2 bytes, or 4 + 4 when wide
@@ -40,7 +40,7 @@ const (
 	hasDeadline = 0x10
 	longKey     = 0x20
 	wide        = 0x40
-	hasAnnex    = 0x80
+	hasTail     = 0x80
 
 	minBlock = 12   // a free block's header
 	maxBlock = 8192 // larger records have a chunk of their own
@@ -161,13 +161,10 @@ func (r record) contentLength() uint32 {
 // contentOffset returns where the content begins.
 func (r record) contentOffset() uint32 { return uint32(keyOffset[r.header()]) + r.keyLen() }
 
-// content aliases the arena. Its capacity is its length, or that of the record if the record has an annex.
+// content aliases the arena.
 func (r record) content() []byte {
-	n, capacity := r.length()
-	if r.header()&hasAnnex == 0 {
-		capacity = n
-	}
-	return bytesAt(r.p, r.contentOffset(), capacity)[:n]
+	n, _ := r.length()
+	return bytesAt(r.p, r.contentOffset(), n)
 }
 
 func (r record) value() Value {
@@ -176,6 +173,9 @@ func (r record) value() Value {
 		v.Int = r.int()
 	} else {
 		v.Bytes = r.content()
+		if r.header()&hasTail != 0 {
+			v.own = r.p
+		}
 	}
 	return v
 }

@@ -123,7 +123,7 @@ func (sh *shard) shorten(ref uint32, n int) {
 // move but the content's end, and a block must not stay mostly unused.
 func (r record) fits(l layout, contentLen int) bool {
 	h := r.header()
-	if (h^l.header)&^(kindMask|hasAnnex) != 0 {
+	if (h^l.header)&^(kindMask|hasTail) != 0 {
 		return false
 	}
 	if isInt := h&kindMask == byte(KindInt); isInt || l.header&kindMask == byte(KindInt) {

@@ -182,23 +182,28 @@ func (t Txn) SetBytes(key, val []byte, kind Kind, deadline int64) {
 }
 
 func (t Txn) put(key []byte, v Value) {
-	sh, ref, old, was := t.store(key, v)
+	sh, ref, old, was := t.store(key, v, nil)
 	t.tell(sh, key, OpSet, was, sh.integerAt(ref))
 	sh.retire(old)
 }
 
 // store is put without telling anybody. It returns the record, the one that it has replaced, which the caller retires,
-// and what the key was before.
-func (t Txn) store(key []byte, v Value) (sh *shard, ref, old uint32, was Integer) {
+// and what the key was before. own is the tail that this node keeps of the value.
+func (t Txn) store(key []byte, v Value, own []byte) (sh *shard, ref, old uint32, was Integer) {
 	sh, h, ref := t.open(key)
 	was = sh.integerAt(ref)
+	length := len(v.Bytes) + int(tailRoom(len(own)))
 	if ref == 0 {
-		ref = sh.add(h, key, v.Kind, v.Int, len(v.Bytes), v.Deadline)
+		ref = sh.add(h, key, v.Kind, v.Int, length, v.Deadline)
 	} else {
-		ref, old = sh.change(h, ref, v.Kind, v.Int, len(v.Bytes), 0, v.Deadline)
+		ref, old = sh.change(h, ref, v.Kind, v.Int, length, 0, v.Deadline)
 	}
 	if v.Kind != KindInt {
 		copy(sh.at(ref).content(), v.Bytes)
+		if len(own) > 0 {
+			sh.shorten(ref, len(v.Bytes))
+			sh.setOwnTail(ref, own)
+		}
 	}
 	return sh, ref, old, was
 }
@@ -210,34 +215,34 @@ func (t Txn) store(key []byte, v Value) (sh *shard, ref, old uint32, was Integer
 // that grows again and again takes amortized constant time per byte.
 func (t Txn) Edit(key []byte, size int) Content { return t.edit(key, size, 0, KindRaw) }
 
-// edit keeps room for an annex as well.
-func (t Txn) edit(key []byte, size, annex int, kind Kind) Content {
+// edit keeps room bytes behind the value as well.
+func (t Txn) edit(key []byte, size, room int, kind Kind) Content {
 	sh, h, ref := t.open(key)
 	if ref == 0 {
-		ref = sh.add(h, key, kind, 0, size+annex, 0)
+		ref = sh.add(h, key, kind, 0, size+room, 0)
 		sh.shorten(ref, size)
 		c := sh.contentAt(ref)
 		clear(c.Bytes)
 		return c
 	}
-	return sh.resizeValue(h, ref, size, annex, kind)
+	return sh.resizeValue(h, ref, size, room, kind)
 }
 
 // resizeValue is edit for a record that was found.
-func (sh *shard) resizeValue(h uint64, ref uint32, size, annex int, kind Kind) Content {
+func (sh *shard) resizeValue(h uint64, ref uint32, size, room int, kind Kind) Content {
 	r := sh.at(ref)
 	before := sh.integerAt(ref)
 	var was []byte
 	var digits [20]byte
-	room := 0
+	more := 0
 	if r.kind() == KindInt {
 		was = strconv.AppendInt(digits[:0], r.int(), 10)
 	} else {
 		if was = r.content(); size > len(was) {
-			room = size + size/4 + annex
+			more = size + size/4 + room
 		}
 	}
-	ref, old := sh.change(h, ref, kind, 0, size+annex, room, r.deadline())
+	ref, old := sh.change(h, ref, kind, 0, size+room, more, r.deadline())
 	sh.shorten(ref, size)
 	c := sh.contentAt(ref)
 	c.was = before
@@ -282,9 +287,14 @@ func (t Txn) SetDeadline(key []byte, deadline int64) bool {
 		return false
 	}
 	v := sh.at(ref).value()
-	ref, old := sh.change(h, ref, v.Kind, v.Int, len(v.Bytes), 0, deadline)
+	var tail [MaxTail]byte
+	own := tail[:copy(tail[:], v.OwnTail())]
+	ref, old := sh.change(h, ref, v.Kind, v.Int, len(v.Bytes), len(v.Bytes)+int(tailRoom(len(own))), deadline)
 	if old != 0 && v.Kind != KindInt {
 		copy(sh.at(ref).content(), v.Bytes)
+	}
+	if len(own) > 0 {
+		sh.setOwnTail(ref, own)
 	}
 	n := sh.integerAt(ref)
 	t.tell(sh, key, OpDeadline, n, n)
@@ -310,7 +320,9 @@ func (t Txn) MoveTo(dst Txn, from, to []byte, fromEvent, toEvent string) bool {
 	if !ok {
 		return false
 	}
-	sh, ref, old, was := dst.store(to, v)
+	var tail [MaxTail]byte
+	own := tail[:copy(tail[:], v.OwnTail())] // it is the same value, on the same node
+	sh, ref, old, was := dst.store(to, v, own)
 	is := sh.integerAt(ref)
 	sh.retire(old)
 	cause := Cause{Event: fromEvent}

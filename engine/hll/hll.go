@@ -92,9 +92,6 @@ func AppendCount(b []byte, count uint64) []byte { return binary.LittleEndian.App
 // MarkStale says in b, which Check has accepted, that registers have changed since the count was cached.
 func MarkStale(b []byte) { b[staleByte] |= staleBit }
 
-// ForgetCount removes the cached count: every node of a group may have another one, see engine's View.Fill.
-func ForgetCount(b []byte) { binary.LittleEndian.PutUint64(b[countAt:], staleBit<<56) }
-
 // Place returns the register of an element and the value that the element gives it.
 func Place(element []byte) (index int, value uint8) { return PlaceHash(Hash(element)) }
 
