@@ -203,6 +203,9 @@ func runCopy(c *Call, t engine.Txn) {
 		return
 	}
 	t.CopyTo(target, from, to)
+	if value, _ := t.Get(from); value.Kind == engine.KindString && value.OwnTail() != nil {
+		keepRaw(target.View, to, value)
+	}
 	c.W.Int(1)
 }
 

@@ -271,7 +271,7 @@ func runPFCount(c *Call, v engine.View) {
 	var own ownHLLTail
 	own.open(value.OwnTail())
 	if value.Kind != engine.KindRaw && !own.counted {
-		own.keep(v, key, value.Bytes[hll.CountAt:][:hll.CountBytes]) // Redis makes a string its own, which shows: "raw"
+		keepRaw(v, key, value)
 		value, _ = v.Get(key)
 	}
 	count, ok := own.cached(value.Bytes)

@@ -104,6 +104,12 @@ func (o *ownHLLTail) keep(v engine.View, key, count []byte) {
 	v.SetOwnTail(key, o.tail[:n])
 }
 
+// keepRaw gives a key, whose value is the HyperLogLog value, a tail that says no more than the value does: OBJECT ENCODING
+// then shows that PFCOUNT has made the string Redis's own, as it shows in Redis of a copy. The count stays behind.
+func keepRaw(v engine.View, key []byte, value engine.Value) {
+	v.SetOwnTail(key, value.Bytes[hll.CountAt:][:hll.CountBytes])
+}
+
 // rewrite gives a key, whose content was opened, the value b, which has no skips yet, and keeps the count.
 func (o *ownHLLTail) rewrite(t engine.Txn, key []byte, content engine.Content, b []byte) {
 	tail := 0

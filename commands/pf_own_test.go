@@ -48,9 +48,29 @@ func TestOwnTailShows(t *testing.T) {
 	both([]byte("SET"), []byte("short"), short)
 	both([]byte("SET"), []byte("given"), append(hll.AppendNew(nil)[:hll.HeaderBytes], 0x80, 0x7f, 0xfe))
 	look()
-	for _, line := range []string{"PFCOUNT short", "PFCOUNT given", "PFADD short", "PFADD short z", "PFCOUNT short", "PFADD given z", "PFCOUNT given", "GETDEL given", "GETSET short 1", "SET short x GET"} {
+	for _, line := range []string{"PFCOUNT short", "PFCOUNT given", "SET d x", "PFADD short", "PFADD short z", "PFCOUNT short", "PFADD given z", "PFCOUNT given", "GETDEL given", "GETSET short 1", "SET short x GET"} {
 		both(words(t, line)...)
 		look()
+	}
+}
+
+// TestCopyOfCounted: a copy has no count, and shows that PFCOUNT has been there, as in Redis.
+func TestCopyOfCounted(t *testing.T) {
+	redis, s := dialRedis(t, 2), newShell(t)
+	redis.do("FLUSHALL")
+	value := append(hll.AppendNew(nil)[:hll.HeaderBytes], 0x80, 0x7f, 0xfe)
+	for _, line := range []string{"SET k v", "COPY k l", "PFCOUNT k", "COPY k m", "PFCOUNT m", "OBJECT ENCODING k", "OBJECT ENCODING l", "OBJECT ENCODING m"} {
+		args := words(t, line)
+		if line == "SET k v" {
+			args[2] = value
+		}
+		if a, b := redis.send(args...), s.do(args...); !bytes.Equal(a, b) {
+			t.Errorf("%s: Redis replies %q, we %q", line, a, b)
+		}
+	}
+	s.do(words(t, "COPY k n")...)
+	if got := s.value("n"); !bytes.Equal(got, value) {
+		t.Errorf("the copy shows %x", got)
 	}
 }
 
@@ -72,10 +92,12 @@ func TestOwnTailOfSparse(t *testing.T) {
 		key := []byte("k")
 		s.ks.LockPart(engine.Part(key))
 		v, _ := s.ks.View(0, s.now, false).Get(key)
-		if wanted := len(v.Bytes) >= hll.SkipsFrom && !hll.IsDense(v.Bytes); (skipsOf(v.OwnTail()) != nil) != wanted {
-			t.Fatalf("%d: %d bytes with a tail of %d", i, len(v.Bytes), len(v.OwnTail()))
-		}
+		length, tail := len(v.Bytes), len(v.OwnTail())
+		wanted := length >= hll.SkipsFrom && !hll.IsDense(v.Bytes)
 		s.ks.UnlockPart(engine.Part(key))
+		if (tail > hll.CountBytes) != wanted {
+			t.Fatalf("%d: %d bytes with a tail of %d", i, length, tail)
+		}
 	}
 }
 
