@@ -109,7 +109,9 @@ func TestPFCountTouches(t *testing.T) {
 	copy(given[hll.CountAt:], hll.AppendCount(nil, 5))
 	s.do([]byte("SET"), []byte("given"), given)
 	var told []string
-	s.ks.Observe(func(c *engine.Change) { told = append(told, fmt.Sprint(c.Op == engine.OpOwnTail, " ", string(c.Key), c.Event)) })
+	s.ks.Observe(func(c *engine.Change) {
+		told = append(told, fmt.Sprint(c.Op == engine.OpOwnTail, " ", string(c.Key), c.Event))
+	})
 	for _, line := range []string{"PFCOUNT given", "PFCOUNT k", "PFCOUNT k", "PFCOUNT none", "PFCOUNT k given"} {
 		s.do(words(t, line)...)
 	}
