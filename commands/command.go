@@ -96,10 +96,10 @@ const (
 	KeyVariable
 )
 
-// KeySpec is one run of key positions among the arguments, the command's name being position 0.
+// KeySpec is one series of keys among the arguments, the command's name being argument 0.
 type KeySpec struct {
-	First int // position of the first key
-	Last  int // position of the last key; negative counts from the end, -1 being the last argument
+	First int // number of the argument that is the first key
+	Last  int // that of the last key; negative counts from the end, -1 being the last argument
 	Step  int // distance between two keys
 	Flags KeyFlag
 	Notes string // shown by COMMAND INFO
@@ -119,9 +119,9 @@ type KeyAt struct {
 type Command struct {
 	Name  string // lower case; a subcommand's own word only ("encoding")
 	LogID uint16 // number of a write in the log: unique, never reused, never changed; 0 for all others
-	// Event is what observers of the keyspace are told of a write: the keyspace event of Redis 7.0, for commands that Redis
-	// does not have their own name, "" where Redis tells nothing. A handler that does something else than its name says
-	// uses Call.event.
+	// Event is what observers of the keyspace are told of a write: the keyspace event of Redis 7.0; the command's own name
+	// where Redis does not have the command; "" where Redis tells nothing. A handler that does something else than its name
+	// says uses Call.event.
 	Event string
 	Arity int // exact count of arguments with the name, or minus the least count
 	Flags Flag
@@ -215,7 +215,7 @@ func (c *Command) FullName() string { return c.full }
 // NameBytes is Name, for the arguments of a call that comes from the log. Not to be changed.
 func (c *Command) NameBytes() []byte { return c.name }
 
-// ID is the command's position in Table.All, for counters kept in slices.
+// ID is the command's place in Table.All, for counters kept in slices.
 func (c *Command) ID() int { return c.id }
 
 // IsWrite reports whether the command changes the keyspace and thus goes through the log.
@@ -331,8 +331,9 @@ func (c *Command) OneKey() bool {
 	return len(c.Keys) == 1 && c.Keys[0].First == c.Keys[0].Last && c.GetKeys == nil
 }
 
-// Gathers reports whether a read of args can be gathered: it is short, and its only argument is its key.
-func (c *Command) Gathers(args [][]byte) bool {
+// JoinsBurst reports whether a read of args can be one of a burst (exec/burst.go): it is short, and its only argument is
+// its key.
+func (c *Command) JoinsBurst(args [][]byte) bool {
 	return c.Read != nil && len(args) == 2 && c.Flags&(FlagFast|FlagSlow) == FlagFast && c.OneKey() && c.Keys[0].First == 1
 }
 

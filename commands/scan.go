@@ -58,7 +58,7 @@ func runKeys(c *Call, v engine.View) {
 
 func matchesAll(pattern []byte) bool { return len(pattern) == 1 && pattern[0] == '*' }
 
-// keyList gathers copies of keys, because the header of a reply must tell their number.
+// keyList collects copies of keys, because the header of a reply must tell their number.
 type keyList struct {
 	bytes []byte
 	ends  []int
@@ -70,7 +70,7 @@ func (l *keyList) add(key []byte) {
 }
 
 // scan adds the keys of about count records from cursor on, those of a type (nil: any) that match a pattern (nil: all),
-// and returns the next cursor and the steps that matching took. Keys are matched after they are gathered, because the
+// and returns the next cursor and the steps that matching took. Keys are matched after they are collected, because the
 // keyspace calls back with a lock held and a pattern can be slow.
 func (l *keyList) scan(v engine.View, cursor uint64, count int, pattern, kind []byte) (next uint64, steps int) {
 	first := len(l.ends)

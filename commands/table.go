@@ -11,11 +11,11 @@ import (
 
 // Table finds commands by name and by number in the log. It never changes once made, so it is safe for concurrent use.
 type Table struct {
-	top   []*Command          // top-level commands by name
-	all   []*Command          // every command and subcommand; index = Command.ID
-	byLog []*Command          // index = LogID, nil where none
-	slots []*Command          // open addressing by hash of the folded name; length is a power of two
-	docs  map[*Command][]*arg // parsed Syntax
+	top     []*Command          // top-level commands by name
+	all     []*Command          // every command and subcommand; index = Command.ID
+	byLog   []*Command          // index = LogID, nil where none
+	buckets []*Command          // open addressing by hash of the folded name; length is a power of two
+	docs    map[*Command][]*arg // parsed Syntax
 }
 
 // NewTable joins the families of this package with extra commands, usually those of the server's session. It panics on
@@ -41,7 +41,7 @@ func NewTable(extra ...*Command) *Table {
 	for size < 8*len(t.top) {
 		size *= 2
 	}
-	t.slots = make([]*Command, size)
+	t.buckets = make([]*Command, size)
 	for _, cmd := range t.top {
 		if t.Lookup([]byte(cmd.Name)) != nil {
 			panic("BUG: command " + cmd.Name + " is defined twice")
@@ -169,9 +169,9 @@ func (t *Table) Lookup(name []byte) *Command {
 	if len(name) == 0 || len(name) > maxName {
 		return nil
 	}
-	mask := uint64(len(t.slots) - 1)
+	mask := uint64(len(t.buckets) - 1)
 	for i := nameHash(name) & mask; ; i = (i + 1) & mask {
-		cmd := t.slots[i]
+		cmd := t.buckets[i]
 		if cmd == nil || equalFold(name, cmd.Name) {
 			return cmd
 		}
@@ -179,12 +179,12 @@ func (t *Table) Lookup(name []byte) *Command {
 }
 
 func (t *Table) insert(cmd *Command) {
-	mask := uint64(len(t.slots) - 1)
+	mask := uint64(len(t.buckets) - 1)
 	i := nameHash([]byte(cmd.Name)) & mask
-	for t.slots[i] != nil {
+	for t.buckets[i] != nil {
 		i = (i + 1) & mask
 	}
-	t.slots[i] = cmd
+	t.buckets[i] = cmd
 }
 
 // nameHash mixes the length and the first and last eight bytes, each with bit 5 set so that case does not matter.

@@ -8,10 +8,10 @@ import (
 	"quipu/internal/glob"
 )
 
-// AckRule gives the keys that match a pattern a level of their own.
+// AckRule gives the keys that match a pattern an ack level of their own.
 type AckRule struct {
 	Glob  string // the pattern, as internal/glob matches it
-	Local bool   // increments are answered from memory; else when they are in the log
+	Local bool   // ack level local: increments are answered ahead; else when they are applied
 }
 
 // parseAckRules reads "glob level glob level …".
@@ -48,7 +48,7 @@ func ackName(local bool) string {
 	return "quorum"
 }
 
-// ackSetting is the level of what no rule and no CLIENT ACK says otherwise about.
+// ackSetting is the ack level of keys that no rule matches, on connections that have not used CLIENT ACK.
 func ackSetting() Setting {
 	return Setting{
 		"ack", "quorum", false, "when increments are answered: quorum, on disk; local, from memory, in the log within local-ack-interval and on disk one or two syncs later",
@@ -110,7 +110,7 @@ func maxPendingSetting() Setting {
 	}
 }
 
-// KeyIsLocal reports whether the settings have increments of a key answered from memory.
+// KeyIsLocal reports whether the settings have a key at ack level local.
 func (c *Config) KeyIsLocal(key []byte) bool {
 	for i := range c.AckRules {
 		if glob.Match([]byte(c.AckRules[i].Glob), key, false) {
@@ -120,5 +120,5 @@ func (c *Config) KeyIsLocal(key []byte) bool {
 	return c.AckLocal
 }
 
-// UsesLocal reports whether any key can be at level local without a client's asking for it.
+// UsesLocal reports whether any key can be at ack level local without a client's asking for it.
 func (c *Config) UsesLocal() bool { return c.AckLocal || len(c.AckRules) > 0 }

@@ -53,7 +53,7 @@ type Config struct {
 	AuthFailures      int    // per second and address
 	File              string // the configuration file it was loaded from; empty: none
 
-	AckLocal      bool      // level of increments that no rule says anything about
+	AckLocal      bool      // whether keys that no rule matches are at ack level local
 	AckRules      []AckRule // never changed in place
 	LocalInterval time.Duration
 	LocalMaxAge   time.Duration

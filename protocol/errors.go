@@ -123,7 +123,7 @@ const (
 		"nobody else can reach this port, set protected-mode to no."
 )
 
-// Outcomes of a write that was not answered as usual.
+// Outcomes of a write other than applied, and of what stands behind it.
 const (
 	// ErrUnknown is a write whose fate this node does not know: it timed out, or the node lost the leadership or stopped
 	// while it was in flight.

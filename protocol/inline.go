@@ -4,7 +4,7 @@ package protocol
 //
 //	SET greeting "hello \"you\"\r\n" 'it\'s me'\r\n
 //
-// A word may hold parts in double quotes, where \n \r \t \b \a \xHH and a backslash before anything else are escapes, and in
+// A word may have stretches in double quotes, where \n \r \t \b \a \xHH and a backslash before anything else are escapes, and in
 // single quotes, where only \' is. A closing quote ends the word and must be followed by a blank or the end of the line.
 
 // parseInline parses a command in inline form. Words without quotes are slices of buf, the others are copies
@@ -81,7 +81,7 @@ func (s *splitter) word() ([]byte, bool) {
 	return s.line[start:s.at:s.at], true
 }
 
-// quoted appends the quoted part at line[at], behind its opening quote, to copies; false if the quote is unbalanced.
+// quoted appends the quoted stretch at line[at], behind its opening quote, to copies; false if the quote is unbalanced.
 func (s *splitter) quoted(quote byte) bool {
 	line := s.line
 	for s.at < len(line) {

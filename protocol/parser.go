@@ -25,7 +25,7 @@ import "bytes"
 // While a command is incomplete the parser remembers, as offsets from the command's first byte:
 //
 //	buf:  *3 ⏎ $3 ⏎ SET ⏎ $5 ⏎ likes ⏎ $1000 ⏎ 42…          ⏎ is \r\n
-//	                 └─┴───────┴────┴─ spans    └ pos: the pending argument starts here; inBulk, bulk=1000, left=1
+//	                 └─┴───────┴────┴─ spans    └ pos: the argument being read starts here; inBulk, bulk=1000, left=1
 
 // minArgument is the wire length of the shortest argument, "$0\r\n\r\n". A command with n arguments to come needs at least
 // n times that, which tells early that a command will be too big.
@@ -44,10 +44,10 @@ type Parser struct {
 	spans   []span // arguments understood so far of a command that came in several pieces
 	pos     int    // everything before buf[pos] is understood
 	scan    int    // buf[pos:scan] holds no end of line; pos <= scan
-	left    int    // arguments still to come, the pending one included; 0: the count is not known yet
-	bulk    int    // length of the pending argument, if inBulk
+	left    int    // arguments still to come, the one being read included; 0: the count is not known yet
+	bulk    int    // length of the argument being read, if inBulk
 	need    int    // see Need
-	inBulk  bool   // the pending argument's header is understood
+	inBulk  bool   // the header of the argument being read is understood
 	started bool   // a command has begun and is incomplete
 }
 
@@ -75,7 +75,7 @@ func (p *Parser) Next(buf []byte, lim *Limits, scratch [][]byte) (args [][]byte,
 // wait for that many: the very next byte may make the command wrong.
 func (p *Parser) Need() int { return max(p.need, 1) }
 
-// Started reports whether part of a command has been seen.
+// Started reports whether the beginning of a command has been seen.
 func (p *Parser) Started() bool { return p.started }
 
 // Reset forgets the current command.
@@ -88,7 +88,8 @@ func (p *Parser) Reset() {
 }
 
 // parseWhole is the fast path: a multibulk command all of whose bytes are there. It is a shortcut for resume, never a
-// second opinion: at anything missing or unusual it records how far it came and leaves the rest to resume. n is 0 then.
+// second opinion: at anything that is missing or that it does not expect, it records how far it came and leaves the rest to
+// resume. n is 0 then.
 //
 // It is longer than it could be because it is what every command goes through: an INCR takes 15.7 ns, and 17.6 with the
 // headers of one and two digits read by readHeader too (BenchmarkParse).

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// drain runs a parser over one whole buffer and renders what it gave, one word per command: "[a b]" a command, "-" something
+// parseAll runs a parser over one whole buffer and renders what it gave, one word per command: "[a b]" a command, "-" something
 // ignored, "…" an incomplete command, "!text" an error.
-func drain(t *testing.T, p *Parser, in string, lim Limits) string {
+func parseAll(t *testing.T, p *Parser, in string, lim Limits) string {
 	t.Helper()
 	var out []string
 	rest := []byte(in)
@@ -185,7 +185,7 @@ func piece(in string) int { return 1 + len(in)/1000*100 }
 func TestParseGrammar(t *testing.T) {
 	for _, c := range grammarCases {
 		var p Parser
-		if got := drain(t, &p, c.in, redisLimits()); got != c.want {
+		if got := parseAll(t, &p, c.in, redisLimits()); got != c.want {
 			t.Errorf("%.60q: got %.60q, want %.60q", c.in, got, c.want)
 		}
 		if got := splitRun([]byte(c.in), redisLimits(), func() int { return piece(c.in) }); got.String() != wholeRun([]byte(c.in), redisLimits()).String() {
@@ -243,7 +243,7 @@ func TestParseLimits(t *testing.T) {
 	}
 	for _, c := range cases {
 		var p Parser
-		if got := drain(t, &p, c.in, c.lim); got != c.want {
+		if got := parseAll(t, &p, c.in, c.lim); got != c.want {
 			t.Errorf("%q: got %q, want %q", c.in, got, c.want)
 		}
 		if got, want := splitRun([]byte(c.in), c.lim, func() int { return 1 }).String(), wholeRun([]byte(c.in), c.lim).String(); got != want {
@@ -305,7 +305,7 @@ func TestNeed(t *testing.T) {
 	}
 	for _, c := range cases {
 		var p Parser
-		drain(t, &p, c.in, redisLimits())
+		parseAll(t, &p, c.in, redisLimits())
 		if got := p.Need(); got != c.want {
 			t.Errorf("%q: need %d, want %d", c.in, got, c.want)
 		}
@@ -316,14 +316,14 @@ func TestResetForgetsTheCommand(t *testing.T) {
 	var p Parser
 	lim := DefaultLimits()
 	for _, in := range []string{"*3\r\n$1\r\nx\r\n$5\r\nab", "*3\r\n$1\r\nx\r\n$", "*3", "abc"} {
-		if got := drain(t, &p, in, lim); got != "…" {
+		if got := parseAll(t, &p, in, lim); got != "…" {
 			t.Fatalf("%q: %q", in, got)
 		}
 		p.Reset()
 		if p.Started() || p.Need() != 1 {
 			t.Fatalf("%q: started %v, need %d after Reset", in, p.Started(), p.Need())
 		}
-		if got := drain(t, &p, "*1\r\n$1\r\ny\r\n", lim); got != "[y]" {
+		if got := parseAll(t, &p, "*1\r\n$1\r\ny\r\n", lim); got != "[y]" {
 			t.Fatalf("%q: %q after Reset", in, got)
 		}
 	}

@@ -31,7 +31,7 @@ func (s *Session) isLocal(key []byte) bool {
 	return cfg.KeyIsLocal(key)
 }
 
-// sees is what the session's reads see. One that watches keys reads what EXEC will find.
+// sees is the read level of the session. A session that watches keys reads what EXEC will find.
 func (s *Session) sees() exec.Sees {
 	if s.watcher != nil || s.ack == ackQuorum {
 		return exec.SeesApplied
@@ -48,8 +48,8 @@ func (s *Session) sees() exec.Sees {
 	return exec.SeesApplied
 }
 
-// clientAck chooses the level of the connection, and answers once all that this node has answered ahead so far is
-// in the log. The choice holds for the commands behind it also where that fails.
+// clientAck chooses the ack level of the connection, and answers once all that this node has answered ahead so far is
+// applied. The commands behind it are at the chosen level even if that fails.
 func clientAck(s *Session, args [][]byte) bool {
 	switch strings.ToLower(string(args[2])) {
 	case "quorum":

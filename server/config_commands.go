@@ -134,5 +134,5 @@ func configResetStat(s *Session, _ [][]byte, w *protocol.Writer) {
 	w.OK()
 }
 
-// configRewrite is refused: a file that its owner keeps under version control or generates is not ours to edit.
+// configRewrite is refused: a file that an operator keeps under version control or generates is not ours to edit.
 func configRewrite(_ *Session, _ [][]byte, w *protocol.Writer) { w.Error(protocol.ErrNoConfigFile) }

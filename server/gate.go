@@ -16,8 +16,8 @@ func (s *Session) dispatch(args [][]byte) bool {
 		refusal = s.route(cmd, args)
 	}
 	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
-	gathers := local || refusal == "" && s.multi == nil && cmd.Gathers(args)
-	if !gathers {
+	inBurst := local || refusal == "" && s.multi == nil && cmd.JoinsBurst(args)
+	if !inBurst {
 		s.worker.CarryOut()
 	}
 	if refusal == "" && s.reserves(cmd) && s.awaitPending() {
@@ -50,7 +50,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 	switch {
 	case local:
 		s.increment(cmd, args)
-	case gathers && s.gatherRead(cmd, args):
+	case inBurst && s.burstRead(cmd, args):
 	default:
 		s.worker.CarryOut()
 		if !s.run(cmd, args) {
@@ -79,7 +79,7 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 		}
 		as := s.as()
 		as.Sees = s.sees()
-		s.submission(s.size).Read(cmd, args, as) // it stands behind what was answered ahead
+		s.submission(s.size).Read(cmd, args, as) // the read stands behind what was answered ahead
 	default:
 		s.lane.runner.ReadAt(cmd, args, s.db, s.lane.replica.Clock.Now(), s.sees(), s.beginReply())
 		s.endReply()
@@ -97,8 +97,8 @@ func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
 	return done
 }
 
-// seesAll reports whether a read needs everything that is answered ahead in the records first: it looks at the keyspace as a
-// whole, or the client watches keys and must read what EXEC will find.
+// seesAll reports whether everything that is answered ahead must be applied before a read: the read looks at the keyspace
+// as a whole, or the client watches keys and must read what EXEC will find.
 func (s *Session) seesAll(cmd *commands.Command) bool {
 	return (s.watcher != nil || !cmd.HasKeys()) && cmd.Flags&commands.FlagReadonly != 0 && s.lane.replica.Keyspace.HasAhead()
 }
@@ -117,9 +117,10 @@ func (s *Session) runHandler(h *handler, args [][]byte) bool {
 	return true
 }
 
-// What the reads queued behind writes may reply with, as far as can be told: one client's pipeline of large reads must
-// not collect more output than a client may have, half of which leaves room for values that grow meanwhile, and those of
-// all clients together not more than the node can hold. A client's first such read always passes.
+// Bounds of what reads that are queued behind writes may reply with, as far as that can be told beforehand. One client's
+// pipeline of large reads must not collect more output than a client may have: half of that, so that values may grow
+// meanwhile. The reads of all clients together must not collect more than the node has memory for. A client's first such
+// read always passes.
 const (
 	bulkBudget    = exec.MaxReplyBytes / 2
 	bulkBudgetAll = 64 << 20
@@ -139,7 +140,7 @@ func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
 }
 
 // reserves reports whether the memory left must be known before the command runs: what the client has pending may take
-// it, and many such commands fit a packet.
+// that memory, and many such commands fit a packet.
 func (s *Session) reserves(cmd *commands.Command) bool {
 	return cmd.Flags&commands.FlagReserves != 0 && s.multi == nil && s.srv.config().MaxMemory > 0
 }
@@ -184,7 +185,8 @@ func (s *Session) refuse(name []byte, text string) {
 }
 
 // gate is the one place where a command with a known name and a right number of arguments can be refused before it
-// runs, in Redis's order. local says that it is an increment at level local. It returns the error text, or "" to let the command pass.
+// runs, in Redis's order. local says that it is an increment at ack level local. It returns the error text, or "" to let the
+// command pass.
 func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string {
 	switch {
 	case !s.authed && cmd.Flags&commands.FlagNoAuth == 0:

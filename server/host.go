@@ -26,12 +26,12 @@ func (h host) NewWorker(l transport.Loop, shared bool) transport.Worker {
 }
 
 // Admit implements transport.Host.
-func (h host) Admit(local bool) (refusal []byte) {
+func (h host) Admit(sameHost bool) (refusal []byte) {
 	srv := h.srv
 	srv.stats.connections.Add(1)
 	cfg := srv.config()
 	switch {
-	case protects(cfg, local):
+	case protects(cfg, sameHost):
 		refusal = errorLine(protocol.ErrDenied)
 	case !srv.clients.admit(srv.maxClients(cfg)):
 		refusal = errorLine(protocol.ErrMaxClients)
@@ -60,7 +60,7 @@ func (h host) Settings() transport.Settings {
 // Fail implements transport.Host.
 func (h host) Fail(err error) { h.srv.fail(err) }
 
-// protects reports whether protected mode turns a connection away; local says that it comes from this machine.
-func protects(cfg *config.Config, local bool) bool {
-	return cfg.ProtectedMode && cfg.RequirePass == "" && !local
+// protects reports whether protected mode turns a connection away; sameHost says that it comes from this machine.
+func protects(cfg *config.Config, sameHost bool) bool {
+	return cfg.ProtectedMode && cfg.RequirePass == "" && !sameHost
 }

@@ -6,12 +6,12 @@ import (
 	"quipu/replica"
 )
 
-// At ack level local, the sessions of a worker gather increments that are answered ahead together (exec/burst.go). The
-// increments of a client that has writes under way go through the log as well, in their place in its pipeline, because what
-// stands behind them there must find them. Their replies count what is answered ahead, so that all replies at level local
-// come from one ascending sequence.
+// At ack level local, increments of all sessions of a worker join its burst, to be answered ahead together (exec/burst.go).
+// An increment of a client that has commands pending goes through the log instead, in its place in the pipeline: what
+// stands behind it there is executed from the log and must find it. Its reply counts what is answered ahead, so that all
+// replies at ack level local come from one ascending sequence.
 
-// increment carries out INCR, DECR, INCRBY or DECRBY at level local.
+// increment carries out INCR, DECR, INCRBY or DECRBY at ack level local.
 func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	r := s.lane.replica
 	r.UseAhead()
@@ -23,14 +23,14 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	case s.pending() || !r.MayAnswerAhead():
 		s.ThroughLog(args[1], delta, s.isSilent())
 	default:
-		s.gatherIncrement(args[1], delta)
+		s.burstIncrement(args[1], delta)
 	}
 }
 
-// gatherIncrement adds an increment to those that the session's worker carries out together. Whenever others have to go
-// first, some of the session's own may turn out to go through the log, and then this one follows them there.
-func (s *Session) gatherIncrement(key []byte, delta int64) {
-	r := s.gatherOn()
+// burstIncrement adds an increment to the burst. Whenever the burst has to be carried out first, some of the session's own
+// increments in it may turn out to go through the log; then this increment follows them there.
+func (s *Session) burstIncrement(key []byte, delta int64) {
+	r := s.burstRunner()
 	silent := s.isSilent()
 	if r.GathersReads() || !silent && r.GathersSilent() {
 		s.worker.CarryOut()
@@ -53,14 +53,14 @@ func (s *Session) gatherIncrement(key []byte, delta int64) {
 	s.ThroughLog(key, delta, silent)
 }
 
-// gatherRead takes a read for which Command.Gathers is true; false if it has to be run by itself, or behind
-// increments of the session that turned out to go through the log.
-func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
+// burstRead adds a read for which Command.JoinsBurst is true to the burst. It returns false if the read has to be run by
+// itself, or behind increments of the session that turned out to go through the log.
+func (s *Session) burstRead(cmd *commands.Command, args [][]byte) bool {
 	const small = 4 << 10 // bytes: so much longer a burst of replies may be than a client's limit
 	if s.silent != replyOn || s.watcher != nil || s.lane.replica.Keyspace.LargestValue() > small {
 		return false
 	}
-	r := s.gatherOn()
+	r := s.burstRunner()
 	if r.GathersIncrements() {
 		s.worker.CarryOut()
 	}
@@ -73,8 +73,9 @@ func (s *Session) gatherRead(cmd *commands.Command, args [][]byte) bool {
 	return true
 }
 
-// gatherOn is the runner of the session's lane; no other lane gathers, so that replies keep their order.
-func (s *Session) gatherOn() *exec.Runner {
+// burstRunner is the runner of the session's lane. The bursts of the other lanes are carried out first, so that replies
+// keep their order.
+func (s *Session) burstRunner() *exec.Runner {
 	w := s.worker
 	for i := range w.lanes {
 		if l := &w.lanes[i]; l != s.lane {
@@ -84,11 +85,12 @@ func (s *Session) gatherOn() *exec.Runner {
 	return s.lane.runner
 }
 
-// EndThroughLog implements exec.BurstClient: another client of the worker may be next.
+// EndThroughLog implements exec.BurstClient: the next increment may be another client's, which opens a submission of its
+// own.
 func (s *Session) EndThroughLog() { s.endSubmission() }
 
-// ThroughLog takes an increment at level local that cannot be answered ahead, or must not while the log is behind, or that
-// stands behind others of the client that went through the log.
+// ThroughLog implements exec.BurstClient: it has an increment at ack level local go through the log because it cannot be
+// answered ahead, because the log is behind, or because it stands behind commands of the client that are pending.
 func (s *Session) ThroughLog(key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
 	as := s.as()
@@ -102,7 +104,7 @@ func (s *Session) barrier() bool {
 	if s.barrierPassed {
 		s.barrierPassed = false
 	} else if s.lane.replica.Keyspace.HasAhead() {
-		s.submission(0).Literal(nil, s.as()) // to wait for: what is answered ahead goes before it
+		s.submission(0).Literal(nil, s.as()) // something to wait for: what is answered ahead stands before it in its entry
 		s.barrierPassed = true
 	}
 	return s.awaitPending()
@@ -116,7 +118,7 @@ func refuseWrites(r *replica.Replica) string {
 	return ""
 }
 
-// refuseAhead is refuseWrites for increments at level local.
+// refuseAhead is refuseWrites for increments at ack level local.
 func refuseAhead(r *replica.Replica) string {
 	if err := r.WritableAhead(); err != nil {
 		return replica.NotAppliedText(err)

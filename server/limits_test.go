@@ -149,13 +149,13 @@ func TestAuthentication(t *testing.T) {
 		expectClosed(t, guess, "")
 
 		// Without a password, whoever is connected may go on.
-		stranger := n.dial()
+		newcomer := n.dial()
 		expect(t, c, "CONFIG SET auth-timeout 1m", "+OK\r\n")
-		expect(t, stranger, "GET a", "-NOAUTH")
+		expect(t, newcomer, "GET a", "-NOAUTH")
 		if got := callArgs(t, c, "CONFIG", "SET", "requirepass", ""); got != "+OK\r\n" {
 			t.Fatal(got)
 		}
-		expect(t, stranger, "GET a", "$1\r\n1\r\n")
+		expect(t, newcomer, "GET a", "$1\r\n1\r\n")
 	})
 }
 
@@ -170,7 +170,7 @@ func checkFlood(t *testing.T, c *redistest.Conn) {
 		}
 		total, last = total+len(raw), string(raw)
 	}
-	if total > strangerOutput+1024 || last != "-"+protocol.ErrUnauthOutput+"\r\n" {
+	if total > unauthenticatedOutput+1024 || last != "-"+protocol.ErrUnauthOutput+"\r\n" {
 		t.Errorf("%d bytes without authentication, the last reply %q", total, last)
 	}
 }
@@ -342,12 +342,12 @@ func TestProtectedMode(t *testing.T) {
 	for _, c := range []struct {
 		mode     bool
 		password string
-		local    bool
+		sameHost bool
 		refused  bool
 	}{{true, "", false, true}, {true, "", true, false}, {true, "secret", false, false}, {false, "", false, false}} {
 		cfg := &config.Config{ProtectedMode: c.mode, RequirePass: c.password}
-		if got := protects(cfg, c.local); got != c.refused {
-			t.Errorf("protected-mode %v, password %q, from this machine %v: refused %v", c.mode, c.password, c.local, got)
+		if got := protects(cfg, c.sameHost); got != c.refused {
+			t.Errorf("protected-mode %v, password %q, from this machine %v: refused %v", c.mode, c.password, c.sameHost, got)
 		}
 	}
 }

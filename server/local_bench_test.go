@@ -54,7 +54,7 @@ func benchPipelines(command string, keys uint64) [][]byte {
 	return packets
 }
 
-// processCPU is the CPU time of the process, drainer and log included.
+// processCPU is the CPU time of the process, interval goroutine and log included.
 func processCPU() time.Duration {
 	var ru unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &ru) != nil {

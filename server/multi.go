@@ -9,7 +9,7 @@ import (
 // transaction is what a client has queued since MULTI.
 type transaction struct {
 	queue   []queued
-	memory  []byte // holds the arguments one after the other; a queued command knows its place in it
+	memory  []byte // the arguments one after the other; a queued command knows where its own begin
 	args    int    // number of arguments
 	spoiled bool   // a command was refused: EXEC aborts
 	lane    *lane  // of the commands with keys; nil: there are none yet
@@ -107,8 +107,8 @@ func (s *Session) discard() {
 	s.unwatch()
 }
 
-// execCommand decides whether the transaction runs and hands it over: to the batch if it writes or anything is
-// pending, to the keyspace directly if it only reads.
+// execCommand adds the transaction to the lane's sub-batch if it writes, or if anything is pending or answered ahead; one
+// that only reads runs on the keyspace at once.
 func execCommand(s *Session, _ [][]byte) bool {
 	t := s.multi
 	if t == nil {
@@ -119,7 +119,7 @@ func execCommand(s *Session, _ [][]byte) bool {
 	if (ownWritesFirst || s.watcher != nil) && s.awaitPending() {
 		return false // with keys watched, the client's own earlier writes are judged by what they really changed
 	}
-	if s.srv.pauseHolds(writes) {
+	if s.srv.pauseCovers(writes) {
 		s.waiting = waitPause
 		return false
 	}
@@ -157,12 +157,12 @@ func (t *transaction) needs(srv *Server) (writes, grows, ownWritesFirst bool) {
 	return writes, grows, ownWritesFirst
 }
 
-// literalRoom bounds the replies of a transaction's connection commands, in bytes: they stand in the batch beside its
-// entry, and a batch that is too large takes the writes of other clients down with it.
+// literalRoom bounds the replies of a transaction's connection commands, in bytes: they stand in the sub-batch
+// beside its operation, and a batch that is too large takes the writes of other clients down with it.
 const literalRoom = 1 << 20
 
-// gathering is what a transaction's commands are added to.
-type gathering interface {
+// txnTarget is what a transaction's commands are added to.
+type txnTarget interface {
 	Hold(cmd *commands.Command, args [][]byte)
 	BeginTxn(n int, deadline int64, guard exec.Guard, as exec.As)
 	Write(cmd *commands.Command, args [][]byte, as exec.As)
@@ -171,14 +171,14 @@ type gathering interface {
 	EndTxn()
 }
 
-// readsOnly is a sub-batch of a transaction that only reads: nothing needs to be held for it.
+// readsOnly is a sub-batch of a transaction that only reads: it needs no holds.
 type readsOnly struct{ *exec.SubBatch }
 
 func (readsOnly) Hold(*commands.Command, [][]byte) {}
 
-// addTransaction adds the queued commands to the batch as one operation. Commands of the connection run now, so that
+// addTransaction adds the queued commands as one operation. Commands of the connection run now, so that
 // SELECT and HELLO take effect for those behind them.
-func (s *Session) addTransaction(b gathering, t *transaction) {
+func (s *Session) addTransaction(b txnTarget, t *transaction) {
 	var guard exec.Guard
 	if s.watcher != nil {
 		guard = s.watcher

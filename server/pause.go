@@ -72,13 +72,13 @@ func (srv *Server) pausedFor(cmd *commands.Command) bool {
 		return false
 	}
 	if cmd.Name == "client" || cmd.Parent != nil && cmd.Parent.Name == "client" || cmd.Name == "exec" {
-		return false // the pause must remain endable; EXEC is judged by what it holds
+		return false // the pause must remain endable; EXEC is judged by the commands in it
 	}
-	return srv.pauseHolds(cmd.Write != nil)
+	return srv.pauseCovers(cmd.Write != nil)
 }
 
-// pauseHolds reports whether a pause that is in force concerns writes, or everything.
-func (srv *Server) pauseHolds(write bool) bool {
+// pauseCovers reports whether a pause that is in force concerns writes, or everything.
+func (srv *Server) pauseCovers(write bool) bool {
 	if !srv.pausing.Load() {
 		return false
 	}

@@ -18,8 +18,8 @@ func newLogger(level slog.Level) (*slog.Logger, *slog.LevelVar) {
 }
 
 func (srv *Server) setLogLevel(level slog.Level) {
-	if srv.level != nil {
-		srv.level.Set(level)
+	if srv.logLevel != nil {
+		srv.logLevel.Set(level)
 	}
 }
 
@@ -39,7 +39,7 @@ func Main(ctx context.Context, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	srv.level = level
+	srv.logLevel = level
 	return srv.Run(ctx)
 }
 

@@ -48,7 +48,7 @@ func (r *clientRegistry) find(id int64) *Session {
 	return r.sessions[id]
 }
 
-// bytes is the input and output held for all clients.
+// bytes is how much input and output of all clients the transport keeps.
 func (r *clientRegistry) bytes() (sum int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,7 +136,7 @@ func (f *failureLimiter) failed(address string, now int64) {
 	f.counts[address]++
 }
 
-// roll forgets the last second, and so never holds more addresses than fail in one.
+// roll forgets the last second, so that counts never has more addresses than fail in one second.
 func (f *failureLimiter) roll(now int64) {
 	if f.second != now || f.counts == nil {
 		f.second, f.counts = now, map[string]int{}

@@ -28,7 +28,7 @@ type Server struct {
 	cfg      atomic.Pointer[config.Config]
 	cfgMu    sync.Mutex // serializes CONFIG SET
 	log      *slog.Logger
-	level    *slog.LevelVar
+	logLevel *slog.LevelVar
 	started  time.Time
 	runID    string
 	table    *commands.Table

@@ -15,10 +15,10 @@ import (
 // Session is one client's conversation with the node, the same for every transport. Only the
 // goroutine of its worker's loop touches it, but for the atomic fields and what is said of watcher.
 //
-// A command takes one of three ways. A read with nothing of the client's pending runs at once. A write is added to the
-// sub-batch that gathers for the log, as one submission with the rest of the client's pipeline. Once anything is pending,
-// reads behind it are added to the sub-batch as well, and ready replies wait in their slots, so that replies keep their
-// order without waiting command by command.
+// A command takes one of three ways. A read runs at once if nothing of the client is pending. A write is added to the
+// lane's sub-batch, as one submission with the rest of the client's pipeline. Once anything is pending, reads behind it
+// are added to the sub-batch as well, and ready replies wait in their reply slots, so that replies keep their order
+// without waiting command by command.
 type Session struct {
 	srv    *Server
 	worker *worker
@@ -36,17 +36,17 @@ type Session struct {
 	args     [][]byte
 	size     int             // bytes of the command being read
 	out      protocol.Writer // replies for the transport to send
-	side     protocol.Writer // a reply on its way into its slot
+	side     protocol.Writer // a reply on its way into its reply slot
 
 	db                   int
 	authed               bool
 	unauthenticatedSince time.Time
 	silent               replyMode
 	ack                  ackChoice
-	barrierPassed        bool // for the command to be read again: what was answered ahead before it is applied
+	barrierPassed        bool // for the command that is read again: all that was answered ahead before it is applied
 	multi                *transaction
 	watcher              *watcher
-	deciding             *watcher // that of an EXEC under way
+	deciding             *watcher // the guard of an EXEC under way
 
 	lane    *lane      // of the command being read
 	open    *lane      // whose sub-batch has an open submission of the session; nil: none
@@ -77,7 +77,7 @@ type sessionStats struct {
 	lastActive        atomic.Int64 // unix nanoseconds
 	commands          atomic.Int64
 	bytesIn, bytesOut atomic.Int64
-	input, output     atomic.Int64 // bytes held
+	input, output     atomic.Int64 // bytes that the transport keeps
 	noEvict, noTouch  atomic.Bool
 	watcher           atomic.Pointer[watcher]
 }
@@ -159,7 +159,7 @@ func (s *Session) Process(input []byte, out int) int {
 			if !s.dispatch(args) {
 				break
 			}
-			if !s.authed && len(s.out.B) > strangerOutput && !s.closing {
+			if !s.authed && len(s.out.B) > unauthenticatedOutput && !s.closing {
 				s.replyError(protocol.ErrUnauthOutput)
 				s.Close("too much output without authentication")
 			}
@@ -173,13 +173,13 @@ func (s *Session) Process(input []byte, out int) int {
 }
 
 const (
-	// strangerOutput is how many bytes of replies may wait for a client that is not authenticated.
-	strangerOutput = 64 << 10
-	keptArguments  = 64 // arguments that the scratch memory for them keeps room for
+	// unauthenticatedOutput is how many bytes of replies may wait for a client that is not authenticated.
+	unauthenticatedOutput = 64 << 10
+	keptArguments         = 64 // arguments that the scratch memory for them keeps room for
 )
 
 // dropScratch lets go of the input, which the arguments point into, and of memory that a large command has left behind:
-// ten thousand idle clients keep what they hold.
+// an idle client keeps its scratch memory, and there may be ten thousand of them.
 func (s *Session) dropScratch() {
 	if cap(s.args) > keptArguments {
 		s.args = nil
@@ -198,11 +198,11 @@ func (s *Session) ready(cfg *config.Config) bool {
 	if !s.pending() {
 		return true
 	}
-	held := s.bytes + s.slots.bytes
+	unanswered := s.bytes + s.slots.bytes
 	if s.open != nil {
-		held += s.open.open.Size()
+		unanswered += s.open.open.Size()
 	}
-	return held < cfg.ClientOutstanding && s.srv.queued() < cfg.Outstanding
+	return unanswered < cfg.ClientOutstanding && s.srv.queued() < cfg.Outstanding
 }
 
 // publish makes the figures of the burst visible to other goroutines.
@@ -225,7 +225,7 @@ func (s *Session) publishState() {
 	s.seen.multi.Store(multi)
 }
 
-// pending reports whether earlier commands of the client await their commit.
+// pending reports whether earlier commands of the client are in sub-batches and not answered yet.
 func (s *Session) pending() bool { return !s.slots.empty() }
 
 // as is how a command now being read is to be executed.
@@ -247,7 +247,7 @@ func (s *Session) submission(size int) *replica.SubBatch {
 		s.worker.handOver(l)
 	}
 	if s.open == nil {
-		s.worker.CarryOut() // what other clients have gathered may open submissions of theirs
+		s.worker.CarryOut() // increments of other clients in the burst may open submissions
 		l.subBatch(s.worker).Begin(s, s.slots.take())
 		s.open = l
 	}
@@ -314,8 +314,8 @@ func (s *Session) beginReply() *protocol.Writer {
 	return &s.side
 }
 
-// endReply puts the reply in its place. Whether the client wants it is asked again: RESET may just have ended its
-// silence.
+// endReply puts the reply in its place. It asks again whether the client wants replies: RESET may just have ended CLIENT
+// REPLY OFF.
 func (s *Session) endReply() {
 	if len(s.side.B) == 0 {
 		return // it went to out, or the command had none
@@ -332,8 +332,8 @@ func (s *Session) endReply() {
 	s.side.B = s.side.B[:0]
 }
 
-// replyLater makes the session wait for reason. The function returned ends that, on the loop's goroutine, with the
-// command's reply. Nothing of the session is pending.
+// replyLater makes the session wait for reason, until the function that it returns is called, on the loop's goroutine,
+// with the command's reply. Nothing of the session is pending.
 func (s *Session) replyLater(reason waitReason) func(write func(w *protocol.Writer)) {
 	s.waiting = reason
 	silent := s.isSilent() // CLIENT REPLY SKIP is over by the time of the reply

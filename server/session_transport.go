@@ -40,7 +40,7 @@ func (s *Session) MayRead(in, out int) bool {
 // Finished implements transport.Conn.
 func (s *Session) Finished(ended bool, out int) (reason string, finished bool) {
 	switch {
-	case out > s.srv.config().ClientOutputMax || !s.authed && out > strangerOutput:
+	case out > s.srv.config().ClientOutputMax || !s.authed && out > unauthenticatedOutput:
 		s.srv.stats.outputClosed.Add(1)
 		return "more unsent replies than a client may have", true
 	case out > 0 || s.pending():
@@ -64,8 +64,8 @@ func (s *Session) Sent(n int) {
 	s.srv.stats.bytesOut.Add(s.worker.stripe, int64(n))
 }
 
-// Holds implements transport.Conn.
-func (s *Session) Holds(in, out int) {
+// Buffered implements transport.Conn.
+func (s *Session) Buffered(in, out int) {
 	s.seen.input.Store(int64(in))
 	s.seen.output.Store(int64(out))
 }

@@ -164,9 +164,11 @@ func (s *Session) touched() bool {
 	return s.watcher.touched.Load() || s.watcher.expired(s.watcher.lane.replica.Clock.Now())
 }
 
-// Aborts implements exec.Guard: it decides, once, whether EXEC aborts. A watched key was changed by an earlier entry, may
-// be changed by an operation that stands before the transaction in its own, or has expired. It runs on the goroutine that
-// seals the entry; the session waits for EXEC, and does not change keys meanwhile.
+// Aborts implements exec.Guard: it decides, once, whether EXEC aborts. It does if a watched key was changed by an earlier
+// entry, may be changed by an operation that stands before the transaction in the same entry, or has expired.
+//
+// Deciding when EXEC is read would be too early: writes of other clients that are queued before it are not applied then.
+// Aborts runs on the goroutine that seals the entry; the session waits for EXEC, and does not change keys meanwhile.
 func (w *watcher) Aborts(stamp int64, touched func(db int, key []byte) bool) bool {
 	if w.touched.Load() || w.expired(stamp) {
 		return true

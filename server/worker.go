@@ -9,11 +9,13 @@ import (
 	"quipu/transport"
 )
 
-// worker is what the server keeps for one loop of the transport, and all that its sessions know of the loop. Everything
-// but calls and the mailbox belongs to the loop's goroutine.
+// worker is the server's side of one loop of the transport, and all that its sessions know of the loop. Everything but
+// calls and the mailbox (mu, completed) belongs to the loop's goroutine.
 //
-// For each replica it has a lane: the sub-batch that its sessions gather in, without any lock, until the loop's turn ends
-// and Submit hands it over. It comes back through the mailbox, with all replies, to this worker alone.
+// Its sessions could add their commands to the replica's batch directly, under the batcher's lock. All loops would then
+// wait for each other with every command. So a worker has a lane for each replica: a sub-batch, which its sessions add to
+// without any lock. When the loop's turn ends, Submit hands the sub-batch over. It comes back through the mailbox, with all
+// replies, to this worker alone.
 type worker struct {
 	srv    *Server
 	loop   transport.Loop
@@ -27,20 +29,20 @@ type worker struct {
 	completed []*replica.SubBatch
 
 	spareCompleted []*replica.SubBatch
-	spareHeld      []*Session
+	spareResumed   []*Session
 }
 
 // lane is what a worker has for one replica.
 type lane struct {
 	replica *replica.Replica
 	runner  *exec.Runner
-	open    *replica.SubBatch   // gathers; nil: nothing is gathered
+	open    *replica.SubBatch   // gathers; nil: nothing was added since the last hand-over
 	spare   []*replica.SubBatch // to be used again
 	flush   bool                // something was handed over since the last Flush
 }
 
 const (
-	// maxSpareSubBatch is the most memory in bytes that a sub-batch may keep for its next life.
+	// maxSpareSubBatch is the most memory in bytes that a sub-batch may have when it is kept to be used again.
 	maxSpareSubBatch = 4 << 20
 	maxSpares        = 2 // sub-batches of a lane: one gathers while one is under way
 )
@@ -65,8 +67,8 @@ func (w *worker) Accept(link transport.Link, peer transport.Peer) transport.Conn
 	return s
 }
 
-// Gathers implements transport.Worker.
-func (w *worker) Gathers() bool {
+// HasBurst implements transport.Worker.
+func (w *worker) HasBurst() bool {
 	for i := range w.lanes {
 		if w.lanes[i].runner.Gathered() > 0 {
 			return true
@@ -93,7 +95,7 @@ func (l *lane) carryOut() {
 	}
 }
 
-// subBatch is the lane's sub-batch to gather in.
+// subBatch is the lane's open sub-batch; it opens one if there is none.
 func (l *lane) subBatch(w *worker) *replica.SubBatch {
 	if l.open == nil {
 		if n := len(l.spare); n > 0 {
@@ -106,7 +108,7 @@ func (l *lane) subBatch(w *worker) *replica.SubBatch {
 	return l.open
 }
 
-// handOver hands over what the lane has gathered. No submission in it is open.
+// handOver hands over the lane's open sub-batch, if there is one. No submission in it is open.
 func (w *worker) handOver(l *lane) {
 	if l.open != nil {
 		w.waiting++
@@ -145,24 +147,24 @@ func (w *worker) TakeCompleted() {
 	w.spareCompleted = subs
 	for _, sub := range subs {
 		w.waiting--
-		held := w.spareHeld[:0]
+		resumed := w.spareResumed[:0]
 		list := sub.Submissions()
 		for i := range list {
 			s := list[i].Client.(*Session)
 			s.finish(sub, &list[i])
-			held = append(held, s)
+			resumed = append(resumed, s)
 		}
 		w.keep(sub)
-		for _, s := range held {
+		for _, s := range resumed {
 			s.link.Resume()
 		}
-		clear(held)
-		w.spareHeld = held
+		clear(resumed)
+		w.spareResumed = resumed
 	}
 	clear(subs)
 }
 
-// keep keeps a sub-batch for use again, unless it has become large.
+// keep keeps a sub-batch to be used again, unless it has become large.
 func (w *worker) keep(sub *replica.SubBatch) {
 	for i := range w.lanes {
 		if l := &w.lanes[i]; sub.Of(l.replica) && len(l.spare) < maxSpares && sub.Footprint() <= maxSpareSubBatch {
@@ -175,7 +177,7 @@ func (w *worker) keep(sub *replica.SubBatch) {
 // Rests implements transport.Worker.
 func (w *worker) Rests() bool { return w.waiting == 0 }
 
-// MayAwait implements transport.Worker: while this node is the only voter, nothing but its own disk is waited for.
+// MayAwait implements transport.Worker: while this node is the only voter, a commit needs nothing but its own disk.
 func (w *worker) MayAwait() bool {
 	if w.waiting == 0 {
 		return false

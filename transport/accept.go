@@ -14,7 +14,7 @@ const (
 
 // accept takes connections from one listener until it is closed. When the process is out of file descriptors or
 // memory it pauses instead of spinning; the clients wait in the kernel's queue.
-func (t *Transport) accept(ln net.Listener, serve func(c net.Conn, local bool)) {
+func (t *Transport) accept(ln net.Listener, serve func(c net.Conn, sameHost bool)) {
 	pause := time.Duration(0)
 	for {
 		c, err := ln.Accept()
@@ -31,13 +31,13 @@ func (t *Transport) accept(ln net.Listener, serve func(c net.Conn, local bool)) 
 			continue
 		}
 		pause = 0
-		local := isLocal(c.RemoteAddr())
-		if refusal := t.host.Admit(local); refusal != nil {
+		sameHost := isSameHost(c.RemoteAddr())
+		if refusal := t.host.Admit(sameHost); refusal != nil {
 			refuse(c, refusal)
 			continue
 		}
 		setKeepalive(c, t.host.Settings().Keepalive)
-		serve(c, local)
+		serve(c, sameHost)
 	}
 }
 
@@ -58,8 +58,8 @@ func refuse(c net.Conn, why []byte) {
 	c.Close()
 }
 
-// isLocal reports whether a client is on this machine.
-func isLocal(addr net.Addr) bool {
+// isSameHost reports whether a client is on this machine.
+func isSameHost(addr net.Addr) bool {
 	switch a := addr.(type) {
 	case *net.TCPAddr:
 		return a.IP.IsLoopback()

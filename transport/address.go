@@ -78,8 +78,8 @@ func (a tcpAddress) explain(port int, err error) error {
 }
 
 // peerOf describes the client of an accepted connection.
-func peerOf(c net.Conn, local bool) Peer {
-	return Peer{Remote: addressText(c.RemoteAddr()), Local: addressText(c.LocalAddr()), Trusted: local}
+func peerOf(c net.Conn, sameHost bool) Peer {
+	return Peer{Remote: addressText(c.RemoteAddr()), Local: addressText(c.LocalAddr()), Trusted: sameHost}
 }
 
 // addressText is an address as CLIENT LIST shows it: as Redis, without the network interface of a link-local one.

@@ -48,13 +48,13 @@ func (l *eventLoop) read(c *conn) {
 	l.touch(c)
 }
 
-// room returns free space for what a socket has: commands of other connections that are gathered point into what is
-// before it.
+// room returns free space for what a socket has. Commands of other connections that are in the burst point into what is
+// before that space.
 func (l *eventLoop) room() []byte {
 	if l.used > len(l.buf)-ReadChunk {
 		l.worker.CarryOut()
 	}
-	if !l.worker.Gathers() {
+	if !l.worker.HasBurst() {
 		l.used = 0
 	}
 	return l.buf[l.used : l.used+ReadChunk]
@@ -92,16 +92,16 @@ func (l *eventLoop) advance(c *conn) {
 // sendTouched sends replies and sets the interests of the connections that were worked on. One that then goes on with
 // its input is listed anew, for the next round.
 func (l *eventLoop) sendTouched() {
-	batch := l.touched
+	conns := l.touched
 	l.touched = l.spareTouched[:0]
-	for _, c := range batch {
+	for _, c := range conns {
 		c.listed = false
 		if !c.closed {
 			l.send(c)
 		}
 	}
-	clear(batch)
-	l.spareTouched = batch
+	clear(conns)
+	l.spareTouched = conns
 }
 
 // send writes what it can, and closes the connection when that is due.
@@ -139,7 +139,7 @@ func (l *eventLoop) send(c *conn) {
 }
 
 func (l *eventLoop) afterSend(c *conn) {
-	c.side.Holds(len(c.in), len(c.out))
+	c.side.Buffered(len(c.in), len(c.out))
 	if len(c.in) > 0 && len(c.out) == 0 && c.side.Ready() && !c.side.Started() {
 		l.advance(c)
 	} else if reason, finished := c.side.Finished(c.eof, len(c.out)); finished {

@@ -12,8 +12,9 @@ import (
 // An event loop serves many connections on one goroutine. One turn of it:
 //
 //	wait for ready sockets
-//	for each: read once, and process every whole command in what was read: the worker runs, gathers or submits it
-//	the worker carries out what is gathered (also whenever there is enough of it, and before any other command)
+//	for each: read once, and process every whole command in what was read: the worker runs it, adds it to the burst
+//	          or submits it
+//	the worker carries out the burst (also whenever it is full, and before any other command)
 //	send the replies of those with nothing submitted
 //	the worker hands over what is submitted; where the worker allows it, wait for the commit here
 //	the worker takes the replies to what is complete; its connections go on with the input left unread; send
@@ -23,8 +24,8 @@ import (
 // like that again, and the completion arrives as an event. What one turn does is bounded too, so that clients with much
 // input waiting do not keep the loop from the others' sockets.
 //
-// Sockets are level-triggered. A connection that must not be read any more, because its Conn waits or holds too
-// much, loses its read interest until it may go on: the client then feels TCP's own backpressure.
+// Sockets are level-triggered. A connection that must not be read any more, because its Conn waits or has too
+// much to do, loses its read interest until it may go on: the client then feels TCP's own backpressure.
 
 const (
 	inlineWait = 20 * time.Millisecond // longest wait for a commit before the loop returns to its sockets
@@ -41,7 +42,7 @@ type eventLoop struct {
 	wakefd int
 	conns  map[int]*conn
 	buf    []byte // read buffer, shared by the connections
-	used   int    // bytes of it that gathered commands may point into
+	used   int    // bytes of buf that commands of the burst may point into
 	events []unix.EpollEvent
 
 	touched []*conn // connections with something to send at the end of the turn

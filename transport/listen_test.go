@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-func TestIsLocal(t *testing.T) {
+func TestSameHost(t *testing.T) {
 	for _, c := range []struct {
-		address net.Addr
-		local   bool
+		address  net.Addr
+		sameHost bool
 	}{
 		{&net.TCPAddr{IP: net.ParseIP("10.0.0.1")}, false},
 		{&net.TCPAddr{IP: net.ParseIP("fe80::1")}, false},
@@ -21,8 +21,8 @@ func TestIsLocal(t *testing.T) {
 		{&net.TCPAddr{IP: net.ParseIP("::ffff:127.0.0.1")}, true},
 		{&net.UnixAddr{Name: "@"}, true},
 	} {
-		if got := isLocal(c.address); got != c.local {
-			t.Errorf("%v: local %v", c.address, got)
+		if got := isSameHost(c.address); got != c.sameHost {
+			t.Errorf("%v: same host %v", c.address, got)
 		}
 	}
 }

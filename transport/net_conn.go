@@ -23,7 +23,7 @@ type netConn struct {
 	mu        sync.Mutex // guards posted and completed; a leaf
 	posted    []func()
 	completed bool
-	signal    chan struct{} // holds one token when the two above are worth a look
+	signal    chan struct{} // has one token when the two fields above are worth a look
 
 	in       []byte
 	lastRead time.Time
@@ -33,20 +33,20 @@ type netConn struct {
 func (t *Transport) serveNet() {
 	for _, ln := range t.listeners {
 		t.serving.Go(func() {
-			t.accept(ln, func(sock net.Conn, local bool) {
-				t.serving.Go(func() { t.serveConn(sock, local) })
+			t.accept(ln, func(sock net.Conn, sameHost bool) {
+				t.serving.Go(func() { t.serveConn(sock, sameHost) })
 			})
 		})
 	}
 }
 
 // serveConn serves one connection until it is closed.
-func (t *Transport) serveConn(sock net.Conn, local bool) {
+func (t *Transport) serveConn(sock net.Conn, sameHost bool) {
 	c := &netConn{
 		t: t, sock: sock, input: make(chan []byte), taken: make(chan struct{}), signal: make(chan struct{}, 1), lastRead: time.Now(),
 	}
 	c.worker = t.host.NewWorker(c, false)
-	c.side = c.worker.Accept(c, peerOf(sock, local))
+	c.side = c.worker.Accept(c, peerOf(sock, sameHost))
 	c.replies = c.side.Output()
 	t.mu.Lock()
 	t.conns[c] = struct{}{}
@@ -65,7 +65,7 @@ func (t *Transport) serveConn(sock net.Conn, local bool) {
 	sock.Close()
 	reader.Wait()
 	c.side.Release(reason)
-	c.settle()
+	c.awaitSubmissions()
 }
 
 // stopNet closes the connections that goroutines serve, as soon as their replies are sent.
@@ -186,7 +186,7 @@ func (c *netConn) advance() {
 	used := c.side.Process(c.in, 0)
 	c.worker.CarryOut()
 	c.in = trimInput(c.in[:copy(c.in, c.in[used:])])
-	c.side.Holds(len(c.in), 0)
+	c.side.Buffered(len(c.in), 0)
 }
 
 func (c *netConn) takeMessages() {
@@ -229,8 +229,9 @@ func (c *netConn) deliver() string {
 	}
 }
 
-// settle waits until the worker has nothing under way for the connection, which it holds a reference to.
-func (c *netConn) settle() {
+// awaitSubmissions waits until nothing that was submitted is under way any more. The worker refers to the connection until
+// then.
+func (c *netConn) awaitSubmissions() {
 	for !c.worker.Rests() {
 		<-c.signal
 		c.takeMessages()

@@ -45,8 +45,8 @@ func (t *Transport) Serve() error {
 func defaultLoops() int { return max(1, runtime.NumCPU()/2) }
 
 // assign takes the socket out of Go's hands and gives it to the event loops in turn.
-func (t *Transport) assign(c net.Conn, local bool) {
-	peer := peerOf(c, local)
+func (t *Transport) assign(c net.Conn, sameHost bool) {
+	peer := peerOf(c, sameHost)
 	fd, err := detach(c)
 	if err != nil {
 		t.log.Warn("cannot take over a connection", "error", err)

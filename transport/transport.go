@@ -17,12 +17,12 @@ import (
 
 // Host is the server as a whole. Its methods may be called from any goroutine.
 type Host interface {
-	// NewWorker makes the server's part of a loop. shared says that the loop serves many connections until the transport
-	// stops; Serve makes these, one after the other. Any other loop is for a single connection.
+	// NewWorker makes the server's side of a loop. shared says that the loop serves many connections until the transport
+	// stops; Serve makes such loops, one after the other. Any other loop is for a single connection.
 	NewWorker(l Loop, shared bool) Worker
-	// Admit is asked about each accepted connection; local says that it comes from this machine. A refusal is what to
-	// send before closing; without one the connection is counted, until Conn.Release or Dismiss.
-	Admit(local bool) (refusal []byte)
+	// Admit is asked about each accepted connection; sameHost says that it comes from this machine. A refusal is what to
+	// send before closing; without a refusal the connection is counted, until Conn.Release or Dismiss.
+	Admit(sameHost bool) (refusal []byte)
 	// Dismiss takes back an Admit for which no Conn was made.
 	Dismiss()
 	// AcceptFailed counts a connection that could not be accepted.
@@ -41,15 +41,15 @@ type Settings struct {
 
 // Worker is what a server keeps for each loop. All methods are called on the loop's goroutine.
 //
-// Two kinds of commands wait in it. Short ones, of all the loop's connections, are gathered to be carried out together;
-// they point into the input they came in. Others are submitted to a log and complete some time later. Submissions since
-// the last call of Submit have not been handed over to the log yet.
+// Two kinds of commands wait in a Worker. Short ones, of all the loop's connections, form a burst, which is carried out as
+// a whole; they point into the input they came in. Others are submitted to a log and complete some time later. What was
+// submitted since the last call of Submit has not been handed over to the log yet.
 type Worker interface {
 	// Accept makes the Conn of an accepted connection.
 	Accept(link Link, peer Peer) Conn
-	// Gathers reports whether commands are gathered: the input they came in must stay as it is.
-	Gathers() bool
-	// CarryOut carries out what is gathered.
+	// HasBurst reports whether there are commands in the burst: the input they came in must stay as it is.
+	HasBurst() bool
+	// CarryOut carries out the burst.
 	CarryOut()
 	// Submit hands over what was submitted.
 	Submit()
@@ -85,18 +85,18 @@ type Link interface {
 }
 
 // Conn is the server's side of one connection. All methods are called on the loop's goroutine. Sizes are in bytes, times
-// in unix nanoseconds; in is the input that the transport holds because it could not be used yet, out are the replies
+// in unix nanoseconds; in is the input that the transport keeps because it could not be used yet, out are the replies
 // that the socket would not take yet.
 type Conn interface {
 	// Process runs the commands at the start of input and returns how many bytes of it are used. It stops at an
-	// incomplete command, when the client is to be closed, and when it has to wait. Commands may be gathered: input must
-	// stay as it is until Worker.CarryOut.
+	// incomplete command, when the client is to be closed, and when it has to wait. Commands may join the burst: input
+	// must stay as it is until Worker.CarryOut.
 	Process(input []byte, out int) (used int)
-	// Output is where replies gather, from where the transport takes them; it is always the same.
+	// Output is the buffer that replies are appended to, from which the transport takes them. The pointer is always the same.
 	Output() *[]byte
 	// Ready reports whether the next command may be run.
 	Ready() bool
-	// Started reports whether a part of a command was used, the rest of which has not come.
+	// Started reports whether the beginning of a command was used, the rest of which has not come.
 	Started() bool
 	// Need is a lower bound, at least 1, of the bytes that are missing for the command that has begun.
 	Need() int
@@ -109,8 +109,8 @@ type Conn interface {
 	// Received and Sent count bytes of the socket.
 	Received(n int)
 	Sent(n int)
-	// Holds says how much the transport holds.
-	Holds(in, out int)
+	// Buffered says how many bytes of input and of replies the transport keeps.
+	Buffered(in, out int)
 	// Close has the connection closed when the replies to what was run so far have been sent.
 	Close(reason string)
 	// Release is called once, when the connection is closed: nothing is run for it any more.

@@ -43,7 +43,7 @@ func (h *echoHost) Admit(bool) []byte {
 type echoWorker struct {
 	host      *echoHost
 	loop      Loop
-	gathered  []*echoConn // each with a line in its field gathered
+	burst     []*echoConn // each with a line in its field inBurst
 	submitted []*echoConn
 	underWay  int
 
@@ -52,16 +52,16 @@ type echoWorker struct {
 }
 
 func (w *echoWorker) Accept(link Link, _ Peer) Conn { return &echoConn{w: w, link: link} }
-func (w *echoWorker) Gathers() bool                 { return len(w.gathered) > 0 }
+func (w *echoWorker) HasBurst() bool                { return len(w.burst) > 0 }
 func (w *echoWorker) Rests() bool                   { return w.underWay == 0 }
 func (w *echoWorker) MayAwait() bool                { return w.host.inPlace && w.underWay > 0 }
 
 func (w *echoWorker) CarryOut() {
-	for _, c := range w.gathered {
-		c.out = append(c.out, c.gathered...)
-		c.gathered = nil
+	for _, c := range w.burst {
+		c.out = append(c.out, c.inBurst...)
+		c.inBurst = nil
 	}
-	w.gathered = w.gathered[:0]
+	w.burst = w.burst[:0]
 }
 
 func (w *echoWorker) Submit() {
@@ -93,7 +93,7 @@ type echoConn struct {
 	w         *echoWorker
 	link      Link
 	out       []byte
-	gathered  []byte // a line, in the input
+	inBurst   []byte // a line, in the input
 	submitted []byte // a copy of a line
 	started   bool
 	closing   string
@@ -116,8 +116,8 @@ func (c *echoConn) Process(input []byte, out int) (used int) {
 			c.w.submitted = append(c.w.submitted, c)
 			c.w.underWay++
 		default:
-			c.gathered = line
-			c.w.gathered = append(c.w.gathered, c)
+			c.inBurst = line
+			c.w.burst = append(c.w.burst, c)
 		}
 	}
 	return used
@@ -130,7 +130,7 @@ func (c *echoConn) Need() int               { return 1 }
 func (c *echoConn) MayRead(_, out int) bool { return c.Ready() && out < ReadChunk }
 func (c *echoConn) Received(int)            {}
 func (c *echoConn) Sent(int)                {}
-func (c *echoConn) Holds(int, int)          {}
+func (c *echoConn) Buffered(int, int)       {}
 func (c *echoConn) Close(reason string)     { c.closing = reason }
 func (c *echoConn) Release(reason string)   { c.closing = reason; c.w.host.admitted.Add(-1) }
 

@@ -2,10 +2,10 @@ package main
 
 var mutants = []mutant{
 	{"EXEC ignores CLIENT PAUSE", "server/multi.go",
-		"if s.srv.pauseHolds(writes) {", "if s.srv.pauseHolds(writes) && false {",
+		"if s.srv.pauseCovers(writes) {", "if s.srv.pauseCovers(writes) && false {",
 		"server TestPauseHoldsExec"},
 	{"a pause of all commands lets EXEC of reads through", "server/multi.go",
-		"if s.srv.pauseHolds(writes) {", "if writes && s.srv.pauseHolds(writes) {",
+		"if s.srv.pauseCovers(writes) {", "if writes && s.srv.pauseCovers(writes) {",
 		"server TestPauseHoldsExec"},
 	{"a command waits for increments that came after it", "server/increments.go",
 		"\t\ts.barrierPassed = true\n", "",
