@@ -25,7 +25,7 @@ func (benchLoop) Interrupt()  {}
 
 const benchKeys = 1_000_000
 
-// newBenchSession returns a session of a node at level local with a million counters.
+// newBenchSession returns a session of a node at ack level local with a million counters.
 func newBenchSession(b *testing.B, change func(*config.Config)) *Session {
 	n := startGroupNode(b, &testGroup{}, func(c *config.Config) {
 		c.AckLocal = true

@@ -24,7 +24,7 @@ type localModel struct {
 	g      *testGroup
 	local  *redistest.Conn
 	quorum *redistest.Conn
-	all    map[string]int64 // with what is pending
+	all    map[string]int64 // with what is answered ahead
 	held   bool
 }
 
@@ -132,7 +132,7 @@ func TestLocalModel(t *testing.T) {
 			m.ask(m.quorum, "GET "+key, m.value(key))
 		}
 		if err := n.srv.replicas[0].Keyspace.Check(); err != nil || n.srv.replicas[0].Keyspace.HasAhead() {
-			rt.Fatalf("%v, or something is pending", err)
+			rt.Fatalf("%v, or something is answered ahead", err)
 		}
 		if err := n.stop(); err != nil {
 			rt.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"quipu/replication"
 )
 
-// localNode is a node on a group whose commits the test decides, at level local, that takes nothing into the log by itself.
+// localNode is a node on a group whose commits the test decides, at ack level local, that takes nothing into the log by itself.
 func localNode(t *testing.T, change func(*config.Config)) (*testNode, *testGroup) {
 	t.Helper()
 	g := &testGroup{}
@@ -24,7 +24,7 @@ func localNode(t *testing.T, change func(*config.Config)) (*testNode, *testGroup
 	}), g
 }
 
-func (n *testNode) pending() int64 { return n.srv.replicas[0].Keyspace.Ahead().Increments }
+func (n *testNode) ahead() int64 { return n.srv.replicas[0].Keyspace.Ahead().Increments }
 
 func (n *testNode) check() {
 	n.t.Helper()
@@ -46,8 +46,8 @@ func TestLocalIncrement(t *testing.T) {
 			"DECRBY a -9223372036854775808", "-"+protocol.ErrDecrOverflow+"\r\n", "INCR a b", "-ERR wrong number of arguments for 'incr' command\r\n",
 			"GET a", bulk("11"), "GET b", bulk("5"), "MGET a b", "*2\r\n"+bulk("11")+bulk("5"), "EXISTS a", ":1\r\n", "TYPE a", "+string\r\n")
 		expect(t, quorum, "GET a", "$-1\r\n", "GET b", bulk("10"), "EXISTS a", ":0\r\n")
-		if n.pending() != 4 || g.heldCount() != 0 {
-			t.Errorf("%d increments are pending, %d entries proposed", n.pending(), g.heldCount())
+		if n.ahead() != 4 || g.heldCount() != 0 {
+			t.Errorf("%d increments are answered ahead, %d entries proposed", n.ahead(), g.heldCount())
 		}
 		if info := call(t, c, "INFO replication"); !strings.Contains(info, "local_ack_pending_increments:4\r\n") {
 			t.Errorf("%q", info)
@@ -56,7 +56,7 @@ func TestLocalIncrement(t *testing.T) {
 		expect(t, quorum, "CLIENT ACK DEFAULT", "+OK\r\n")
 		expect(t, quorum, "CLIENT ACK QUORUM", "+OK\r\n", "GET a", bulk("11"), "GET b", bulk("5"))
 		if n.srv.replicas[0].Keyspace.HasAhead() {
-			t.Error("CLIENT ACK left something pending")
+			t.Error("CLIENT ACK left something answered ahead")
 		}
 		n.check()
 	})
@@ -136,7 +136,7 @@ func TestCountedFirst(t *testing.T) {
 			expect(t, local, "INCRBY a 3", ":3\r\n", "INCR other", ":1\r\n", "SELECT 1", "+OK\r\n", "INCR x", ":1\r\n")
 			checkReply(t, c.command, call(t, quorum, c.command), c.reply)
 			expect(t, third, c.want...)
-			if left := n.pending(); left != 0 {
+			if left := n.ahead(); left != 0 {
 				t.Errorf("%d increments are not in the log", left)
 			}
 			n.check()
@@ -214,7 +214,7 @@ func TestHold(t *testing.T) {
 			send(t, c, change.write)
 			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
 			send(t, other, "INCR a", "INCR a")
-			eventually(t, "increments in the queue", func() bool { return n.srv.queued() > 0 && n.pending() == 0 })
+			eventually(t, "increments in the queue", func() bool { return n.srv.queued() > 0 && n.ahead() == 0 })
 			g.release()
 			checkReply(t, change.write, readRaw(t, c), change.reply)
 			readRaw(t, other)
@@ -306,7 +306,7 @@ func TestLocalBehind(t *testing.T) {
 	send(t, c, "INCR a", "INCR b", "GET a")
 	eventually(t, "increments to be queued for the log", func() bool { return n.srv.queued() > 0 })
 	if now := n.srv.replicas[0].Keyspace.Ahead().Increments; now > before {
-		t.Errorf("%d increments pending, %d before: some were answered ahead", now, before)
+		t.Errorf("%d increments are answered ahead, %d before", now, before)
 	}
 	g.release()
 	for _, want := range []string{":2\r\n", ":1\r\n", bulk("2")} {
@@ -381,7 +381,7 @@ func TestUnknownSection(t *testing.T) {
 			g.release()
 			eventually(t, "the log to take writes", func() bool { return call(t, other, "SET b 1") == "+OK\r\n" })
 			expect(t, c, "CLIENT ACK quorum", "+OK\r\n", "GET a", bulk("3"))
-			if n.pending() != 0 {
+			if n.ahead() != 0 {
 				t.Error("something is left")
 			}
 			n.check()
@@ -405,7 +405,7 @@ func TestRefusedBarrier(t *testing.T) {
 	g.release()
 	eventually(t, "the log to take writes", func() bool { return call(t, other, "SET b 1") == "+OK\r\n" })
 	expect(t, other, "GETDEL a", bulk("2"), "GET a", "$-1\r\n")
-	if n.pending() != 0 {
+	if n.ahead() != 0 {
 		t.Error("something is left")
 	}
 	n.check()

@@ -7,9 +7,9 @@ import (
 	"quipu/config"
 )
 
-// TestNoWaitForLaterIncrements runs commands that wait for everything pending, while another client's increments are
-// answered from memory all the time: before each entry is committed one more becomes pending. A command that waited for
-// those as well would never be answered.
+// TestNoWaitForLaterIncrements runs commands that wait for everything that is answered ahead, while increments of another
+// client are answered ahead all the time: one more before each entry is committed. A command that waited for those
+// increments as well would never be answered.
 func TestNoWaitForLaterIncrements(t *testing.T) {
 	const patience = 50 // entries; more than any command needs
 	for _, c := range []struct{ command, reply string }{

@@ -70,7 +70,7 @@ func TestUnchangedWritesAreNotLogged(t *testing.T) {
 	logged(0, func() { say(":0", "PFADD e") })
 }
 
-// TestUnchangedAtLevelLocal: increments that are pending for a key come before.
+// TestUnchangedAtLevelLocal: increments answered ahead for a key come before.
 func TestUnchangedAtLevelLocal(t *testing.T) {
 	n := startGroupNode(t, &testGroup{}, nil)
 	c := n.dial()

@@ -77,9 +77,9 @@ var bannedExceptions = map[string]string{
 	"exec/runner.go math/rand/v2": "RANDOMKEY and other reads without keys get a random number; writes never do",
 }
 
-// owners are modules that only these folders (and test code) may import, so
-// that replacing one is a change in one place.
-var owners = map[string][]string{
+// importers says for modules which folders, besides test code, may import them,
+// so that replacing a module is a change in one place.
+var importers = map[string][]string{
 	"github.com/hashicorp/...":      {"replication"},
 	"go.etcd.io/...":                {"replication"},
 	"github.com/tidwall/...":        {"protocol"},
@@ -131,7 +131,7 @@ func checkImport(t *testing.T, tr *tree, f *goFile, l layer, spec *ast.ImportSpe
 	} else if matchAny(l.banned, name) {
 		t.Errorf("%s: %s must not import %s: %s", tr.at(spec), f.dir, name, l.why)
 	}
-	for pattern, dirs := range owners {
+	for pattern, dirs := range importers {
 		if matchAny([]string{pattern}, name) && !slices.ContainsFunc(dirs, func(d string) bool { return inDir(f.dir, d) }) {
 			t.Errorf("%s: %s must not import %s (only %v)", tr.at(spec), f.dir, name, dirs)
 		}

@@ -31,7 +31,7 @@ func sameInfo(c *compared) bool {
 	if !slices.Equal(titles, ours) {
 		return false
 	}
-	if c.deadKeys() || c.inExec || c.p.setup.local { // Quipu runs INFO before the transaction's writes, and without what is pending
+	if c.deadKeys() || c.inExec || c.p.setup.local { // Quipu runs INFO before the transaction's writes, and without what is answered ahead
 		return true
 	}
 	for name, value := range fields {

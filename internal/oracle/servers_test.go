@@ -25,7 +25,7 @@ const password = "secret"
 type setup struct {
 	password  bool
 	disk      bool // Quipu on a Raft group on disk instead of one in memory
-	local     bool // Quipu answers increments from memory: no difference to be seen while it lives
+	local     bool // Quipu answers increments ahead: no difference to be seen while it lives
 	transport string
 }
 

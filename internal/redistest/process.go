@@ -26,30 +26,30 @@ type Server struct {
 	name   string
 	pass   string // of the requirepass setting
 	cmd    *exec.Cmd
-	output *tail
+	output *lastOutput
 	exited chan struct{} // closed once the process has been waited for
 	ending atomic.Bool   // the test ends the process, or waits for its end
 }
 
-// tail keeps the last bytes a process wrote to its standard output and error.
-type tail struct {
+// lastOutput keeps the last bytes a process wrote to its standard output and error.
+type lastOutput struct {
 	mu sync.Mutex
 	b  []byte
 }
 
-const tailMax = 256 << 10
+const lastOutputMax = 256 << 10
 
-func (w *tail) Write(p []byte) (int, error) {
+func (w *lastOutput) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.b = append(w.b, p...)
-	if len(w.b) > 2*tailMax {
-		w.b = append(w.b[:0], w.b[len(w.b)-tailMax:]...)
+	if len(w.b) > 2*lastOutputMax {
+		w.b = append(w.b[:0], w.b[len(w.b)-lastOutputMax:]...)
 	}
 	return len(p), nil
 }
 
-func (w *tail) String() string {
+func (w *lastOutput) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return string(w.b)
@@ -63,7 +63,7 @@ func launch(tb testing.TB, s *Server, path string, args, env []string) error {
 	s.cmd = exec.Command(path, args...)
 	s.cmd.Env = append(os.Environ(), env...)
 	s.cmd.Dir = s.Dir
-	s.output = &tail{}
+	s.output = &lastOutput{}
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	s.cmd.SysProcAttr = sysProcAttr()
 	if err := s.start(); err != nil {

@@ -15,21 +15,21 @@ var smallFiles = []string{"--snapshot-log-bytes", "1mb", "--log-segment-bytes", 
 
 // fleet is the load of the crash tests: clients that know what they were promised.
 type fleet struct {
-	hot    *hotCounter
-	owners []*owner
-	expiry *expiryWriter
+	hot     *hotCounter
+	writers []*soleWriter
+	expiry  *expiryWriter
 }
 
 func newFleet(rng *rand.Rand) *fleet {
 	r := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), 0)) }
 	return &fleet{
 		hot: newHotCounter("hot"),
-		owners: []*owner{
-			newOwner("cold counters", 1, 64, r(), coldUnit),
-			newOwner("positions", 2, 8, r(), positionUnit),
-			newOwner("single transactions", 3, 1, r(), positionUnit),
-			newOwner("mixed", 4, 32, r(), mixedUnit),
-			newOwner("mixed, no pipeline", 5, 1, r(), mixedUnit),
+		writers: []*soleWriter{
+			newSoleWriter("cold counters", 1, 64, r(), coldUnit),
+			newSoleWriter("positions", 2, 8, r(), positionUnit),
+			newSoleWriter("single transactions", 3, 1, r(), positionUnit),
+			newSoleWriter("mixed", 4, 32, r(), mixedUnit),
+			newSoleWriter("mixed, no pipeline", 5, 1, r(), mixedUnit),
 		},
 		expiry: newExpiryWriter(6, r()),
 	}
@@ -55,7 +55,7 @@ func (f *fleet) start(t *testing.T, s *redistest.Server) (wait func()) {
 		client(func(c *redistest.Conn) error { return f.hot.load(c, depth) })
 	}
 	client(f.hot.read)
-	for _, o := range f.owners {
+	for _, o := range f.writers {
 		client(o.load)
 	}
 	client(f.expiry.load)
@@ -73,7 +73,7 @@ func (f *fleet) verify(t *testing.T, s *redistest.Server) {
 	if err := f.hot.verify(c); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range f.owners {
+	for _, o := range f.writers {
 		if err := o.verify(c); err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +114,7 @@ func TestKill9(t *testing.T) {
 	}
 	s := node.Start(t)
 	f.verify(t, s)
-	for _, o := range f.owners {
+	for _, o := range f.writers {
 		if o.units == 0 {
 			t.Errorf("%s: nothing was acknowledged in %d rounds: the test tests nothing", o.name, rounds)
 		}

@@ -9,7 +9,7 @@ import (
 	"quipu/internal/redistest"
 )
 
-// TestKill9Local kills a node that answers from memory: what CLIENT ACK has confirmed is there, what was answered since
+// TestKill9Local kills a node that answers increments ahead: what CLIENT ACK has confirmed is there, what was answered since
 // may be lost, and nothing is counted twice.
 func TestKill9Local(t *testing.T) {
 	rng := newRand(t)

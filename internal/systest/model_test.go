@@ -164,13 +164,13 @@ func (u unit) encode(b []byte) []byte {
 	return b
 }
 
-// owner is the only writer of one database, so that it knows every reply beforehand, and after a crash which states are
+// soleWriter is the only writer of one database, so that it knows every reply beforehand, and after a crash which states are
 // possible: those reached by a beginning of what it has sent, at least as long as what was acknowledged.
-type owner struct {
+type soleWriter struct {
 	name  string
 	db    int
 	depth int // most units in one write
-	next  func(o *owner) unit
+	next  func(o *soleWriter) unit
 	rng   *rand.Rand
 	seq   int
 
@@ -180,12 +180,12 @@ type owner struct {
 	units   int // acknowledged since the start, for the log
 }
 
-func newOwner(name string, db, depth int, rng *rand.Rand, next func(o *owner) unit) *owner {
-	return &owner{name: name, db: db, depth: depth, next: next, rng: rng, front: model{}, acked: model{}}
+func newSoleWriter(name string, db, depth int, rng *rand.Rand, next func(o *soleWriter) unit) *soleWriter {
+	return &soleWriter{name: name, db: db, depth: depth, next: next, rng: rng, front: model{}, acked: model{}}
 }
 
 // load sends pipelines until the connection breaks. A wrong reply is an error.
-func (o *owner) load(c *redistest.Conn) error {
+func (o *soleWriter) load(c *redistest.Conn) error {
 	if _, err := c.Do("SELECT", strconv.Itoa(o.db)); err != nil {
 		return nil
 	}
@@ -223,7 +223,7 @@ func (o *owner) load(c *redistest.Conn) error {
 }
 
 // verify compares the database with every possible state and takes over the one it finds.
-func (o *owner) verify(c *redistest.Conn) error {
+func (o *soleWriter) verify(c *redistest.Conn) error {
 	if _, err := c.Do("SELECT", strconv.Itoa(o.db)); err != nil {
 		return err
 	}
@@ -279,12 +279,12 @@ func brokenOr(err error) error {
 }
 
 // coldUnit increments one of many counters.
-func coldUnit(o *owner) unit {
+func coldUnit(o *soleWriter) unit {
 	return unit{commands: [][]string{{"INCR", "cold:" + strconv.Itoa(o.rng.IntN(5000))}}}
 }
 
 // positionUnit is what a producer does that counts exactly once: the counts and its position in one transaction.
-func positionUnit(o *owner) unit {
+func positionUnit(o *soleWriter) unit {
 	o.seq++
 	return unit{atomic: true, commands: [][]string{
 		{"INCR", "records"},
@@ -294,7 +294,7 @@ func positionUnit(o *owner) unit {
 }
 
 // mixedUnit is any command of the model, or a transaction of several.
-func mixedUnit(o *owner) unit {
+func mixedUnit(o *soleWriter) unit {
 	if o.rng.IntN(5) > 0 {
 		return unit{commands: [][]string{mixedCommand(o)}}
 	}
@@ -305,7 +305,7 @@ func mixedUnit(o *owner) unit {
 	return u
 }
 
-func mixedCommand(o *owner) []string {
+func mixedCommand(o *soleWriter) []string {
 	key := func() string { return "k" + strconv.Itoa(o.rng.IntN(40)) }
 	o.seq++
 	value := strconv.Itoa(o.seq)
