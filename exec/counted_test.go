@@ -157,7 +157,7 @@ func TestConditional(t *testing.T) {
 	g := newRig(t, commands.NewTable())
 	defer g.close()
 	body := NewSubBatch(g.table)
-	gather(t, body, txnOf(0, "INCRBY likes 5", "SET last 7"), lines("INCR likes")[0])
+	gather(t, body, txnOf(0, "INCRBY likes 5", "SET last 7"), lines("INCR likes")[0], txnOf(0, "SET last 8"))
 	beside := NewSubBatch(g.table)
 	gather(t, beside, lines("INCR beside")...)
 	entry := func(from, to string) []byte {

@@ -180,7 +180,7 @@ func (x *executor) stepRuns(c *cursor) error {
 func (x *executor) conditional() error {
 	t := x.r.ks.Txn(0, x.stamp, false).For(&x.r.counts)
 	origin := x.op.origin
-	inner := executor{r: x.r, stamp: x.stamp, ahead: x.ahead, d: *x.d.inside(&x.op, scopeConditional)}
+	inner := &executor{r: x.r, stamp: x.stamp, ahead: x.ahead, d: *x.d.inside(&x.op, scopeConditional)}
 	if t.Advance(&origin, 0) != engine.Accepted {
 		return nil
 	}
@@ -203,29 +203,30 @@ func (x *executor) conditional() error {
 
 // txn executes the transaction x.op, all parts of its keys locked together.
 func (x *executor) txn(c *cursor) error {
-	body := decoder{table: x.d.table, databases: x.d.databases, scope: scopeTxn, trusted: x.d.trusted, rest: x.op.body, args: x.d.args}
-	var parts engine.PartSet
-	void := expired(x.op.deadline, x.stamp)
-	if c == nil {
-		if err := body.parts(&parts); err != nil || void {
-			return err
-		}
-		body.rest = x.op.body
-	} else {
-		if c.item().kind != itemTxn {
-			return errPayload
-		}
-		if void {
-			c.void()
-			return nil
-		}
-		parts = c.txn().parts
+	if c != nil && c.item().kind != itemTxn {
+		return errPayload
 	}
-	x.r.ks.Lock(&parts)
-	defer x.r.ks.Unlock(&parts)
-	inner := executor{r: x.r, stamp: x.stamp, d: body}
-	err := inner.txnBody(c, &parts)
-	x.d.args = inner.d.args
+	body, behind, scope, void := x.op.body, x.d.rest, x.d.scope, expired(x.op.deadline, x.stamp)
+	x.d.scope = scopeTxn
+	var parts engine.PartSet
+	var err error
+	if c != nil {
+		parts = c.txn().parts
+	} else {
+		x.d.rest = body
+		err = x.d.parts(&parts)
+	}
+	switch {
+	case err != nil:
+	case void:
+		c.void()
+	default:
+		x.d.rest = body
+		x.r.ks.Lock(&parts)
+		err = x.txnBody(c, &parts)
+		x.r.ks.Unlock(&parts)
+	}
+	x.d.scope, x.d.rest = scope, behind
 	return err
 }
 
@@ -235,18 +236,17 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 		c.beginTxn()
 	}
 	for {
+		more, err := len(x.d.rest) > 0, error(nil)
 		if c != nil {
-			more, err := c.asideInTxn(x, parts.IsAll())
-			if err != nil {
-				return err
-			}
-			if !more {
-				break
-			}
-		} else if len(x.d.rest) == 0 {
+			more, err = c.asideInTxn(x, parts.IsAll())
+		}
+		if err == nil && !more {
 			break
 		}
-		if err := x.decode(); err != nil {
+		if err == nil {
+			err = x.decode()
+		}
+		if err != nil {
 			return err
 		}
 		w, err := x.writer(c, itemWrite)

@@ -97,14 +97,19 @@ func (r *Replica) UseAhead() {
 	}
 }
 
-// MayAnswerAhead reports whether increments may be answered ahead now. UseAhead must have been called.
-func (r *Replica) MayAnswerAhead() bool { return !r.ahead.behind.Load() && r.ahead.unheld.Load() == 0 }
+// MayAnswerAhead reports whether increments may be answered ahead now.
+func (r *Replica) MayAnswerAhead() bool {
+	return r.ahead.used.Load() && !r.ahead.behind.Load() && r.ahead.unheld.Load() == 0
+}
 
 // WritableAhead is Group.Writable for increments at level local: these do without a leader for a while. With a leader, a
 // log that has fallen behind (a disk that hangs) refuses nothing: increments then go through it and wait, which bounds
 // what a crash can lose as well as a refusal would.
 func (r *Replica) WritableAhead() error {
 	err := r.Group.Writable()
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, replication.ErrNotLeader) && !r.ahead.behind.Load() {
 		return nil
 	}

@@ -56,6 +56,7 @@ func clientAck(s *Session, args [][]byte) bool {
 		s.ack = ackQuorum
 	case "local":
 		s.ack = ackLocal
+		s.lane.replica.UseAhead()
 	case "default":
 		s.ack = ackDefault
 	default:

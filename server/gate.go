@@ -12,7 +12,7 @@ import (
 // then read again later.
 func (s *Session) dispatch(args [][]byte) bool {
 	cmd, refusal := s.srv.table.Resolve(args)
-	if refusal == "" {
+	if refusal == "" && len(s.worker.lanes) > 1 {
 		refusal = s.route(cmd, args)
 	}
 	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
@@ -250,5 +250,5 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 // outOfMemory reports whether the data takes more than maxmemory allows.
 func (srv *Server) outOfMemory() bool {
 	limit := srv.config().MaxMemory
-	return limit > 0 && srv.dataMemory().Used > limit
+	return limit > 0 && srv.exceeds(limit)
 }

@@ -14,13 +14,13 @@ import (
 // increment carries out INCR, DECR, INCRBY or DECRBY at ack level local.
 func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	r := s.lane.replica
-	r.UseAhead()
 	delta, ok := cmd.Delta(args)
 	switch {
 	case !ok:
 		s.worker.CarryOut()
 		s.replyError(commands.WrongDelta(args))
 	case s.pending() || !r.MayAnswerAhead():
+		r.UseAhead()
 		s.ThroughLog(args[1], delta, s.isSilent())
 	default:
 		s.burstIncrement(args[1], delta)
@@ -76,13 +76,19 @@ func (s *Session) burstRead(cmd *commands.Command, args [][]byte) bool {
 // burstRunner is the runner of the session's lane. The bursts of the other lanes are carried out first, so that replies
 // keep their order.
 func (s *Session) burstRunner() *exec.Runner {
+	if len(s.worker.lanes) > 1 {
+		s.carryOutOthers()
+	}
+	return s.lane.runner
+}
+
+func (s *Session) carryOutOthers() {
 	w := s.worker
 	for i := range w.lanes {
 		if l := &w.lanes[i]; l != s.lane {
 			l.carryOut()
 		}
 	}
-	return s.lane.runner
 }
 
 // EndThroughLog implements exec.BurstClient: the next increment may be another client's, which opens a submission of its

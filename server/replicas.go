@@ -17,13 +17,10 @@ func (srv *Server) replicaOf(key []byte) int {
 	return engine.Part(key) * len(srv.replicas) / engine.Parts
 }
 
-// route chooses the lane of a command's keys. A command without keys goes to the first one: with more replicas than one it
+// route chooses the lane of a command's keys, where there are several lanes. A command without keys goes to the first one: with more replicas than one it
 // sees no other.
 func (s *Session) route(cmd *commands.Command, args [][]byte) (refusal string) {
 	w := s.worker
-	if len(w.lanes) == 1 {
-		return ""
-	}
 	first, crosses := -1, false
 	cmd.EachKey(args, func(key []byte) {
 		i := s.srv.replicaOf(key)
@@ -49,6 +46,9 @@ func (srv *Server) dataMemory() engine.MemoryStats {
 	}
 	return m
 }
+
+// exceeds reports whether the data take more than limit bytes.
+func (srv *Server) exceeds(limit int64) bool { return srv.dataMemory().Used > limit }
 
 // dbStats adds up a database over all replicas; the average is that of the first.
 func (srv *Server) dbStats(db int) engine.DBStats {
