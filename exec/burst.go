@@ -65,7 +65,7 @@ func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta i
 	return n + 1
 }
 
-// GatherRead adds a read for which Command.Gathers is true, and returns how many are gathered; at BurstMax it is time
+// GatherRead adds a read for which Command.JoinsBurst is true, and returns how many are gathered; at BurstMax it is time
 // for Answer. No increments may be gathered. args must not change until then.
 func (r *Runner) GatherRead(cmd *commands.Command, args [][]byte, db int, sees Sees, w *protocol.Writer) int {
 	b := &r.burst

@@ -150,7 +150,7 @@ func TestReadsTogether(t *testing.T) {
 	ask := func(w *protocol.Writer, db int, sees Sees, name, key string) {
 		cmd := g.table.Lookup([]byte(name))
 		args := [][]byte{[]byte(name), []byte(key)}
-		if !cmd.Gathers(args) {
+		if !cmd.JoinsBurst(args) {
 			t.Fatalf("%s is not gathered", name)
 		}
 		g.r.GatherRead(cmd, args, db, sees, w)
@@ -168,7 +168,7 @@ func TestReadsTogether(t *testing.T) {
 	}
 	for _, args := range []string{"mget a", "exists a", "set a", "keys *", "get a b", "object help"} {
 		words := bytes.Fields([]byte(args))
-		if g.table.Lookup(words[0]).Gathers(words) {
+		if g.table.Lookup(words[0]).JoinsBurst(words) {
 			t.Errorf("%s is gathered", args)
 		}
 	}

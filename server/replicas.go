@@ -17,8 +17,8 @@ func (srv *Server) replicaOf(key []byte) int {
 	return engine.Part(key) * len(srv.replicas) / engine.Parts
 }
 
-// route chooses the lane of a command's keys, where there are several lanes. A command without keys goes to the first one: with more replicas than one it
-// sees no other.
+// route chooses the lane of a command's keys, where there are several lanes. A command without keys goes to the first
+// lane: with more than one replica it sees no other.
 func (s *Session) route(cmd *commands.Command, args [][]byte) (refusal string) {
 	w := s.worker
 	first, crosses := -1, false
