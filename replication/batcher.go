@@ -306,8 +306,8 @@ func (b *Batcher) refuses(g *gathered) error {
 // propose makes an entry of what goes ahead of the batches and, unless that is too much or not everything, of the oldest
 // batch. It returns that batch if it took it, and the reason if its proposal failed. mu held, nothing in flight.
 func (b *Batcher) propose(oldest *gathered) (taken *gathered, err error) {
-	stamp := b.clock.Now()
 	buf, all := b.source.Ahead(b.buffer(oldest))
+	stamp := b.clock.Now() // not before anything was answered that goes ahead: its key must not be older here than it was then
 	p := &proposal{since: b.now()}
 	if ahead := len(buf) - HeaderSize; oldest != nil && all && (ahead == 0 || ahead+oldest.batch.Size() <= b.opt.EntryHardLimit) {
 		g := b.takeOldest()
