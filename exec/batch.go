@@ -61,11 +61,9 @@ func (s *SubBatch) sealGuarded(buf []byte, stamp int64, seen *touchedKeys) []byt
 		if t.guard == nil {
 			continue
 		}
-		if t.writes() { // else the guard is asked about all operations before it, or some more: it may abort without need
-			buf = append(buf, s.ops[copied:t.at]...)
-			copied = t.at
-		}
-		if t.aborted = t.guard.Aborts(stamp, func(db int, key []byte) bool { return seen.has(buf, db, key) }); t.aborted && t.writes() {
+		buf = append(buf, s.ops[copied:t.at]...) // the guard is asked about all operations before it, also if it only reads
+		copied = t.at
+		if t.aborted = t.guard.Aborts(stamp, func(db int, key []byte) bool { return seen.has(buf, db, key) }); t.aborted {
 			copied = t.end
 		}
 	}

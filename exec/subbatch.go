@@ -266,10 +266,10 @@ func (b *SubBatch) EndTxn() {
 	t := &b.txns[len(b.txns)-1]
 	if body := len(b.ops) - b.txnAt - txnHeaderBytes; body > 0 {
 		binary.LittleEndian.PutUint32(b.ops[b.txnAt+txnLengthOffset:], uint32(body))
-		t.at, t.end = b.txnAt, len(b.ops)
 	} else {
 		b.ops = b.ops[:b.txnAt]
 	}
+	t.at, t.end = b.txnAt, len(b.ops)
 	b.txnAt = -1
 }
 
