@@ -99,7 +99,7 @@ func (ks *Keyspace) CountedOrigin() Origin {
 }
 
 // counted is the state of this node's counted sections. It is touched while no entry is undecided, and by the goroutine
-// that applies.
+// that applies; parts is changed only with the lock of the part, for Check.
 type counted struct {
 	number uint64  // of the last section sealed
 	parts  PartSet // those with something sealed
@@ -267,7 +267,6 @@ func (t Txn) land() {
 		ks.dropSealed(part)
 		ks.UnlockPart(part)
 	}
-	ks.counted.parts = PartSet{}
 	ks.stats.landed.Add(1)
 }
 
@@ -277,6 +276,7 @@ func (ks *Keyspace) dropSealed(part int) {
 	if p.spare == nil {
 		p.spare = p.sealed.reset()
 	}
+	ks.counted.parts.Remove(part)
 	if p.sealed = nil; p.gathered == nil {
 		ks.aheadParts.Add(-1)
 	}
@@ -362,9 +362,6 @@ func (ks *Keyspace) reconcile() {
 			p.sealed.reindex(ks)
 		}
 		ks.UnlockPart(part)
-	}
-	if landed {
-		c.parts = PartSet{}
 	}
 }
 

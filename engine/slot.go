@@ -69,6 +69,9 @@ type PartSet [Parts / 64]uint64
 // Add adds a part.
 func (s *PartSet) Add(part int) { s[part>>6&3] |= 1 << (part & 63) }
 
+// Remove takes a part out.
+func (s *PartSet) Remove(part int) { s[part>>6&3] &^= 1 << (part & 63) }
+
 // AddKey adds the part of a key.
 func (s *PartSet) AddKey(key []byte) { s.Add(Part(key)) }
 
