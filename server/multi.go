@@ -137,8 +137,10 @@ func execCommand(s *Session, _ [][]byte) bool {
 	}
 	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() {
 		s.addTransaction(s.submission(t.size()), t)
-		s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
-		s.seen.watcher.Store(nil)
+		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
+			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
+			s.seen.watcher.Store(nil)
+		}
 		return true
 	}
 	s.runReadTransaction(t)

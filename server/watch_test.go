@@ -156,3 +156,17 @@ func TestWatchMissingExpired(t *testing.T) {
 	tt.advance(20 * time.Millisecond)
 	expect(t, c, "WATCH w", "+OK\r\n", "MULTI", "+OK\r\n", "INCR x", "+QUEUED\r\n", "EXEC", "*1\r\n:1\r\n")
 }
+
+// TestWatchOfPipelinedTransactions has a transaction without WATCH follow one with it in the same pipeline.
+func TestWatchOfPipelinedTransactions(t *testing.T) {
+	n := startGroupNode(t, &testGroup{}, nil)
+	c := n.dial()
+	expect(t, c, "WATCH w", "+OK\r\n")
+	send(t, c, "MULTI", "SET a 1", "EXEC", "MULTI", "SET b 1", "EXEC")
+	for _, want := range []string{"+OK\r\n", "+QUEUED\r\n", "*1\r\n+OK\r\n", "+OK\r\n", "+QUEUED\r\n", "*1\r\n+OK\r\n"} {
+		checkReply(t, "pipeline", readRaw(t, c), want)
+	}
+	if watched := n.srv.watches.count.Load(); watched != 0 {
+		t.Errorf("%d keys are still watched", watched)
+	}
+}
