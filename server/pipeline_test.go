@@ -280,3 +280,25 @@ func TestHalfClose(t *testing.T) {
 		eventually(t, "the session to be forgotten", func() bool { return n.srv.clients.count.Load() == 0 })
 	})
 }
+
+// TestNoRepliesBehindOverflow has one submission lose its replies: those of a later one must not take their place.
+func TestNoRepliesBehindOverflow(t *testing.T) {
+	g := &testGroup{}
+	n := startGroupNode(t, g, nil)
+	c := n.dial()
+	expect(t, c, "PING", "+PONG\r\n")
+	g.hold()
+	list := []string{"SETRANGE k 1000000 x"}
+	for range 40 {
+		list = append(list, "GET k")
+	}
+	send(t, c, list...)
+	n.reached(c, "get")
+	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+	send(t, c, "INCR a")
+	n.reached(c, "incr")
+	g.release()
+	if reply, err := c.ReadRaw(); err == nil {
+		t.Errorf("the first reply is %.40q, to a command behind those whose replies are lost", reply)
+	}
+}

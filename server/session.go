@@ -51,6 +51,7 @@ type Session struct {
 	lane    *lane      // of the command being read
 	open    *lane      // whose sub-batch has an open submission of the session; nil: none
 	slots   replySlots // replies under way
+	lost    bool       // replies were dropped, so none of those behind them may be sent
 	bytes   int        // memory of the submissions that are closed and not complete
 	bulk    int        // most bytes that reads in submissions may reply with
 	waiting waitReason
@@ -264,10 +265,13 @@ func (s *Session) endSubmission() {
 // finish takes the replies of a submission that is complete. The session may be able to read on afterwards.
 func (s *Session) finish(b *replica.SubBatch, sub *exec.Submission) {
 	s.bytes -= sub.Bytes
-	s.out.B = s.slots.fill(sub.Slot, b.Replies(sub), s.out.B)
 	if sub.Overflowed {
+		s.lost = true
 		s.srv.stats.outputClosed.Add(1)
 		s.Close("more unsent replies than a client may have")
+	}
+	if out := s.slots.fill(sub.Slot, b.Replies(sub), s.out.B); !s.lost {
+		s.out.B = out
 	}
 	if !s.pending() {
 		s.srv.bulk.Add(int64(-s.bulk))
