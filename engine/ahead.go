@@ -9,7 +9,7 @@ import (
 
 // At ack level local an increment is answered before it is in the log: "answered ahead". The
 // records hold what is applied; snapshots, checksums, Memory and observers see only that. What a
-// reader at level local is told is the applied value plus what this node has answered ahead for
+// reader at ack level local is told is the applied value plus what this node has answered ahead for
 // the key.
 //
 // The naive way puts every such increment into the gathering batch as an operation of its own
@@ -21,7 +21,7 @@ import (
 //	gathered   answered, in no entry yet; nil if there are none
 //	sealed     in the one counted section that is on its way through the log, else nil
 //
-// Sealing an entry turns gathered into sealed (SealCounted); applying that entry moves the
+// Sealing an entry turns gathered into sealed (Counted); applying that entry moves the
 // amounts from sealed into the records, under the same lock, so that the sum a reader sees does
 // not flicker. A section that was not applied is sent again, byte for byte, before anything else
 // is sealed: sealed tables never change, see counted.go. Two tables, because a single one would
@@ -33,7 +33,7 @@ import (
 // applying it drops it.
 //
 // Between two sections a node gathers tens of thousands of keys, so a table is compact: 32 bytes
-// a tally, 8 to 16 of index (4 an entry), and the key.
+// a tally, 8 to 16 of index (cells of 4), and the key.
 type tallies struct {
 	list  []tally
 	index []uint32 // power of two, at most half full below indexMax: 16 bits of the hash, then 16 of 1 + place in list
@@ -53,8 +53,8 @@ type tally struct {
 
 const (
 	tallyBytes     = int(unsafe.Sizeof(tally{}))
-	talliesIndexed = 16      // entries of a new table's index
-	indexMax       = 1 << 16 // entries; a part gathers at most aheadPartMax/20 tallies
+	talliesIndexed = 16      // cells of a new table's index
+	indexMax       = 1 << 16 // cells; a part gathers at most aheadPartMax/20 tallies
 
 	// tallyMax bounds a tally. It is far below 2^62, so that the sum of two cannot overflow.
 	tallyMax = 1 << 56
@@ -69,16 +69,16 @@ type partAhead struct {
 	spare    *tallies // empty, to be used again
 }
 
-// Increment is one to be answered ahead, or several equal ones in a row.
+// Increment is one increment to be answered ahead, or several equal ones in a row, and what came of them.
 type Increment struct {
 	DB    int
 	Key   []byte
 	Delta int64
-	Count int // how many; 0 means 1, at most IncrementMax
+	Count int // how many increments; 0 means 1
 
-	Done int   // how many of them were carried out
-	Sum  int64 // the value after the last of these
-	Err  error // of Txn.Add, for those that were not
+	Done int   // how many of the increments were carried out
+	Sum  int64 // the value after the last one that was carried out
+	Err  error // an error of Txn.Add, for the increments that were not carried out
 }
 
 // IncrementMax is the largest Count of an Increment: sums of it cannot overflow.
@@ -96,9 +96,8 @@ func (ks *Keyspace) CloseAhead() {
 // AnswerAhead carries out increments in memory, in order, at log time now, and fills in their
 // results. It returns how many it has done: it stops, without effect, at one that has to go
 // through the log, because of a hold, another deadline, too large an amount or too much gathered.
-// At most WarmMax are looked at.
-//
-// They are a KeySet, whose parts are locked, and what they need fetched, together.
+// It looks at WarmMax increments at most: their keys are one KeySet, so that all parts are locked
+// at once and the cache misses of all keys overlap. The caller holds no parts.
 func (ks *Keyspace) AnswerAhead(incs []Increment, now int64) int {
 	incs = incs[:min(len(incs), WarmMax)]
 	var g KeySet
@@ -122,8 +121,8 @@ func (ks *Keyspace) AnswerAhead(incs []Increment, now int64) int {
 	return len(incs)
 }
 
-// fetchTallies reads where the keys' tallies are found, or will be written: the tables have been on another core since
-// they were last used, and find would wait for one after the other. The parts are locked.
+// fetchTallies reads where the keys' tallies are found, or will be written. The tables may have been written by another
+// core last; without fetchTallies, find would wait for one cache miss after the other. The parts are locked.
 func (ks *Keyspace) fetchTallies(keys []target) {
 	var sum uint32
 	var last *tallies
@@ -241,7 +240,7 @@ func (ks *Keyspace) newTally(p *part, h uint64, db int, key []byte, deadline int
 	return g
 }
 
-// base is what an increment counts from: the applied value.
+// base is the applied value of a key, from which an increment counts.
 type base struct {
 	ref      uint32
 	n        int64
@@ -249,7 +248,8 @@ type base struct {
 	err      error
 }
 
-// hinted takes the base from the record that a tally has seen last, if it is the key's and a counter still.
+// hinted takes the base from the record that a tally was answered against last, if that record is still the key's and a
+// counter. It compares no keys: while the part's moved is the same, no record of the part has been moved or freed.
 func (b *base) hinted(sh *shard, t *tally, moved uint32, now int64) bool {
 	if t.ref == 0 || t.moved != moved {
 		return false
@@ -262,7 +262,7 @@ func (b *base) hinted(sh *shard, t *tally, moved uint32, now int64) bool {
 	return true
 }
 
-// base is lookupBase for a key that may have been fetched.
+// base is lookupBase for a target that fetchAll may have filled in.
 func (k *target) base(key []byte, now int64) (b base) {
 	if k.ref != 0 {
 		if r := k.sh.at(k.ref); r.kind() == KindInt && r.hasKey(key) && !r.expired(now) {
@@ -344,7 +344,7 @@ func (t *tallies) db(one *tally) int {
 	return int(n)
 }
 
-// enter puts the tally at a place, counted from 1, into the index.
+// enter puts the tally at a place of the list, counted from 1, into the index.
 func (t *tallies) enter(h uint64, place uint32) {
 	if len(t.list)*2 > len(t.index) && len(t.index) < indexMax {
 		t.growIndex()
@@ -394,10 +394,10 @@ func (t *tallies) sum(h uint64, db int, key []byte, now int64) (n int64, found b
 	return 0, false
 }
 
-// bytes is about what the table takes in an entry and no less.
+// bytes is about how many bytes the table takes in an entry, and never fewer.
 func (t *tallies) bytes() int { return len(t.keys) + len(t.list)*2*binary.MaxVarintLen64 }
 
-// memory is what the table takes of the heap for what it holds.
+// memory is how many bytes of the heap the table needs for what it holds.
 func (t *tallies) memory() int64 {
 	return int64(len(t.list)*tallyBytes + len(t.index)*4 + len(t.keys))
 }

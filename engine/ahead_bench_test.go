@@ -4,27 +4,27 @@ package engine
 
 import "testing"
 
-// BenchmarkAnswerAhead answers random increments ahead, one by one and in groups that are fetched ahead, and
+// BenchmarkAnswerAhead answers random increments ahead, one by one and WarmMax together, and
 // throws them away every 20,000: as many as a busy node gathers between two sections.
 func BenchmarkAnswerAhead(b *testing.B) {
-	for _, group := range []int{1, WarmMax} {
+	for _, count := range []int{1, WarmMax} {
 		name := "single"
-		if group > 1 {
-			name = "group"
+		if count > 1 {
+			name = "together"
 		}
 		b.Run(name, func(b *testing.B) {
 			benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
-				incs := newIncrements(group)
+				incs := newIncrements(count)
 				r := uint64(0)
 				b.ReportAllocs()
 				b.ResetTimer()
 				defer reportCPU(b, cpuTime())
-				for i := 0; i < b.N; i += group {
+				for i := 0; i < b.N; i += count {
 					r = randomIncrements(incs, r, n)
-					if done := ks.AnswerAhead(incs, 1); done != group {
+					if done := ks.AnswerAhead(incs, 1); done != count {
 						b.Fatal("refused")
 					}
-					if i%20_000 < group {
+					if i%20_000 < count {
 						forget(ks)
 					}
 				}

@@ -63,7 +63,7 @@ func getAt(ks *Keyspace, db int, key string, now int64, local bool) (Value, bool
 	defer ks.UnlockPart(Part(k))
 	v := ks.View(db, now, false)
 	if local {
-		v = v.Local(true)
+		v = v.WithAhead(true)
 	}
 	val, ok := v.Get(k)
 	val.Bytes = bytes.Clone(val.Bytes)
@@ -206,7 +206,7 @@ func TestAheadRefusals(t *testing.T) {
 	answer(t, ks, 0, "big", tallyMax, 1)
 	incs := []Increment{{Key: []byte("x"), Delta: 1}, {Key: []byte("big"), Delta: 1}, {Key: []byte("y"), Delta: 1}}
 	if n := ks.AnswerAhead(incs, 1); n != 1 || incs[0].Sum != 1 {
-		t.Errorf("done %d of a group with one too many", n)
+		t.Errorf("done %d of several increments, one of which is too many", n)
 	}
 	hold := ks.Hold([]byte("held"))
 	if n := ks.AnswerAhead([]Increment{{Key: []byte("held"), Delta: 1}}, 1); n != 0 || ks.Holds() != 1 {

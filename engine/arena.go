@@ -41,7 +41,7 @@ type chunk struct {
 	own  bool // holds a single wide record
 }
 
-// arena is the part of a shard that holds the records.
+// arena is what holds the records of a shard.
 type arena struct {
 	base  []unsafe.Pointer // chunk number → address, nil if there is no such chunk
 	meta  []chunk
@@ -185,7 +185,7 @@ func (sh *shard) freeRecord(ref uint32) {
 		return
 	}
 	size := r.block()
-	sh.touch(ref, 0, size) // all of it: a later owner may overwrite what links do not
+	sh.touch(ref, 0, size) // the whole block: a later record may overwrite more of it than the links do
 	c.live -= size
 	sh.addLive(-int64(size))
 	sh.addDead(int64(size))

@@ -84,7 +84,7 @@ func BenchmarkAdd(b *testing.B) {
 	})
 }
 
-// BenchmarkAddWarm is BenchmarkAdd with Warm called ahead for groups of keys.
+// BenchmarkAddWarm is BenchmarkAdd with Warm called ahead for WarmMax keys at a time.
 func BenchmarkAddWarm(b *testing.B) {
 	benchSizes(b, func(b *testing.B, ks *Keyspace, n int) {
 		t := ks.Txn(0, 1, false)

@@ -274,13 +274,13 @@ func (sh *shard) checkTable(t *table, prefix uint64, live map[uint32]bool) error
 	count := uint32(0)
 	for i := range t.lines {
 		line := t.line(i)
-		for slot := range lineSlots {
-			tag := *tagAt(line, slot)
+		for cell := range lineCells {
+			tag := *tagAt(line, cell)
 			if tag == 0 {
 				continue
 			}
 			count++
-			ref := refAt(line, slot)
+			ref := refAt(line, cell)
 			if indexed, ok := live[ref]; !ok || indexed {
 				return fmt.Errorf("reference %#x leads to no record or is there twice", ref)
 			}

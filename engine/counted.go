@@ -14,8 +14,9 @@ import (
 //	                        │  ▲
 //	                        └──┘ not applied: the same bytes again, under the same number
 //
-// So it counts once whatever becomes of its entry: a copy that arrives late finds the number
-// passed. What follows it in its entry is not under its condition.
+// So a section counts once, whatever becomes of its entry: a copy that arrives late finds that the
+// position has passed its number, and is skipped. The operations that stand behind the section in
+// its entry do not depend on its condition.
 //
 // A body is a sequence of parts, in ascending order:
 //
@@ -48,13 +49,13 @@ func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 // and cannot be applied. To be called before the first.
 func (ks *Keyspace) OnDropped(fn func(db int, key []byte, delta int64, err error)) { ks.dropped = fn }
 
-// Counted appends the body of the counted section that the next entry is to carry, if there is
-// anything to carry: that of the last one if it was not applied, else what is gathered now, up to
-// about limit bytes. It stands under the condition that CountedOrigin returns. all says that
-// nothing answered ahead so far is left out; else AnswerAhead refuses until a later section has
-// taken everything.
+// Counted appends the body of the counted section of the next entry, or nothing if nothing is
+// answered ahead. If the last section was not applied, its bytes are appended again; else what the
+// parts have gathered is sealed and appended, until the body has about limit bytes. The condition
+// of the section is what CountedOrigin returns. all says that the section has everything that was
+// answered ahead so far; if it has not, AnswerAhead refuses until a later section has.
 //
-// It is called while no entry is undecided, by one goroutine at a time.
+// Counted is called while no entry is undecided, by one goroutine at a time.
 func (ks *Keyspace) Counted(dst []byte, limit int) (out []byte, all bool) {
 	if !ks.HasAhead() {
 		if ks.aheadFull.Load() {
@@ -89,7 +90,7 @@ func (ks *Keyspace) Counted(dst []byte, limit int) (out []byte, all bool) {
 	return dst, all
 }
 
-// CountedOrigin is the condition under which the next section stands.
+// CountedOrigin is the condition of the section that Counted appends next. Call it before Counted.
 func (ks *Keyspace) CountedOrigin() Origin {
 	to := ks.counted.number
 	if ks.counted.parts.Empty() {
@@ -98,11 +99,11 @@ func (ks *Keyspace) CountedOrigin() Origin {
 	return Origin{Kind: OriginNode, Name: ks.self.name, Epoch: ks.self.epoch, From: number(to - 1), To: number(to)}
 }
 
-// counted is the state of this node's counted sections. It is touched while no entry is undecided, and by the goroutine
-// that applies; parts is changed only with the lock of the part, for Check.
+// counted is the state of this node's counted sections. Counted uses it while no entry is undecided, and the goroutine
+// that applies uses it while an entry is; parts is changed only with the lock of the part, because Check reads it.
 type counted struct {
-	number uint64  // of the last section sealed
-	parts  PartSet // those with something sealed
+	number uint64  // of the last section that was sealed
+	parts  PartSet // the parts with a sealed table; empty: no section is on its way
 }
 
 // appendItems appends the number of items and the items.
@@ -182,8 +183,8 @@ func (d *countedDecoder) item(it *countedItem) error {
 	return nil
 }
 
-// EachCounted calls fn for each item of a counted section's body and reports whether the body is well formed; after an
-// error some may have been called. fn may be nil. Keys alias the body.
+// EachCounted calls fn, which may be nil, for each item of a counted section's body. It returns an error if the body is
+// malformed; fn may have been called for the items before the malformed one. Keys alias the body.
 func EachCounted(body []byte, databases int, fn func(db int, key []byte)) error {
 	d := countedDecoder{rest: body, databases: databases, part: -1}
 	for {
@@ -203,8 +204,8 @@ func EachCounted(body []byte, databases int, fn func(db int, key []byte)) error 
 	}
 }
 
-// ApplyCounted executes a counted section's body whose condition holds: origin is that condition. This node's own is
-// taken from the tallies it was made of. The caller holds no parts.
+// ApplyCounted executes the body of a counted section whose condition, origin, holds. This node's own section is not
+// decoded: the tallies that it was made of are still there. The caller holds no parts.
 func (t Txn) ApplyCounted(origin *Origin, body []byte) error {
 	ks := t.ks
 	ks.stats.sections.Add(1)
@@ -282,8 +283,8 @@ func (ks *Keyspace) dropSealed(part int) {
 	}
 }
 
-// landPart does for the sealed table of a part what applyPart does for a body, without decoding, and mostly without
-// looking up what the tallies refer to already.
+// landPart does for the sealed table of a part what applyPart does for the items of a body. It decodes nothing, and
+// mostly needs no lookup, since a tally has a reference to its record.
 func (t Txn) landPart(part int) {
 	s := t.ks.parts[part].sealed
 	warm := len(s.list) > 1 && t.ks.WorthWarming()
@@ -303,8 +304,8 @@ func (t Txn) landPart(part int) {
 	}
 }
 
-// landInPlace adds a tally to the record it has seen last, if that is the key's and a counter still. The key need not be
-// compared: no record of the part has been moved or freed since.
+// landInPlace adds a tally to the record that it was answered against last, if base.hinted finds that record as it was. It
+// returns false, and changes nothing, if the tally must be applied by way of a lookup.
 func (t Txn) landInPlace(part int, s *tallies, one *tally) bool {
 	sh := t.ks.shard(part, s.db(one))
 	var b base
@@ -319,7 +320,7 @@ func (t Txn) landInPlace(part int, s *tallies, one *tally) bool {
 func (t Txn) addCounted(it *countedItem, own bool) {
 	ks := t.ks
 	if it.deadline != 0 && it.deadline <= t.now {
-		ks.stats.expired.Add(1) // the counter's life is over, and what it had counted with it
+		ks.stats.expired.Add(1) // the key has expired, and with it what was counted
 		return
 	}
 	t = t.WithDB(it.db)
@@ -339,8 +340,9 @@ func (t Txn) addCounted(it *countedItem, own bool) {
 	}
 }
 
-// reconcile is called after Load, which brings another seed and other positions: what the snapshot already contains of
-// this node's is forgotten. The caller holds no parts; nothing is being applied.
+// reconcile is called after Load, which brings another seed and other positions. If the snapshot already has this node's
+// sealed section, as the node's position in it shows, the sealed tables are forgotten. The caller holds no parts; nothing
+// is being applied.
 func (ks *Keyspace) reconcile() {
 	c := &ks.counted
 	landed := false
@@ -368,15 +370,15 @@ func (ks *Keyspace) reconcile() {
 // AheadStats are figures about increments answered ahead.
 type AheadStats struct {
 	Increments int64 // answered and not yet applied
-	Keys       int64 // tallies they take
-	Bytes      int64 // memory they take
+	Keys       int64 // tallies of these increments
+	Bytes      int64 // memory that the tallies take
 
 	Sections int64 // counted sections that were applied, of any node
-	Landed   int64 // those of them that this node had answered ahead
-	Stale    int64 // that arrived a second time, or of an earlier run of their node
-	Gaps     int64 // that an earlier one was missing for
+	Landed   int64 // sections of this node among these
+	Stale    int64 // conditional operations that were skipped: counted before, or from an earlier epoch of their node
+	Gaps     int64 // conditional operations that were refused: an earlier one of their origin is missing
 	Expired  int64 // items whose key had expired
-	Dropped  int64 // items that could not be applied
+	Dropped  int64 // items that could not be applied, because of the value's kind or an overflow
 }
 
 // Plus returns the sums of two keyspaces.

@@ -8,16 +8,20 @@
 //
 // # Structure
 //
-//	Keyspace   keyspace.go   256 parts by Redis hash slot, one lock each
-//	└ shard    shard.go      one part of one database, made on first use
-//	  ├ index  index.go      extendible hashing: a directory of small tables
-//	  │        table.go      a table is a run of 64-byte lines: tags + references
-//	  └ arena  arena.go      chunks of 32 KiB that hold records side by side
-//	           record.go     the bytes of one record
-//	           compact.go    moving records out of nearly empty chunks
-//	├ pending  pending.go    increments answered from memory, not yet in the log
-//	└ origins  origins.go    how far each origin of drains has come
-//	pages.go, slab.go        where chunks and tables get their memory
+//	Keyspace     keyspace.go   256 parts, each with one lock
+//	│            slot.go       the hash slot and the part of a key
+//	├ shard      shard.go      one part of one database, made on first use
+//	│ ├ index    index.go      extendible hashing: a directory of small tables
+//	│ │          table.go      a table is a sequence of 64-byte lines: tags + references
+//	│ └ arena    arena.go      chunks of 32 KiB that hold records side by side
+//	│            record.go     the bytes of one record
+//	│            compact.go    moving records out of nearly empty chunks
+//	├ tallies    ahead.go      increments answered ahead: answered, but not yet applied
+//	│            counted.go    the counted section: tallies on their way through the log
+//	├ holds      hold.go       which keys' increments must not be answered ahead
+//	└ positions  origin.go     how far each origin has come
+//	pages.go, slab.go          where chunks and tables get their memory;
+//	                           pages_….go: what differs between systems
 //
 //	View, Txn  view.go scan.go txn.go   what a command may do
 //	Observer   observe.go    who is told of every mutation
@@ -26,10 +30,13 @@
 //	KeySet     keyset.go     several keys locked and fetched together
 //	AddRuns    addruns.go    several increments of an entry at once, behind warm.go,
 //	                         which fetches ahead
-//	Reclaim    expiry.go
+//	Reclaim    expiry.go     memory of expired keys
+//	FlushDB    flush.go      memory of flushed databases
 //	lengths    lengths.go    how long the longest value may be
 //	Striped    striped.go    a counter for many cores
+//	Stats      stats.go      how many keys, how much memory
 //	Snapshot   snapshot.go (copy on write) write.go format.go load.go
+//	Checksum   checksum.go   a digest that is the same on every node
 //	Check      check.go      every invariant of the above
 //
 // # Locks

@@ -22,7 +22,7 @@ func (t Txn) FlushAll() {
 // detach takes a shard out of the keyspace and leaves its memory to the janitor.
 // The part is locked.
 func (ks *Keyspace) detach(part, db int) {
-	sh := ks.shardSlot(part, db).Swap(nil)
+	sh := ks.shardPointer(part, db).Swap(nil)
 	if sh == nil {
 		return
 	}

@@ -2,12 +2,13 @@ package engine
 
 // A Hold sends the increments of a key through the log instead of having them answered ahead,
 // from when a write that may end the key's life or change its deadline is gathered until that
-// write is decided. Without it an increment could be answered against the deadline from before
-// the write and reach the log behind it, and would then be dropped with a life of the key that
-// has gone on, or would begin one that has ended.
+// write is decided. Without a hold an increment could be answered ahead, with the deadline that
+// the key has before the write, and reach the log behind the write. The increment would then be
+// dropped at the old deadline although the write has removed it, or would create the key again
+// with the deadline from before a DEL.
 //
-// Keys share holds: each part counts them in a few places by hash. A hold that stands for
-// another key costs a commit, nothing else.
+// Keys share holds: each part has partHolds counters of holds, and a key's hash chooses one. An
+// increment that finds the hold of another key waits for a commit; nothing else is lost.
 type Hold uint16
 
 const (
@@ -15,9 +16,9 @@ const (
 	holdAll   Hold = 0xffff
 )
 
-// Hold sets up the hold of a key. All increments of the key that were answered ahead before are
-// then in what its part has gathered or sealed, so they reach the log before any entry that is
-// sealed afterwards. The caller holds no parts.
+// Hold sets up the hold of a key. Increments of the key that were answered ahead before are then
+// in the gathered or the sealed table of its part, so they reach the log before the operations of
+// any batch that is sealed afterwards. The caller holds no parts.
 func (ks *Keyspace) Hold(key []byte) Hold {
 	part := Part(key)
 	h := Hold(part*partHolds) + Hold(ks.hash(key)>>32%partHolds)
@@ -64,7 +65,7 @@ func (ks *Keyspace) Holds() int {
 	return n
 }
 
-// passParts waits until whoever holds a part's lock now has left it.
+// passParts waits until each part's lock, if somebody holds it now, has been released.
 func (ks *Keyspace) passParts() {
 	for p := range Parts {
 		ks.LockPart(p)

@@ -111,22 +111,22 @@ func (sh *shard) insert(h uint64, ref uint32) {
 // replace lets a key's entry point to another block.
 func (sh *shard) replace(h uint64, from, to uint32) {
 	t := sh.tableOf(h)
-	i, slot, ok := t.slotOf(h, from)
+	i, cell, ok := t.cellOf(h, from)
 	if !ok {
 		panic("engine: BUG: a record has no index entry")
 	}
-	setRef(t.line(i), slot, to)
+	setRef(t.line(i), cell, to)
 }
 
 // remove deletes a key's entry and lets the index shrink.
 func (sh *shard) remove(h uint64, ref uint32) {
 	t := sh.tableOf(h)
-	i, slot, ok := t.slotOf(h, ref)
+	i, cell, ok := t.cellOf(h, ref)
 	if !ok {
 		panic("engine: BUG: a record has no index entry")
 	}
-	t.drop(h, i, slot)
-	if t.count <= t.lines*(lineSlots/4) && (t.lines > 1 || t.depth > 0) {
+	t.drop(h, i, cell)
+	if t.count <= t.lines*(lineCells/4) && (t.lines > 1 || t.depth > 0) {
 		sh.shrink(t, h)
 	}
 }
@@ -178,7 +178,7 @@ func (sh *shard) fetch(t *table) {
 	sum := byte(0)
 	for i := range t.lines {
 		line := t.line(i)
-		for s := range lineSlots {
+		for s := range lineCells {
 			if *tagAt(line, s) != 0 {
 				sum += sh.at(refAt(line, s)).header()
 			}

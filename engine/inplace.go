@@ -12,8 +12,8 @@ type Content struct {
 	was Integer // the value before Content or Edit, for observers
 }
 
-// Content opens the bytes of a key for changes that keep their number; those of a counter are nil. ok is false if the
-// key is absent. Whoever changes bytes calls Touch with their range before, and Txn.Changed once afterwards. Edit is for
+// Content opens the bytes of a key for changes that keep their number; a counter has no bytes (nil). ok is false if the
+// key is absent. Whoever changes bytes calls Touch with their range first, and Txn.Changed once in the end. Edit is for
 // what makes a value longer or shorter.
 func (t Txn) Content(key []byte) (c Content, ok bool) {
 	sh, _, ref := t.open(key)
@@ -37,8 +37,8 @@ func (c Content) Touch(from, n int) {
 	*(*byte)(c.sh.at(c.ref).p) &^= hasTail
 }
 
-// Changed tells the observers that a key's content has been changed. c is what Content, Edit or one of its kin returned
-// last.
+// Changed tells the observers that a key's content has been changed. c is the result of the
+// last call of Content, Edit, Resize or EditWithTail for the key.
 func (t Txn) Changed(key []byte, c Content) {
 	t.tell(c.sh, key, OpSet, c.was, c.sh.integerAt(c.ref))
 }

@@ -1,8 +1,8 @@
 package engine
 
 // KeySet is up to WarmMax keys whose parts are locked together and whose index lines and records are fetched together,
-// so that cache misses overlap instead of following one another: of 1,000,000 random counters, increments answered from
-// memory take 630 ns one by one and 300 together (BenchmarkAddPending), reads 570 and 240 (BenchmarkGetHit,
+// so that cache misses overlap instead of following one another: of 1,000,000 random counters, increments answered
+// ahead take 630 ns one by one and 300 together (BenchmarkAnswerAhead), reads 570 and 240 (BenchmarkGetHit,
 // BenchmarkKeySetGet).
 //
 // A KeySet is used again and again: Reset, Add …, Lock, then what is to be done, Unlock.
@@ -18,7 +18,7 @@ func (s *KeySet) Reset(ks *Keyspace) {
 	s.ks, s.n, s.parts = ks, 0, PartSet{}
 }
 
-// Add adds a key of a database. There must be less than WarmMax.
+// Add adds a key of a database to a set of fewer than WarmMax keys.
 func (s *KeySet) Add(db int, key []byte) {
 	k := &s.keys[s.n]
 	s.n++
@@ -26,7 +26,7 @@ func (s *KeySet) Add(db int, key []byte) {
 	s.parts.Add(k.part)
 }
 
-// Lock locks the parts of the keys and fetches what they need.
+// Lock locks the parts of the keys and fetches the keys' index lines and records.
 func (s *KeySet) Lock() {
 	s.ks.Lock(&s.parts)
 	for i := range s.n { // not before: a shard may be made or taken away

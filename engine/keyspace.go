@@ -129,9 +129,9 @@ func (ks *Keyspace) LockPart(p int) { ks.parts[p].mu.Lock() }
 func (ks *Keyspace) UnlockPart(p int) { ks.parts[p].mu.Unlock() }
 
 // shard returns a shard, nil if it was never written to.
-func (ks *Keyspace) shard(part, db int) *shard { return ks.shardSlot(part, db).Load() }
+func (ks *Keyspace) shard(part, db int) *shard { return ks.shardPointer(part, db).Load() }
 
-func (ks *Keyspace) shardSlot(part, db int) *atomic.Pointer[shard] {
+func (ks *Keyspace) shardPointer(part, db int) *atomic.Pointer[shard] {
 	return &ks.shards[part*(ks.databases+1)+db]
 }
 
@@ -140,12 +140,12 @@ func (ks *Keyspace) makeShard(part, db int) *shard {
 	if uint(db) > uint(ks.databases) { // its index would be that of another part
 		panic("engine: BUG: there is no such database")
 	}
-	slot := ks.shardSlot(part, db)
-	if sh := slot.Load(); sh != nil {
+	p := ks.shardPointer(part, db)
+	if sh := p.Load(); sh != nil {
 		return sh
 	}
 	sh := newShard(ks, part, db)
-	slot.Store(sh)
+	p.Store(sh)
 	return sh
 }
 

@@ -35,8 +35,8 @@ type loadJob struct {
 	at int64 // of the section
 }
 
-// Load reads a snapshot of size bytes into an empty keyspace, with so many
-// goroutines at once, and takes over its seed. Damage of any kind gives a
+// Load reads a snapshot of size bytes into an empty keyspace, with workers
+// goroutines, and takes over the seed of the snapshot. Damage of any kind gives a
 // *CorruptError, a newer format a *VersionError. After an error the keyspace is
 // good for nothing but Close. Nothing else may use the keyspace meanwhile.
 func (ks *Keyspace) Load(r io.ReaderAt, size int64, workers int) error {

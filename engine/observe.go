@@ -6,7 +6,7 @@ type Op uint8
 // Kinds of mutations.
 const (
 	OpAdd      Op = iota + 1 // an integer grew or shrank, or was created as if it had been 0
-	OpSet                    // a value was written, whole or in part
+	OpSet                    // a value was written: all of its bytes, or some
 	OpDelete                 // the key was removed
 	OpDeadline               // the deadline changed, and nothing else
 	OpReclaim                // an expired record was removed physically; the key was absent already
@@ -78,7 +78,7 @@ func (sh *shard) announce(key []byte, op Op, old, is Integer, now int64, cause *
 	c.Key = nil
 }
 
-// integerAt is the record at ref as a counter, for observers; ref 0 is an absent key. Nobody looks where there are none.
+// integerAt is the record at ref as a counter, for observers; ref 0 is an absent key. Where there are no observers it looks nothing up.
 func (sh *shard) integerAt(ref uint32) Integer {
 	if ref == 0 || !sh.ks.observed() {
 		return Integer{}
@@ -112,7 +112,7 @@ func (t Txn) Announce(key []byte, op Op) {
 	t.tell(sh, key, op, n, n)
 }
 
-// tellFlushed tells the observers that the transaction's database was emptied. No part belongs to that.
+// tellFlushed tells the observers that the transaction's database was emptied. Part locks are not held: the change belongs to no part.
 func (t Txn) tellFlushed() {
 	if !t.ks.observed() {
 		return

@@ -17,9 +17,10 @@ import (
 // Positions are opaque bytes, compared for equality only: a number, a Kafka offset, Pulsar's
 // "ledger:entry:batch". What is not stored counts as the position of no bytes, or of a node's
 // number 0. The epoch tells lives of an origin apart. A source's is compared for equality too: a
-// topic that was created anew is another. A node's is its boot counter and ordered: a lower one is
-// a late copy of an earlier run and refused, a higher one begins anew at 0. (Random epochs were
-// tried: a late copy of an earlier run was counted again, and the run after it never.)
+// topic that was created anew is another. A node's is its boot counter and ordered: an operation
+// with a lower one is a late copy from before a restart and is refused; with a higher one the node
+// begins anew at 0. (Random epochs were tried: a late copy from before a restart was counted again,
+// and then what the node sent after the restart never was.)
 //
 // Positions are records in a hidden database, one shard in each part beside the others. So they
 // are off the Go heap, in snapshots and checksums, found by hash, and can have a deadline; SCAN,
@@ -135,7 +136,7 @@ func (t Txn) Advance(o *Origin, deadline int64) Verdict {
 	return Accepted
 }
 
-// begins reports whether the operation starts where an origin begins that nothing is known of.
+// begins reports whether the operation starts at the position of an origin of which nothing is stored.
 func (o *Origin) begins() bool {
 	if o.Kind == OriginNode {
 		return bytes.Equal(o.From, number(0))
@@ -146,12 +147,12 @@ func (o *Origin) begins() bool {
 // follows reports whether the operation starts at what is stored.
 func (o *Origin) follows(stored Position) bool {
 	if o.Kind == OriginNode && bytes.Compare(o.Epoch, stored.Epoch) > 0 {
-		return o.begins() // a later run of the node
+		return o.begins() // the node has started again since
 	}
 	return bytes.Equal(o.Epoch, stored.Epoch) && bytes.Equal(o.From, stored.At)
 }
 
-// countRefusal tells a gap, which an earlier operation is missing for, from what was counted before.
+// countRefusal counts a refused operation: as a gap if an earlier operation of the origin is missing, else as stale.
 func (ks *Keyspace) countRefusal(o *Origin, stored Position) {
 	later := bytes.Compare(o.Epoch, stored.Epoch)
 	if o.Kind == OriginNode && (later > 0 || later == 0 && bytes.Compare(o.From, stored.At) > 0) {
@@ -199,14 +200,14 @@ func decodePosition(b []byte) Position {
 	return Position{Epoch: b[size : size+int(n)], At: b[size+int(n):]}
 }
 
-// noteSourceGone counts a position that was reclaimed.
+// noteSourceGone takes a position that is reclaimed out of the count of sources.
 func (ks *Keyspace) noteSourceGone(key []byte) {
 	if key[0] == byte(OriginSource) {
 		ks.sources.Add(-1)
 	}
 }
 
-// countSources counts anew, after Load.
+// countSources counts the sources anew, after Load.
 func (ks *Keyspace) countSources() {
 	n := int64(0)
 	for part := range Parts {

@@ -30,7 +30,7 @@ func TestAdvance(t *testing.T) {
 		{nodeOrigin("b", 1, 0), Accepted},
 		{nodeOrigin("a", 2, 2), Stale}, // a gap
 		{nodeOrigin("a", 2, 0), Accepted},
-		{nodeOrigin("a", 1, 2), Stale}, // a late copy of an earlier run
+		{nodeOrigin("a", 1, 2), Stale}, // a late copy from before a restart
 		{nodeOrigin("a", 1, 0), Stale}, // another, that began anew
 		{nodeOrigin("a", 2, 1), Accepted},
 		{nodeOrigin("b", 1, 1), Accepted},

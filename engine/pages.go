@@ -172,7 +172,7 @@ func mustMap(n int) *mapping {
 // small keyspace is spread over many half-filled chunks and would pay for huge
 // ones, a large one fills them and saves most of its address translation misses
 // (INCR of 1,000,000 random counters at pipeline 100: 0.92 instead of 0.98 µs of
-// CPU time, means of six runs; `make bench` prints it).
+// CPU time, means of six measurements; `make bench` prints it).
 const smallPageBytes = 8 << 20
 
 // newRegion maps a region whose first small bytes keep small pages.

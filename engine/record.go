@@ -9,7 +9,7 @@ import (
 //
 //	0      1      2                                        2-byte aligned
 //	┌──────┬──────┬───────────────┬──────┬──────────┬─────────┬─────────────┐
-//	│header│keylen│ fixed part    │keyext│ deadline │ key     │ content     │
+//	│header│keylen│ fixed fields  │keyext│ deadline │ key     │ content     │
 //	│ 1    │ 1    │ 8, 4 or 8     │ 0, 2 │ 0, 8     │ keylen  │ capacity    │
 //	└──────┴──────┴───────────────┴──────┴──────────┴─────────┴─────────────┘
 //
@@ -17,11 +17,11 @@ import (
 //	          wide, hasTail: behind the content, in its capacity, stand the length of
 //	          this node's own tail (1 byte) and the tail, see tail.go; 0 for KindInt
 //	keylen    low 8 bits of the key's length; longKey: keyext holds the next 16
-//	fixed     KindInt: the counter, 8 bytes; else length and capacity of the
+//	fixed     fields: for KindInt the counter, 8 bytes; else length and capacity of the
 //	          content, 2 + 2 bytes, or 4 + 4 when wide
 //	deadline  milliseconds of log time, if hasDeadline
 //
-// A record's block is as long as the record, rounded up as blockSize says; for
+// A record's block is as long as the record, rounded up as blockClass says; for
 // kinds with content the capacity takes up the rounding. A wide record is the
 // only one in its chunk. A counter with a key of 19 bytes takes 30 bytes: alignment
 // to 4 bytes would need 2 more, and none at all would halve what a shard can hold.

@@ -98,11 +98,11 @@ func (s *scanner) visit(sh *shard, t *table, home uint32, from, end uint64) {
 	for range t.lines {
 		line := t.line(i)
 		s.lines--
-		for slot := range lineSlots {
-			if *tagAt(line, slot) == 0 {
+		for cell := range lineCells {
+			if *tagAt(line, cell) == 0 {
 				continue
 			}
-			r := sh.at(refAt(line, slot))
+			r := sh.at(refAt(line, cell))
 			key := r.key()
 			h := sh.ks.hash(key)
 			if t.home(h) != home {
@@ -149,7 +149,7 @@ func (v View) RandomKey(r uint64) (key []byte, ok bool) {
 	return key, key != nil
 }
 
-// randomIn looks at one random slot of a part chosen by its number of keys.
+// randomIn looks at one random cell of a part chosen by its number of keys.
 func (v View) randomIn(r, total uint64) []byte {
 	nth, _ := bits.Mul64(mix(r+1), total)
 	for part := range Parts {
@@ -168,11 +168,11 @@ func (v View) randomIn(r, total uint64) []byte {
 		}
 		t := sh.tableOf(r)
 		line := t.line(t.home(r))
-		slot := int(mix(r+2) % lineSlots)
-		if *tagAt(line, slot) == 0 {
+		cell := int(mix(r+2) % lineCells)
+		if *tagAt(line, cell) == 0 {
 			return nil
 		}
-		rec := sh.at(refAt(line, slot))
+		rec := sh.at(refAt(line, cell))
 		if rec.expired(v.now) {
 			return nil
 		}

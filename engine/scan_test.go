@@ -105,7 +105,7 @@ func TestScanBounds(t *testing.T) {
 		if cursor = v.Scan(cursor, 10, func([]byte, Value) { n++ }); cursor == 0 {
 			break
 		}
-		if n < 10 || n > 10+2*lineSlots {
+		if n < 10 || n > 10+2*lineCells {
 			t.Fatalf("COUNT 10 gave %d keys", n)
 		}
 	}

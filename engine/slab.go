@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// The index's tables come from slabs: extents of slabBytes cut into slots of one
-// size. Freed slots of a slab are linked through their first bytes; a slab
-// without used slots is released. Tables of more than the largest size have an
+// The index's tables come from slabs: extents of slabBytes cut into pieces of one
+// size. Freed pieces of a slab are linked through their first bytes; a slab
+// without used pieces is released. Tables of more than the largest size have an
 // extent of their own.
 const slabBytes = 64 << 10
 
@@ -23,17 +23,17 @@ const tableLinesMax = 48
 type slabs struct {
 	mu      sync.Mutex
 	pages   *pages
-	partial [len(tableSizes)]*slab // lists of slabs with a free slot
+	partial [len(tableSizes)]*slab // lists of slabs with a free piece
 	bytes   atomic.Int64           // extents of slabs and large tables
 }
 
 type slab struct {
 	base       unsafe.Pointer
-	prev, next *slab  // neighbours in its size's list, if it has a free slot
-	free       uint32 // first free slot + 1; its first 4 bytes are the next one
-	fresh      uint32 // slots from here on were never used
+	prev, next *slab  // neighbours in its size's list, if it has a free piece
+	free       uint32 // first free piece + 1; its first 4 bytes are the next one
+	fresh      uint32 // pieces from here on were never used
 	used       uint32
-	slots      uint32
+	pieces     uint32
 	class      uint8
 }
 
@@ -61,22 +61,22 @@ func (s *slabs) alloc(lines uint32) (unsafe.Pointer, *slab) {
 	defer s.mu.Unlock()
 	sl := s.partial[class]
 	if sl == nil {
-		sl = &slab{base: s.pages.alloc(slabBytes), slots: uint32(slabBytes / n), class: uint8(class)}
+		sl = &slab{base: s.pages.alloc(slabBytes), pieces: uint32(slabBytes / n), class: uint8(class)}
 		s.bytes.Add(slabBytes)
 		s.link(sl)
 	}
-	var slot uint32
+	var piece uint32
 	if sl.free != 0 {
-		slot = sl.free - 1
-		sl.free = load32(unsafe.Add(sl.base, uintptr(slot)*uintptr(n)))
+		piece = sl.free - 1
+		sl.free = load32(unsafe.Add(sl.base, uintptr(piece)*uintptr(n)))
 	} else {
-		slot = sl.fresh
+		piece = sl.fresh
 		sl.fresh++
 	}
-	if sl.used++; sl.used == sl.slots {
+	if sl.used++; sl.used == sl.pieces {
 		s.unlink(sl)
 	}
-	p := unsafe.Add(sl.base, uintptr(slot)*uintptr(n))
+	p := unsafe.Add(sl.base, uintptr(piece)*uintptr(n))
 	clear(unsafe.Slice((*byte)(p), n))
 	return p, sl
 }
@@ -91,10 +91,10 @@ func (s *slabs) release(p unsafe.Pointer, lines uint32, sl *slab) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slot := uint32((uintptr(p) - uintptr(sl.base)) / uintptr(n))
+	piece := uint32((uintptr(p) - uintptr(sl.base)) / uintptr(n))
 	store32(p, sl.free)
-	sl.free = slot + 1
-	if sl.used == sl.slots {
+	sl.free = piece + 1
+	if sl.used == sl.pieces {
 		s.link(sl)
 	}
 	if sl.used--; sl.used == 0 {

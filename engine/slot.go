@@ -35,7 +35,7 @@ var crcTables = func() (t [8][256]uint16) {
 }()
 
 // Slot returns the key's hash slot as Redis Cluster defines it: CRC-16/XMODEM
-// modulo 16384 of the key, or of the part between the first '{' and the next
+// modulo 16384 of the key, or only of the bytes between the first '{' and the next
 // '}' if there is at least one byte between them.
 func Slot(key []byte) uint16 {
 	if open := bytes.IndexByte(key, '{'); open >= 0 {

@@ -237,7 +237,8 @@ func (s *Snapshot) waitForRoom() {
 	}
 }
 
-// Pressed reports whether half of the memory that changes may be kept in is used up, behind which they wait for WriteTo.
+// Pressed reports whether more than half of the snapshot's budget of memory is used. At the whole budget, whoever
+// changes the keyspace waits for WriteTo.
 func (s *Snapshot) Pressed() bool { return s.held.Load() > s.limit/2 }
 
 // free gives back what a written pin holds; owned says whether it has memory of

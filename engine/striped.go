@@ -5,16 +5,16 @@ import (
 	"sync/atomic"
 )
 
-// Striped is a counter that many cores add to at once: it has a cell on a cache line of its own for each of them, and a
-// sum adds the cells up. An addition to a line that no other core writes takes a few nanoseconds on any number of cores,
-// while cores that share one atomic wait for each other (BenchmarkCounter). It costs a cache line a core, and sums are
-// slower. Every addition is in exactly one cell, so a sum is exact once additions rest.
+// Striped is a counter that many cores add to at once: it has a stripe, a cache line of its own, for each core, and a
+// sum adds the stripes up. An addition to a line that no other core writes takes a few nanoseconds on any number of cores,
+// while cores that share one atomic wait for each other (BenchmarkCounter). The price is a cache line a core, and slower
+// sums. Every addition is in exactly one stripe, so a sum is exact once additions rest.
 type Striped struct {
-	cells []stripedCell
-	mask  uint32
+	stripes []cacheLine
+	mask    uint32
 }
 
-type stripedCell struct {
+type cacheLine struct {
 	n atomic.Int64
 	_ [56]byte
 }
@@ -25,18 +25,18 @@ func NewStriped() *Striped {
 	for n < runtime.GOMAXPROCS(0) {
 		n *= 2
 	}
-	return &Striped{cells: make([]stripedCell, n), mask: uint32(n - 1)}
+	return &Striped{stripes: make([]cacheLine, n), mask: uint32(n - 1)}
 }
 
-// Add adds n. stripe is any number that the calling goroutine, or what it works for, keeps to; those who share one only
-// lose speed.
-func (s *Striped) Add(stripe uint32, n int64) { s.cells[stripe&s.mask].n.Add(n) }
+// Add adds n. stripe is any number, best one that the caller, such as an event loop, uses alone and always: callers that
+// share a stripe only lose speed.
+func (s *Striped) Add(stripe uint32, n int64) { s.stripes[stripe&s.mask].n.Add(n) }
 
 // Sum returns the sum of all additions that have returned, and maybe of some under way.
 func (s *Striped) Sum() int64 {
 	sum := int64(0)
-	for i := range s.cells {
-		sum += s.cells[i].n.Load()
+	for i := range s.stripes {
+		sum += s.stripes[i].n.Load()
 	}
 	return sum
 }
@@ -44,8 +44,8 @@ func (s *Striped) Sum() int64 {
 // Take returns the sum and sets it to 0. Each addition is in the result of exactly one Take, or still there.
 func (s *Striped) Take() int64 {
 	sum := int64(0)
-	for i := range s.cells {
-		sum += s.cells[i].n.Swap(0)
+	for i := range s.stripes {
+		sum += s.stripes[i].n.Swap(0)
 	}
 	return sum
 }

@@ -5,12 +5,12 @@ import (
 	"unsafe"
 )
 
-// A table is a run of lines of 64 bytes, one cache line each:
+// A table is a sequence of lines of 64 bytes, one cache line each:
 //
 //	0               12        16              64
 //	┌───────────────┬─────────┬───────────────┐
 //	│ 12 tags, u8   │passed,  │ 12 references,│
-//	│ 0: slot empty │u32      │ u32           │
+//	│ 0: cell empty │u32      │ u32           │
 //	└───────────────┴─────────┴───────────────┘
 //
 // A key's home line is a monotone function of its hash bits, so the order of
@@ -30,7 +30,7 @@ import (
 // so the top 44 bits, a key's position, decide its place in SCAN's order.
 const (
 	lineBytes    = 64
-	lineSlots    = 12
+	lineCells    = 12
 	lineRefs     = 16
 	depthMax     = 20
 	homeBits     = 24
@@ -48,7 +48,7 @@ type table struct {
 	depth uint8 // number of top hash bits that all its keys share
 }
 
-// tagOf is never 0, which marks an empty slot.
+// tagOf is never 0, which marks an empty cell.
 func tagOf(h uint64) byte {
 	if t := byte(h); t != 0 {
 		return t
@@ -70,45 +70,45 @@ func (t *table) lineStart(first uint64, line uint32) uint64 {
 	return first + sub<<(depthMax-t.depth)
 }
 
-// limit is how many keys a table of so many lines may hold: 7 of 8 slots.
+// limit is how many keys a table of so many lines may hold: 7 of 8 cells.
 func limit(lines uint32) uint32 {
 	if lines == 1 {
-		return lineSlots
+		return lineCells
 	}
-	return lines * (lineSlots * 7) / 8
+	return lines * (lineCells * 7) / 8
 }
 
 func (t *table) line(i uint32) unsafe.Pointer { return unsafe.Add(t.base, uintptr(i)*lineBytes) }
 
 // zeroBytes has the high bit set of every byte that is zero. It must be exact: the
 // shorter (x-lowBits)&^x&highBits also gives a byte 1 above a zero byte, and would
-// let a search follow the reference of an empty slot.
+// let a search follow the reference of an empty cell.
 func zeroBytes(x uint64) uint64 { return ^((x&^highBits + ^uint64(highBits)) | x | ^uint64(highBits)) }
 
-func passed(line unsafe.Pointer) uint32 { return load32(unsafe.Add(line, lineSlots)) }
+func passed(line unsafe.Pointer) uint32 { return load32(unsafe.Add(line, lineCells)) }
 
 func addPassed(line unsafe.Pointer, n int32) {
-	p := unsafe.Add(line, lineSlots)
+	p := unsafe.Add(line, lineCells)
 	store32(p, uint32(int32(load32(p))+n))
 }
 
-func tagAt(line unsafe.Pointer, slot int) *byte { return (*byte)(unsafe.Add(line, slot)) }
+func tagAt(line unsafe.Pointer, cell int) *byte { return (*byte)(unsafe.Add(line, cell)) }
 
-func refAt(line unsafe.Pointer, slot int) uint32 {
-	return load32(unsafe.Add(line, lineRefs+4*slot))
+func refAt(line unsafe.Pointer, cell int) uint32 {
+	return load32(unsafe.Add(line, lineRefs+4*cell))
 }
 
-func setRef(line unsafe.Pointer, slot int, ref uint32) {
-	store32(unsafe.Add(line, lineRefs+4*slot), ref)
+func setRef(line unsafe.Pointer, cell int, ref uint32) {
+	store32(unsafe.Add(line, lineRefs+4*cell), ref)
 }
 
-// emptySlot returns the first empty slot of a line, or -1.
-func emptySlot(line unsafe.Pointer) int {
+// emptyCell returns the first empty cell of a line, or -1.
+func emptyCell(line unsafe.Pointer) int {
 	if m := zeroBytes(load64(line)); m != 0 {
 		return bits.TrailingZeros64(m) >> 3
 	}
 	if m := zeroBytes(uint64(load32(unsafe.Add(line, 8))) | 0xff<<32); m != 0 {
-		if s := 8 + bits.TrailingZeros64(m)>>3; s < lineSlots {
+		if s := 8 + bits.TrailingZeros64(m)>>3; s < lineCells {
 			return s
 		}
 	}
@@ -120,7 +120,7 @@ func (t *table) place(h uint64, ref uint32) {
 	i := t.home(h)
 	for {
 		line := t.line(i)
-		if s := emptySlot(line); s >= 0 {
+		if s := emptyCell(line); s >= 0 {
 			*tagAt(line, s) = tagOf(h)
 			setRef(line, s, ref)
 			t.count++
@@ -133,13 +133,13 @@ func (t *table) place(h uint64, ref uint32) {
 	}
 }
 
-// slotOf finds the slot that holds ref under hash h; ok is false if there is none.
-func (t *table) slotOf(h uint64, ref uint32) (i uint32, slot int, ok bool) {
+// cellOf finds the cell that holds ref under hash h; ok is false if there is none.
+func (t *table) cellOf(h uint64, ref uint32) (i uint32, cell int, ok bool) {
 	i = t.home(h)
 	tag := tagOf(h)
 	for range t.lines {
 		line := t.line(i)
-		for s := range lineSlots {
+		for s := range lineCells {
 			if *tagAt(line, s) == tag && refAt(line, s) == ref {
 				return i, s, true
 			}
@@ -154,9 +154,9 @@ func (t *table) slotOf(h uint64, ref uint32) (i uint32, slot int, ok bool) {
 	return 0, 0, false
 }
 
-// drop empties the slot found by slotOf.
-func (t *table) drop(h uint64, i uint32, slot int) {
-	*tagAt(t.line(i), slot) = 0
+// drop empties the cell found by cellOf.
+func (t *table) drop(h uint64, i uint32, cell int) {
+	*tagAt(t.line(i), cell) = 0
 	t.count--
 	for j := t.home(h); j != i; {
 		addPassed(t.line(j), -1)
@@ -170,7 +170,7 @@ func (t *table) drop(h uint64, i uint32, slot int) {
 func (t *table) each(fn func(ref uint32)) {
 	for i := range t.lines {
 		line := t.line(i)
-		for s := range lineSlots {
+		for s := range lineCells {
 			if *tagAt(line, s) != 0 {
 				fn(refAt(line, s))
 			}

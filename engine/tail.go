@@ -3,8 +3,9 @@ package engine
 import "unsafe"
 
 // Behind a value a record may have a tail that belongs to this node alone: what was derived from the value and would have
-// to be computed again and again, such as the count of a HyperLogLog. It is not part of the value. Checksums, snapshots
-// and copies do not have it, so reads may write it, which are not in the log: nothing that is replicated may depend on it.
+// to be computed again and again, such as the count of a HyperLogLog. A tail does not belong to the value: checksums,
+// snapshots and copies leave it out. So a read, which is not in the log, may write a tail, and nothing that is replicated
+// may depend on one.
 //
 // A tail holds for exactly the value it was made of. It is dropped when the value changes, and with the record. It
 // stays where the value does: when the deadline changes, when the key is renamed, when the record is moved in memory.

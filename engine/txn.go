@@ -23,8 +23,8 @@ func (ks *Keyspace) Txn(db int, now int64, held bool) Txn {
 	return Txn{View: ks.View(db, now, held)}
 }
 
-// For returns the same transaction with what observers are told of its cause, which may change meanwhile: each change
-// is told with what the cause is then.
+// For returns the same transaction with a cause, which observers are told with each change. c may be modified between
+// changes: observers are told what c holds at the time of the change.
 func (t Txn) For(c *Cause) Txn {
 	t.cause = c
 	return t
@@ -194,7 +194,7 @@ func (t Txn) put(key []byte, v Value) {
 	sh.retire(old)
 }
 
-// store is put without telling anybody. It returns the record, the one that it has replaced, which the caller retires,
+// store is put that tells no observers. It returns the record, the one that it has replaced, which the caller retires,
 // and what the key was before. own is the tail that this node keeps of the value.
 func (t Txn) store(key []byte, v Value, own []byte) (sh *shard, ref, old uint32, was Integer) {
 	sh, h, ref := t.open(key)

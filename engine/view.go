@@ -20,21 +20,21 @@ type View struct {
 type viewMode uint8
 
 const (
-	viewCommitted viewMode = iota
-	viewLocal
-	viewByKey
+	viewApplied    viewMode = iota // of none
+	viewAhead                      // of all
+	viewAheadByKey                 // of those for which Keyspace.localKey is true
 )
 
-// Local returns the same view with what is answered ahead counted, of all keys or of
-// those that the function given to SetLocalKeys names. Get alone makes a difference.
-func (v View) Local(all bool) View {
-	if v.mode = viewByKey; all {
-		v.mode = viewLocal
+// WithAhead returns the same view whose Get also counts what this node has answered ahead:
+// for all keys, or for those at ack level local (SetLocalKeys). Other methods do not.
+func (v View) WithAhead(all bool) View {
+	if v.mode = viewAheadByKey; all {
+		v.mode = viewAhead
 	}
 	return v
 }
 
-// SetLocalKeys sets the function that tells which keys Local counts what is answered ahead of.
+// SetLocalKeys sets the function that tells whether the settings have a key at ack level local.
 // To be called before the keyspace is used.
 func (ks *Keyspace) SetLocalKeys(fn func(key []byte) bool) { ks.localKey = fn }
 
@@ -73,8 +73,8 @@ func (v View) WithDB(db int) View {
 
 // Get returns a key's value. An expired key is absent.
 func (v View) Get(key []byte) (Value, bool) {
-	if v.mode != viewCommitted && v.ks.HasAhead() && (v.mode == viewLocal || v.ks.localKey(key)) {
-		return v.getLocal(key)
+	if v.mode != viewApplied && v.ks.HasAhead() && (v.mode == viewAhead || v.ks.localKey(key)) {
+		return v.getAhead(key)
 	}
 	sh := v.ks.shard(v.part(key), int(v.db))
 	if sh == nil {
@@ -101,9 +101,9 @@ func (v View) Ahead(key []byte) int64 {
 	return n
 }
 
-// getLocal is Get with what is answered ahead for the key: the value that will be there once
-// it is applied, if nothing else is. What cannot be applied does not count.
-func (v View) getLocal(key []byte) (val Value, ok bool) {
+// getAhead is Get with what is answered ahead for the key: the value that the key will have once
+// those increments are applied, if nothing else is. Increments that cannot be applied do not count.
+func (v View) getAhead(key []byte) (val Value, ok bool) {
 	part, h := v.part(key), v.ks.hash(key)
 	if sh := v.ks.shard(part, int(v.db)); sh != nil {
 		if ref, _ := sh.lookup(h, key, v.now); ref != 0 {

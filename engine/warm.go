@@ -11,7 +11,7 @@ type Hint struct {
 	Key []byte
 }
 
-// WarmMax is the most hints that one call of Warm follows: about as many cache misses as a core keeps under way.
+// WarmMax is how many hints one call of Warm follows at most: about as many cache misses as a core can wait for at once.
 const WarmMax = 16
 
 // warmFrom is the size of the live records, in bytes, from which Warm pays: below, the caches hold them anyway, and it
@@ -86,8 +86,8 @@ func fetchAll(keys []target) {
 	}
 }
 
-// fetchSealed reads the counters that the next WarmMax tallies of a part's sealed table refer to, or where the keys of those that refer
-// to none are found. The part is locked.
+// fetchSealed reads, for the next WarmMax tallies of a part's sealed table, the counter that the tally refers to, or
+// the index line and record of its key if the tally refers to none. The part is locked.
 func (ks *Keyspace) fetchSealed(part int, t *tallies, from int) {
 	var sum byte
 	var last *shard

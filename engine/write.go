@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// writeBuffer is how many bytes are gathered before they are written.
+// writeBuffer is how many bytes are collected before they are written.
 const writeBuffer = 256 << 10
 
 // snapshotWriter is the state of one WriteTo.
@@ -100,8 +100,8 @@ func (sw *snapshotWriter) take(p *pin) error {
 	return err
 }
 
-// lock takes the part's lock. Its holder may be waiting for the queue to be
-// emptied, so that goes on meanwhile.
+// lock takes the part's lock. Whoever holds the lock may be waiting for the queue
+// to be emptied, so lock goes on writing the queue until it gets the lock.
 func (sw *snapshotWriter) lock(p *pin) error {
 	mu := &sw.s.ks.parts[p.sh.part].mu
 	for range 20 {

@@ -25,7 +25,7 @@ func (s Sees) view(v engine.View) engine.View {
 	if s == SeesApplied {
 		return v
 	}
-	return v.Local(s == SeesAhead)
+	return v.WithAhead(s == SeesAhead)
 }
 
 // As says for whom, and how, a command is executed.

@@ -24,7 +24,7 @@ func BenchmarkSilent(b *testing.B) {
 		return ks
 	}
 	check := func(b *testing.B, ks *engine.Keyspace) {
-		v := ks.View(0, 1, false).Local(true)
+		v := ks.View(0, 1, false).WithAhead(true)
 		if got, _ := v.Get(key); got.Int != int64(b.N) {
 			b.Fatalf("%d counted, not %d", got.Int, b.N)
 		}

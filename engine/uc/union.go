@@ -47,7 +47,7 @@ func (u *Union) Add(s Sketch) error {
 		}
 	default:
 		u.entries = mergeEntries(u.entries, s)
-		u.settle()
+		u.leaveSparse()
 	}
 	return nil
 }
@@ -104,7 +104,7 @@ func (u *Union) lower(p int) {
 	}
 	if u.dense == nil {
 		u.precision = p
-		u.settle()
+		u.leaveSparse()
 		return
 	}
 	folded := newDense(p)
@@ -116,8 +116,8 @@ func (u *Union) lower(p int) {
 	u.precision, u.dense = p, folded
 }
 
-// settle leaves the sparse form when there are too many entries for it.
-func (u *Union) settle() {
+// leaveSparse changes the sketch to the dense form if it has too many entries for the sparse one.
+func (u *Union) leaveSparse() {
 	if len(u.entries) > sparseMax(u.precision) {
 		u.densify()
 	}
