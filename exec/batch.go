@@ -1,11 +1,11 @@
 package exec
 
-// Batch is what becomes one entry of the log: sub-batches, in the order in which they were handed over. What was counted
-// ahead of them is not its business: it stands before them in the entry, and is executed first.
+// Batch is what becomes one entry of the log: sub-batches, in the order in which they were handed over. A counted section
+// may stand before them in the entry; it is no part of the batch, and is executed first.
 type Batch struct {
 	subs  []*SubBatch
-	size  int
-	ahead int // bytes of the payload before the first sub-batch
+	size  int // bytes
+	ahead int // bytes of the payload before the first sub-batch: of the counted section
 }
 
 // Add adds a sub-batch, which must not change any more.
@@ -34,7 +34,8 @@ type Guard interface {
 }
 
 // Seal appends the operations of all sub-batches to an entry whose payload begins at from in buf, and leaves out the
-// transactions that their guards abort. So the decision is taken once, and every node executes what is in the entry.
+// transactions that their guards abort. So each guard decides once, on one node, and every node executes what is in the
+// entry.
 func (b *Batch) Seal(buf []byte, from int, stamp int64) []byte {
 	b.ahead = len(buf) - from
 	var seen *touchedKeys

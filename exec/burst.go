@@ -6,32 +6,36 @@ import (
 	"quipu/protocol"
 )
 
-// BurstMax is how many commands with a reply can be gathered.
+// BurstMax is how many reads, or rows of equal increments with replies, can be gathered.
 const BurstMax = engine.WarmMax
 
 // BurstClient is a client whose increment was gathered.
 type BurstClient interface {
-	// ThroughLog takes an increment that cannot be answered ahead; the client's replies come in the order of its commands.
+	// ThroughLog takes an increment that cannot be answered ahead: the client sends it through the log. The client's
+	// increments come in the order in which it sent them.
 	ThroughLog(key []byte, delta int64, silent bool)
-	// EndThroughLog is called once no more follow for the client.
+	// EndThroughLog is called after the last ThroughLog of several in a row.
 	EndThroughLog()
 }
 
 // burst gathers commands of one or several clients that are carried out together: either increments that are answered
-// ahead, or reads of one key. It costs half of what they cost one by one once the keyspace has outgrown the
-// caches: their parts are locked once, and what they need of the keyspace is fetched at once (engine.KeySet). Equal
-// increments of a client in a row are one.
+// ahead, or reads of one key each. Once the keyspace has outgrown the caches, commands together cost half of what they cost
+// one by one: parts are locked once, and the cache misses of all keys overlap (engine.KeySet). Equal increments that one
+// client sends in a row are one engine.Increment with a count.
+//
+// Invariant: reads are gathered only while there are no increments, and increments with replies only while there are no
+// reads and no silent increments. Silent increments may follow increments with replies.
 type burst struct {
-	increments int
+	increments int // used elements of incs and whose
 	incs       [BurstMax]engine.Increment
 	whose      [BurstMax]BurstClient
 
 	silent silentTable
 
-	reads int
+	reads int // used elements of asked
 	asked [BurstMax]burstRead
 
-	out  [BurstMax]*protocol.Writer // where the reply goes
+	out  [BurstMax]*protocol.Writer // where the reply of each increment or read goes
 	keys engine.KeySet
 }
 
@@ -42,12 +46,12 @@ type burstRead struct {
 	sees Sees
 }
 
-// Gathered is the number of commands that wait for Answer, rows of silent increments counted once.
+// Gathered is the number of commands that wait for Answer; equal increments in a row count once.
 func (r *Runner) Gathered() int { return r.burst.increments + r.burst.silent.n + r.burst.reads }
 
-// GatherIncrement adds an increment to be answered ahead, with its reply to w, and returns how many are gathered;
-// at BurstMax it is time for Answer. No reads may be gathered and no silent increments, which it would have to count.
-// key must not change until then.
+// GatherIncrement adds an increment to be answered ahead, with its reply to w, and returns how many elements of the burst
+// are used; at BurstMax it is time for Answer. No reads may be gathered, and no silent increments: the reply would have to
+// count them. key must not change until Answer.
 func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta int64, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.increments
@@ -66,7 +70,7 @@ func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta i
 }
 
 // GatherRead adds a read for which Command.JoinsBurst is true, and returns how many are gathered; at BurstMax it is time
-// for Answer. No increments may be gathered. args must not change until then.
+// for Answer. No increments may be gathered. args must not change until Answer.
 func (r *Runner) GatherRead(cmd *commands.Command, args [][]byte, db int, sees Sees, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.reads
@@ -85,7 +89,7 @@ func (r *Runner) GathersIncrements() bool { return r.burst.increments+r.burst.si
 // GathersSilent reports whether silent increments are gathered.
 func (r *Runner) GathersSilent() bool { return r.burst.silent.n > 0 }
 
-// Answer carries out what was gathered at log time now.
+// Answer carries out, at log time now, what was gathered.
 func (r *Runner) Answer(now int64) {
 	if r.burst.reads > 0 {
 		r.answerReads(now)
@@ -115,11 +119,12 @@ func (r *Runner) answerReads(now int64) {
 	b.reads = 0
 }
 
-// answerIncrements has the clients send through the log what cannot be answered ahead, from the first of those on.
+// answerIncrements answers increments ahead, in order, up to the first that cannot be. That one and all behind it are sent
+// through the log by their clients.
 func (r *Runner) answerIncrements(now int64) {
 	b := &r.burst
 	n := b.increments
-	b.increments = 0 // what goes through the log may ask what is gathered
+	b.increments = 0 // first: in ThroughLog a client may ask what is gathered
 	done := r.ks.AnswerAhead(b.incs[:n], now)
 	for i := range done {
 		replyIncrements(b.out[i], &b.incs[i])

@@ -7,21 +7,22 @@ import (
 )
 
 // cursor goes through the items of a sub-batch while its entry is executed. It stands for the clients who wait: the
-// executor gives it the result of each operation, and asks it, between operations, to execute what stands beside them.
+// executor gives the cursor the result of each operation. Between two operations the executor has the cursor execute the
+// items that are not operations of the entry: reads, known replies, transactions that only read.
 //
-// Methods that the executor calls without asking whether anybody waits do nothing on a nil cursor.
+// A nil cursor stands for nobody: the executor then calls no method but done, which does nothing.
 type cursor struct {
 	b    *SubBatch
 	sub  *Submission
-	at   int // the item to come
-	last int // items of the submission end here
+	at   int // the next item
+	last int // the first item behind the submission
 
-	start      int  // where the output of the item under way begins
+	start      int  // where in the output the reply of the item begins
 	overflowed bool // the submission's replies exceeded MaxReplyBytes: there will be none
 
-	outer    *item // the transaction under way, else nil
-	outerEnd int   // its items end here
-	outerOut int   // its output begins here
+	outer    *item // the transaction that is being executed, else nil
+	outerEnd int   // the first item behind the transaction
+	outerOut int   // where in the output the transaction's reply begins
 	args     [][]byte
 }
 
@@ -32,14 +33,14 @@ func (c *cursor) begin(s *Submission) {
 	c.overflowed = false
 }
 
-// end closes it.
+// end closes the submission.
 func (c *cursor) end() { c.sub.end, c.sub.Overflowed = len(c.b.out.B), c.overflowed }
 
 func (c *cursor) item() *item { return &c.b.items[c.at] }
 
 func (c *cursor) txn() *txn { return &c.b.txns[c.item().at] }
 
-// writer is the output, for the item under way.
+// writer is the output, for the reply of the item at c.at.
 func (c *cursor) writer() *protocol.Writer {
 	w := &c.b.out
 	c.start = len(w.B)
@@ -47,8 +48,8 @@ func (c *cursor) writer() *protocol.Writer {
 	return w
 }
 
-// done goes on to the next item: takes back the output of this one if nobody is to get it, and all of the submission's if it is too
-// much. Whether anybody gets a reply inside of a transaction depends on the transaction: CLIENT REPLY may stand in between.
+// done goes on to the next item, once the reply of this one is in the output. Inside of a transaction the flags of EXEC, whose
+// reply has all the others in it, say whether anybody gets the reply, even if a CLIENT REPLY stands among the commands.
 func (c *cursor) done() {
 	if c == nil {
 		return
@@ -61,6 +62,8 @@ func (c *cursor) done() {
 	c.at++
 }
 
+// keep takes the output from start on back if the client of the item wants no reply, and the whole output of the submission
+// if that has more than MaxReplyBytes.
 func (c *cursor) keep(it *item, start int) {
 	w := &c.b.out
 	if it.flags&itemSilent != 0 {
@@ -74,13 +77,13 @@ func (c *cursor) keep(it *item, start int) {
 // unheard reports whether nobody will get the reply to the item.
 func (c *cursor) unheard(it *item) bool { return it.flags&itemSilent != 0 || c.overflowed }
 
-// fills reports whether a read leaves something behind even if nobody gets its reply, as PFCOUNT does.
+// fills reports whether a read must be executed even if nobody gets its reply, since it may keep a tail, as PFCOUNT does.
 func (c *cursor) fills(it *item) bool {
 	keys := c.b.table.All()[it.cmd].Keys
 	return len(keys) > 0 && keys[0].Flags&commands.KeyRW != 0
 }
 
-// aside executes what stands beside the operations until an operation is due; false at the end of the submission.
+// aside executes items that are not operations, up to the item of the next operation; false at the end of the submission.
 func (c *cursor) aside(x *executor) (more bool, err error) {
 	for c.at < c.last {
 		it := c.item()
@@ -137,8 +140,8 @@ func (c *cursor) readArgs(it *item) (*commands.Command, [][]byte) {
 	return c.b.table.All()[it.cmd], c.args
 }
 
-// runs is how many runs may be executed together: those that follow with nothing between them that looks at the
-// keyspace. One whose reply counts what is answered ahead goes alone.
+// runs is how many of the runs that come next may be executed together: no item between them looks at the keyspace. A run
+// whose replies count what is answered ahead is executed alone, with SeesAhead.
 func (c *cursor) runs() (n int, sees Sees) {
 	for i := c.at; i < len(c.b.items) && i < c.last && n < engine.WarmMax; i++ {
 		switch it := &c.b.items[i]; it.kind {
@@ -158,8 +161,8 @@ func (c *cursor) runs() (n int, sees Sees) {
 	return n, SeesApplied
 }
 
-// ran replies to the runs of the set and to what stands between them and behind the last. It is the hot path of INCR, and
-// does by itself what writer and done do for other items (BenchmarkBatchDistinctKeys: 11 ns less).
+// ran replies to the runs of the set, to the known replies between them, and to the joins behind the last run. It is the
+// hot path of INCR, and does by itself what writer and done do for other items.
 func (c *cursor) ran(set *runSet) error {
 	b, w := c.b, &c.b.out
 	next := 0
@@ -222,7 +225,8 @@ func (c *cursor) beginTxn() {
 	c.at++
 }
 
-// asideInTxn is aside inside of a transaction, whose locks are held; false at its end. all says that all parts are locked.
+// asideInTxn is aside inside of a transaction, whose parts are locked; false at the end of the transaction. all says that all
+// parts are locked.
 func (c *cursor) asideInTxn(x *executor, all bool) (more bool, err error) {
 	for c.at < c.outerEnd {
 		it := c.item()
@@ -264,7 +268,7 @@ func (c *cursor) readTxn(x *executor) error {
 }
 
 // ReadTxn runs a transaction that has only reads and known replies: BeginTxn to EndTxn added its commands to an empty
-// sub-batch. It takes no part in the log. aborts, if not nil, is asked while all keys are locked, before anything is
+// sub-batch. Nothing of it goes into the log. aborts, if not nil, is asked while all keys are locked, before anything is
 // executed: the transaction's own reads may touch what its client watches (PFCOUNT).
 func (b *SubBatch) ReadTxn(r *Runner, now int64, aborts func() bool) error {
 	b.aborts = aborts

@@ -1,12 +1,15 @@
-// Package exec executes what the log holds: the operations of entries, gathered from clients, written down, and carried
-// out on a keyspace, the same on every node. What a single command does is in package commands.
+// Package exec makes operations of the log from the commands of clients, and executes the operations on a keyspace, with
+// the same result on every node. What a single command does is in package commands.
 //
-//	SubBatch    what the clients of one event loop want in one turn           subbatch.go, fail.go
-//	Batch       the sub-batches that share an entry                           batch.go, touched.go
-//	format.go   the operations as bytes
-//	executor    executes an entry, with or without clients that wait for it   executor.go, cursor.go
-//	Runner      one command on the keyspace, under the locks it needs         runner.go, runset.go, warm.go
-//	Burst       reads and increments answered ahead, without the log          burst.go, silent.go
+//	SubBatch      what the clients of one event loop want in one turn           subbatch.go, fail.go
+//	Batch, Guard  the sub-batches that share an entry                           batch.go, touched.go
+//	op, decoder   the operations as bytes                                       format.go
+//	executor      executes an entry, with or without clients that wait for it   executor.go, cursor.go
+//	Runner        one command on the keyspace, under the locks it needs         runner.go
+//	runSet        several runs executed together                                runset.go
+//	warmer        fetches what the next operations of an entry need             warm.go
+//	burst         reads and increments answered ahead, without the log          burst.go, silent.go
+//	Sees, As      for whom a command is executed, and what it may see           exec.go
 package exec
 
 import "quipu/engine"
@@ -16,9 +19,9 @@ type Sees uint8
 
 // What a read can see.
 const (
-	SeesApplied Sees = iota // none: only what the log has delivered
-	SeesByKey               // those of keys that are at ack level local
-	SeesAhead               // all of them
+	SeesApplied Sees = iota // none: only what is applied
+	SeesByKey               // the increments of keys that are at ack level local
+	SeesAhead               // all increments
 )
 
 func (s Sees) view(v engine.View) engine.View {
@@ -33,5 +36,5 @@ type As struct {
 	DB     int
 	RESP   int  // 2 or 3
 	Silent bool // no reply wanted
-	Sees   Sees // for a read; of an increment, SeesAhead has its reply count what is answered ahead
+	Sees   Sees // of a read: what it sees. Of an increment: SeesAhead if its reply counts what is answered ahead
 }

@@ -5,27 +5,27 @@ import (
 	"quipu/protocol"
 )
 
-// executor executes the operations of one entry, in order, at its stamp. There is one executor for both cases: on replay,
-// and for other nodes' entries, the results are thrown away; where clients wait, a cursor over their sub-batch subscribes
-// to the results, and has the reads that stand between the operations executed in their places.
+// executor executes the operations of one entry, in order, at its stamp. The same code serves both cases: on replay, and
+// for entries of other nodes, the results are thrown away; where clients of this node wait, a cursor over their sub-batch
+// takes the results, and executes the reads between the operations in their places.
 type executor struct {
 	r     *Runner
-	stamp int64
+	stamp int64 // log time in ms
 	d     decoder
 	op    op
-	ahead *warmer
+	ahead *warmer // nil inside of a transaction
 }
 
-// Replay executes the operations of an entry's payload at its stamp, as every node does that has no client waiting for
-// them. An error means the payload cannot be understood; the state is then undefined and the node must stop.
+// Replay executes the operations of an entry's payload at its stamp, where no client of this node waits for them. An error
+// means that the payload cannot be understood; the state is then undefined and the node must stop.
 func (r *Runner) Replay(payload []byte, stamp int64) error {
 	x := r.executor(payload, stamp, false)
 	defer x.end()
 	return x.untilBytes(0)
 }
 
-// Execute executes the entry that the batch was sealed into, at its stamp, together with the reads gathered beside it, and
-// collects the replies. payload is that of the entry.
+// Execute executes the entry that the batch was sealed into, whose payload is payload, at its stamp, together with the
+// batch's reads, and collects the replies in the sub-batches.
 func (b *Batch) Execute(r *Runner, payload []byte, stamp int64) error {
 	x := r.executor(payload, stamp, true)
 	defer x.end()
@@ -52,7 +52,7 @@ func (r *Runner) executor(payload []byte, stamp int64, trusted bool) *executor {
 	return x
 }
 
-// end keeps the scratch memory and lets go of the entry.
+// end keeps the scratch memory and drops all references to the entry.
 func (x *executor) end() {
 	x.r.args = x.d.args
 	x.d.rest, x.op = nil, op{}
@@ -135,7 +135,7 @@ func (x *executor) decode() error {
 	return err
 }
 
-// writer is where the result of an operation goes that c's next item, which must be of this kind, stands for.
+// writer is where the result of an operation goes. The operation must be that of c's next item, which has this kind.
 func (x *executor) writer(c *cursor, kind itemKind) (*protocol.Writer, error) {
 	if c == nil {
 		w := &x.r.unread
@@ -148,8 +148,8 @@ func (x *executor) writer(c *cursor, kind itemKind) (*protocol.Writer, error) {
 	return c.writer(), nil
 }
 
-// stepRuns executes the runs that stand one behind the other, as many as the set takes and as c lets go ahead: nothing
-// that looks at the keyspace stands between them.
+// stepRuns executes the next runs together: as many as stand one behind the other in the entry, as the set takes, and as c
+// allows (see cursor.runs).
 func (x *executor) stepRuns(c *cursor) error {
 	limit, sees := engine.WarmMax, SeesApplied
 	if c != nil {
@@ -176,7 +176,7 @@ func (x *executor) stepRuns(c *cursor) error {
 	return nil
 }
 
-// conditional executes x.op if its origin is where it says.
+// conditional executes the body of x.op if the stored position of its origin is the one that x.op names.
 func (x *executor) conditional() error {
 	t := x.r.ks.Txn(0, x.stamp, false).For(&x.r.counts)
 	origin := x.op.origin

@@ -1,7 +1,7 @@
 package exec
 
-// Fail replies to every command without executing anything: writes get the text write, reads behind them the text
-// read, both without the leading '-'; replies that were known stay as they are.
+// Fail replies to every command without executing anything. Writes and barriers get the error text write, reads the error
+// text read, both without the leading '-'. Replies that are already known stay as they are.
 func (b *SubBatch) Fail(write, read string) {
 	w := &b.out
 	w.B = w.B[:0]

@@ -22,8 +22,8 @@ import (
 // include its name. A run is count increments of delta, each of which is applied unless it overflows. A transaction is
 // skipped when deadline is not 0 and at or before the entry's stamp: the earliest expiry of the keys its client watched.
 //
-// A conditional operation is applied whole if its origin is at epoch and from, and moves it to to; else it changes
-// nothing (engine/origin.go). Inside of it may stand all other operations.
+// A conditional operation is applied whole if what is stored for its origin is epoch and from, and stores to; else it
+// changes nothing (engine/origin.go). Its body may have operations of all other kinds.
 const (
 	opRun         = 0x01
 	opCommand     = 0x02
@@ -67,9 +67,9 @@ type op struct {
 // error or an operation that can be executed, and allocates no more than its arguments' headers.
 type decoder struct {
 	table     *commands.Table
-	databases int // there are; an operation may name no other
+	databases int // number of databases: an operation must name a lower one
 	scope     scope
-	trusted   bool // the body of a counted section needs no check: this process wrote it, or somebody else checks
+	trusted   bool // the body of a counted section needs no check: this process wrote it, or the caller checks it
 	rest      []byte
 	args      [][]byte // scratch for op.args
 }

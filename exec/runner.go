@@ -10,7 +10,7 @@ import (
 )
 
 // Runner executes commands on a keyspace for one goroutine: it locks the parts of the command's keys, calls the
-// handler and unlocks. Its scratch memory makes it unfit for sharing; the keyspace behind it is shared.
+// handler and unlocks. Goroutines share the keyspace, but not a Runner, which has scratch memory.
 type Runner struct {
 	ks        *engine.Keyspace
 	table     *commands.Table
@@ -43,7 +43,7 @@ func (r *Runner) Read(cmd *commands.Command, args [][]byte, db int, now int64, w
 	r.ReadAt(cmd, args, db, now, SeesApplied, w)
 }
 
-// ReadAt is Read that may see what this node has answered ahead.
+// ReadAt is Read for a command that may see what this node has answered ahead.
 func (r *Runner) ReadAt(cmd *commands.Command, args [][]byte, db int, now int64, sees Sees, w *protocol.Writer) {
 	switch {
 	case cmd.OneKey():
@@ -116,8 +116,8 @@ func (r *Runner) BeginEntry(index uint64) {
 }
 
 // addRun applies a run of count increments of delta, all or, where they overflow, the longest prefix that does not.
-// It returns the value before and how many were applied; the rest of the run overflowed. ahead adds what this node
-// has answered ahead to the value before, so that the replies fall in with those.
+// It returns the value before the run and how many increments were applied; the rest overflowed. With ahead, what this node
+// has answered ahead is added to the value before, so that the run's replies continue the replies given ahead.
 func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, ahead bool) (before int64, applied uint32, err error) {
 	part := engine.Part(key)
 	r.ks.LockPart(part)

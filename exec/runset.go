@@ -2,8 +2,8 @@ package exec
 
 import "quipu/engine"
 
-// runSet is runs that stand one behind the other in an entry and are executed together: with their parts locked at once
-// and their records fetched at once they take half the time (BenchmarkAddRuns in package engine).
+// runSet has runs that stand one behind the other in an entry and are executed together. Together, with all parts locked
+// once and the cache misses of all records overlapping, they take half the time (BenchmarkAddRuns in package engine).
 type runSet struct {
 	runs    [engine.WarmMax]engine.Run
 	applied [engine.WarmMax]uint32 // increments of each that were applied; the rest overflowed
@@ -16,7 +16,7 @@ func (g *runSet) add(o *op) {
 	g.n++
 }
 
-// clear empties the set and lets go of the entry.
+// clear empties the set and drops all references to the entry.
 func (g *runSet) clear() {
 	for i := range g.n {
 		g.runs[i].Key = nil

@@ -9,50 +9,50 @@ import (
 	"quipu/protocol"
 )
 
-// SubBatch gathers the commands of one owner's clients for the log, in the order in which they are to run, and remembers
-// for each what its client must be told. Only writes become operations of the entry; reads that stand behind a write of
-// the same client, and replies already known, are kept beside them and take their turn when the entry is applied.
+// SubBatch gathers the commands of one owner's clients for the log, in the order in which they are to be executed, with what
+// is needed to reply to each. Only writes become operations of the entry. Reads that stand behind a write of the same
+// client, and replies already known, are kept as items beside the operations, and take their turn when the entry is applied.
 //
-// The obvious way is one gathering batch for all owners, under a lock. It was so: a session parsed its whole pipeline
-// under that lock, the other event loops waited, and each owner looked through everybody's commands for its own. A
-// sub-batch belongs to one event loop or connection goroutine. It needs no lock, is handed over at the end of a turn,
-// and comes back to its owner alone.
+// The naive way is one batch for all owners, under a lock. Then a session parses its whole pipeline under that lock, the
+// other event loops wait, and each owner looks through all commands for its own. So each event loop, or goroutine of a
+// connection, has a sub-batch of its own. A sub-batch needs no lock, is handed over at the end of a turn, and comes back to
+// its owner with the replies.
 //
-// Increments of one key by the same amount form a run: one operation, at the place of its first increment. That is
+// Increments of one key by the same amount form a run: one operation, at the place of its first increment. This is
 // allowed because nothing else in the sub-batch looks at the key in between: any other command on the key, and any
 // command without keys, ends the run.
 //
-// It is built by its owner, then read by whoever seals the entry, then touched by the state machine alone, then,
-// complete, read by its owner.
+// Ownership: the owner gathers; after the handover whoever seals the entry reads; then only the goroutine that applies uses
+// the sub-batch, and fills in the replies; then the owner has it again.
 type SubBatch struct {
 	table *commands.Table
 
 	ops   []byte // operations
 	aside []byte // arguments of reads, replies already known
-	items []item
+	items []item // one for each command, in order
 	subs  []Submission
 	runs  []run
 	txns  []txn
 
-	txnAt    int         // offset of the open transaction's operation in ops; -1 when none is open
-	guarded  int         // transactions with a Guard
-	sealed   int         // bytes of the operations that went into the entry
-	aborts   func() bool // of ReadTxn
-	recent   [recentRuns]recentRun
-	recentOf uint32 // entries of recent with another generation are void
+	txnAt    int                   // offset of the open transaction's operation in ops; -1 when none is open
+	guarded  int                   // transactions with a Guard
+	sealed   int                   // bytes of the operations that went into the entry
+	aborts   func() bool           // of ReadTxn
+	recent   [recentRuns]recentRun // the runs that an increment may still join, by hash of the key
+	recentOf uint32                // elements of recent with another generation are void
 
 	out protocol.Writer // replies of all submissions, one after the other
 }
 
 // Submission is one client's uninterrupted stretch of commands in a sub-batch.
 type Submission struct {
-	Client     any    // whoever gathered it; the sub-batch only carries it
-	Slot       uint64 // the client's own number for it; the sub-batch only carries it
-	Overflowed bool
-	Bytes      int // memory its commands take in the sub-batch
+	Client     any    // the argument of Begin; not used here
+	Slot       uint64 // the argument of Begin, the client's number for the submission; not used here
+	Overflowed bool   // see MaxReplyBytes
+	Bytes      int    // memory that the commands take in the sub-batch
 
-	first, last int // its items
-	begin, end  int // its replies in the sub-batch's output
+	first, last int // its items: [first, last)
+	begin, end  int // its replies in the sub-batch's output: [begin, end)
 }
 
 // MaxReplyBytes bounds the replies one submission can collect; beyond it all of them are dropped and the submission is
@@ -61,47 +61,53 @@ const MaxReplyBytes = 32 << 20
 
 type itemKind uint8
 
+// The kinds of items, and what at and n of an item are.
 const (
-	itemWrite   itemKind = iota // next operation
-	itemRun                     // next operation, a run; at: its place in runs
-	itemJoin                    // a later increment of a run; at: the run's place in runs, n: its position in the run
-	itemRead                    // at: offset of its arguments in aside, n: their number
-	itemLiteral                 // at: offset of its reply in aside, n: its length
-	itemTxn                     // at: its place in txns, n: number of items that follow and belong to it
+	itemWrite   itemKind = iota // a command that is the next operation; at and n are not used
+	itemRun                     // the first increment of a run, which is the next operation; at: index into runs
+	itemJoin                    // a later increment of a run; at: index into runs, n: how many increments of the run come before it
+	itemRead                    // a read; at: offset of its arguments in aside, n: number of arguments
+	itemLiteral                 // a known reply; at: offset of the reply in aside, n: its length in bytes
+	itemTxn                     // a transaction; at: index into txns, n: number of items behind this one that belong to it
 )
 
 const (
 	itemRESP3   = 1 << iota // the reply is for a client that speaks RESP3
 	itemSilent              // the client wants no reply
-	itemBarrier             // a literal that stands for what was done before: it fails with the batch
+	itemBarrier             // a literal that is true only if the batch is applied: it fails with the batch
 	itemAhead               // a read with SeesAhead
 	itemByKey               // a read with SeesByKey
 )
 
+// item is a command of a client and says how the client gets its reply. Items of all kinds share two numbers, which keeps
+// an item at 16 bytes: a batch has many.
 type item struct {
 	kind  itemKind
 	flags uint8
 	db    uint16
 	cmd   uint16 // Command.ID of a read
-	at, n uint32 // see itemKind
+	at    uint32 // where the rest of it is: an index or an offset, see the kinds
+	n     uint32 // how much of it there is: a number or a length, see the kinds
 }
 
 const itemBytes = 16 // size of an item
 
+// run is one operation: count equal increments of one key.
 type run struct {
 	countAt int // offset of the count in ops
 	count   uint32
 	delta   int64
 	ahead   bool // the replies count what is answered ahead on this node
 
-	before  int64 // set when applied
-	applied uint32
-	err     error
+	// Set when the run is applied:
+	before  int64  // the value before the run
+	applied uint32 // increments that did not overflow
+	err     error  // nothing was applied
 }
 
 type txn struct {
 	parts    engine.PartSet // of its writes and reads
-	deadline int64
+	deadline int64          // log time in ms from which on the transaction is void; 0: never
 	guard    Guard
 	at, end  int  // its operation in ops; empty if it has no writes
 	aborted  bool // its guard said so: it has no operation in the entry
@@ -109,11 +115,12 @@ type txn struct {
 
 const recentRuns = 512 // a power of two
 
+// recentRun is a run that an increment of its key may still join, if generation is SubBatch.recentOf.
 type recentRun struct {
 	generation uint32
 	db         uint16
-	run        uint32
-	keyAt      uint32
+	run        uint32 // index into runs
+	keyAt      uint32 // offset of the key in ops
 	keyLen     uint32
 }
 
@@ -140,10 +147,10 @@ func (b *SubBatch) Reset() {
 	b.endRuns()
 }
 
-// Empty reports whether nothing has been gathered.
+// Empty reports whether no command has been gathered.
 func (b *SubBatch) Empty() bool { return len(b.items) == 0 }
 
-// Size is the memory gathered so far in bytes, operations and what stands beside them.
+// Size is the memory in bytes that the commands gathered so far take: operations, arguments of reads, known replies, items.
 func (b *SubBatch) Size() int { return len(b.ops) + len(b.aside) + len(b.items)*itemBytes }
 
 // Submissions are what the sub-batch holds, in order. Valid until Reset.
@@ -240,7 +247,7 @@ func (b *SubBatch) Literal(reply []byte, as As) {
 	b.items = append(b.items, it)
 }
 
-// Barrier adds a reply that is true only if all that stands before it is applied: it fails as a write does.
+// Barrier adds a reply that is true only if all commands before it are applied: the reply fails as that of a write does.
 func (b *SubBatch) Barrier(reply []byte, as As) {
 	b.Literal(reply, as)
 	b.items[len(b.items)-1].flags |= itemBarrier
@@ -325,7 +332,7 @@ func (b *SubBatch) endRuns() {
 	}
 }
 
-// Footprint is the memory in bytes the sub-batch keeps for its next life.
+// Footprint is the memory in bytes that the sub-batch keeps when it is used again.
 func (b *SubBatch) Footprint() int {
 	return cap(b.ops) + cap(b.aside) + cap(b.items)*itemBytes + cap(b.out.B) + cap(b.runs)*64
 }

@@ -37,8 +37,8 @@ func (k *touchedKeys) has(buf []byte, db int, key []byte) bool {
 	return found || k.all
 }
 
-// add adds what operations may change. FLUSHDB and other writes that name no key, or one of another database, touch
-// everything.
+// add adds the keys that operations may change. A write that names no keys, such as FLUSHDB, or a key of another database
+// touches everything.
 func (k *touchedKeys) add(d *decoder) error {
 	var o op
 	see := func(db int, key []byte) { k.hashes[touchedHash(db, key)] = struct{}{} }
