@@ -20,43 +20,45 @@ import (
 //	any write ─► sub-batch ─► batch ─┬► seal: counted section, then the batch's operations ─► log ─► executor
 //	interval  ─► Batcher.Tick ───────┘
 //
-// So whatever goes through the log finds what was answered before it. Nothing needs to be taken into the log key by key
-// for a write, EXEC or a command without keys: a barrier, a reply that is ready when the entry is applied, does for all.
+// So every operation of the log is executed after the increments that were answered before it was sealed. The naive way is
+// to put the increments of a key into the log before each write that looks at the key; that would cost a lookup for each
+// write, and would not be enough for EXEC and commands without keys. In this way nothing needs to be looked up: a barrier,
+// a reply that is ready when its entry is applied, is enough wherever a client must see what was answered ahead.
 //
-// The other direction needs more: an increment must not be answered ahead, and then stand before a write that was
-// gathered earlier and may end the life of its key. So such a write holds its keys (engine/hold.go) from when it is
-// gathered until it is decided. Nodes on which nobody has asked for level local do without: only when all sub-batches
-// without holds are decided does answering ahead begin.
+// The other order needs more. A write that may end the life of a key may be gathered first, and an increment of the key be
+// answered ahead afterwards: the increment would stand before the write in the log. So such a write holds its keys
+// (engine/hold.go) from when it is gathered until it is decided. On a node where nobody has asked for ack level local, the
+// writes set up no holds; answering ahead then begins only when all sub-batches without holds are decided.
 type aheadState struct {
-	used   atomic.Bool  // somebody has asked for level local since the start
-	unheld atomic.Int64 // sub-batches that were opened before, and are not decided
-	behind atomic.Bool  // the log has not taken anything for too long, or too much waits for it
+	used   atomic.Bool  // somebody has asked for ack level local since the start
+	unheld atomic.Int64 // sub-batches without holds that are not decided
+	behind atomic.Bool  // the log has applied none of it for too long, or too much waits for the log
 
 	idle    atomic.Bool // runIntervals sleeps
 	wake    chan struct{}
-	changed chan struct{} // the interval may be another
+	changed chan struct{} // the limits may have changed
 
-	// Of runIntervals.
-	progress time.Time // when the log last took something, or the first thing was there to take
-	landed   int64     // as of then
-	round    time.Time // the last one
+	// Used by runIntervals alone.
+	progress time.Time // when a counted section of this node was last applied, or the first increment came to wait for one
+	landed   int64     // sections of this node that were applied until then
+	round    time.Time // when interval was last called
 
-	dropLogged atomic.Int64 // unix ns of the last message about an increment that could not be applied
+	dropLogged atomic.Int64 // when the last message about an increment that could not be applied was logged, unix ns
 }
 
 // AheadLimits are the settings of ack level local.
 type AheadLimits struct {
-	Interval time.Duration // how long increments may wait for company on their way into the log
-	MaxAge   time.Duration // how long, and
-	MaxBytes int64         // how many bytes of memory, they may wait for a log that takes none
+	Interval time.Duration // how long increments are gathered before an entry is proposed for them alone
+	MaxAge   time.Duration // how long the log may apply none of the increments before they count as behind
+	MaxBytes int64         // how many bytes of memory the increments may take before they count as behind
 }
 
 const (
-	sectionLimit = 4 << 20 // bytes of a counted section
+	sectionLimit = 4 << 20 // bytes after which a counted section takes no further part
 	dropLogEvery = time.Second
 )
 
-// startAhead makes the node an origin. The group is open, and nobody is served yet.
+// startAhead makes the node an origin. The group is open, and no client is served yet.
 func (r *Replica) startAhead() error {
 	a := &r.ahead
 	a.wake, a.changed = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -66,18 +68,19 @@ func (r *Replica) startAhead() error {
 	return r.Keyspace.SetSelf(st.NodeID, st.Boot)
 }
 
-// incrementDropped tells the operator, at most once a second: AheadStats has the number. A part is locked.
+// incrementDropped tells the operator of an increment that cannot be applied, at most once a second; AheadStats has their
+// number. A part is locked.
 func (r *Replica) incrementDropped(db int, key []byte, delta int64, err error) {
 	now := time.Now().UnixNano()
 	last := r.ahead.dropLogged.Load()
 	if now-last < int64(dropLogEvery) || !r.ahead.dropLogged.CompareAndSwap(last, now) {
 		return
 	}
-	r.log.Warn("an increment answered at level local cannot be applied", "db", db, "key", fmt.Sprintf("%.100q", key), "by", delta, "error", err)
+	r.log.Warn("an increment answered at ack level local cannot be applied", "db", db, "key", fmt.Sprintf("%.100q", key), "by", delta, "error", err)
 }
 
-// openUnheld counts a sub-batch that is opened, and reports whether its writes need no holds. Either it is counted before
-// UseAhead looks, or it sees that level local is in use.
+// openUnheld reports whether the writes of a sub-batch that is opened need no holds, and if so counts the sub-batch. It looks
+// at used once more after counting, so either MayAnswerAhead sees the count, or openUnheld sees that ack level local is used.
 func (a *aheadState) openUnheld() bool {
 	if a.used.Load() {
 		return false
@@ -102,8 +105,8 @@ func (r *Replica) MayAnswerAhead() bool {
 	return r.ahead.used.Load() && !r.ahead.behind.Load() && r.ahead.unheld.Load() == 0
 }
 
-// WritableAhead is Group.Writable for increments at level local: these do without a leader for a while. With a leader, a
-// log that has fallen behind (a disk that hangs) refuses nothing: increments then go through it and wait, which bounds
+// WritableAhead is Group.Writable for increments at ack level local, which need no leader for a while. If there is a leader
+// and the log is behind (a disk that hangs), increments are not refused: they go through the log and wait. That bounds
 // what a crash can lose as well as a refusal would.
 func (r *Replica) WritableAhead() error {
 	err := r.Group.Writable()
@@ -116,17 +119,17 @@ func (r *Replica) WritableAhead() error {
 	return err
 }
 
-// Behind reports whether the log takes what is answered ahead too slowly.
+// Behind reports whether the log applies too slowly what is answered ahead.
 func (r *Replica) Behind() bool { return r.ahead.behind.Load() }
 
 // AnsweredAhead is called after something may have been answered ahead.
 func (r *Replica) AnsweredAhead() {
 	if a := &r.ahead; a.idle.Load() && a.idle.CompareAndSwap(true, false) {
-		a.wake <- struct{}{} // buffered, and only who has changed idle sends
+		a.wake <- struct{}{} // does not block: the channel is buffered, and only the one who has changed idle sends
 	}
 }
 
-// LimitsChanged has the limits asked for again.
+// LimitsChanged says that Options.Ahead may return other limits from now on.
 func (r *Replica) LimitsChanged() {
 	select {
 	case r.ahead.changed <- struct{}{}:
@@ -149,7 +152,7 @@ func (r *Replica) runIntervals(ctx context.Context) {
 			a.behind.Store(false)
 			a.progress, a.round = time.Time{}, time.Time{}
 			a.idle.Store(true)
-			// Who answers looks at idle afterwards: either we see what was answered, or we are woken.
+			// AnsweredAhead looks at idle after an answer: either we see here what was answered, or AnsweredAhead wakes us.
 			if !r.Keyspace.HasAhead() || !a.idle.CompareAndSwap(true, false) {
 				select {
 				case <-a.wake:
@@ -170,7 +173,7 @@ func (r *Replica) runIntervals(ctx context.Context) {
 	}
 }
 
-// interval proposes an entry, unless one is under way, and judges how the log keeps up.
+// interval proposes an entry for what is answered ahead, unless one is in flight, and judges whether the log is behind.
 func (r *Replica) interval(now time.Time) {
 	a := &r.ahead
 	st := r.Keyspace.Ahead()
@@ -179,7 +182,7 @@ func (r *Replica) interval(now time.Time) {
 	}
 	limits := r.opt.Ahead()
 	if now.Sub(a.round) > limits.Interval+limits.MaxAge/2 {
-		a.progress = now // the process has not run: that says nothing about the log
+		a.progress = now // the process was stopped meanwhile, which says nothing about the log
 	}
 	a.round = now
 	a.behind.Store(now.Sub(a.progress) > limits.MaxAge || st.Bytes > limits.MaxBytes)
@@ -188,14 +191,15 @@ func (r *Replica) interval(now time.Time) {
 	}
 }
 
-// TakeAhead has what is answered ahead go into the log at once, unless an entry is under way, or the log takes none.
+// TakeAhead proposes an entry for what is answered ahead at once, unless one is in flight or the group is not writable.
 func (r *Replica) TakeAhead() {
 	if r.Group.Writable() == nil {
 		r.batcher.Tick()
 	}
 }
 
-// finishAhead ends answers ahead and takes all of them into the log. The error says how many could not be.
+// finishAhead ends answering ahead, and has all that was answered ahead applied. The error says how many increments could
+// not be.
 func (r *Replica) finishAhead(ctx context.Context) error {
 	r.Keyspace.CloseAhead()
 	for r.Keyspace.HasAhead() {
@@ -211,7 +215,7 @@ func (r *Replica) finishAhead(ctx context.Context) error {
 			}
 		}
 		if n := r.Keyspace.Ahead().Increments; err != nil && n > 0 {
-			return fmt.Errorf("%d increments answered at level local are not in the log: %w", n, err)
+			return fmt.Errorf("%d increments answered at ack level local are not in the log: %w", n, err)
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"quipu/replication"
 )
 
-// Owner is who gathers a sub-batch, and gets it back.
+// Owner gathers a sub-batch, and gets the sub-batch back.
 type Owner interface {
 	// Complete hands a sub-batch back with the replies of all its submissions. Called from any goroutine; must not block.
 	Complete(s *SubBatch)
@@ -23,7 +23,7 @@ type SubBatch struct {
 	replica *Replica
 	owner   Owner
 	holds   []engine.Hold
-	unheld  bool // opened when nobody had asked for ack level local yet: its writes set up no holds
+	unheld  bool // its writes set up no holds: when it was opened, nobody had asked for ack level local
 }
 
 // NewSubBatch returns an empty sub-batch for owner; call Open before it gathers.
@@ -42,8 +42,8 @@ func (s *SubBatch) Open() {
 // Of reports whether the sub-batch was made for r.
 func (s *SubBatch) Of(r *Replica) bool { return s.replica == r }
 
-// Hold keeps increments of the keys of a write that is about to be added from being answered ahead until it is decided, see
-// engine.Hold. A write that only adds leaves the keys' lives as they are.
+// Hold is called before a write is added to the sub-batch: until the write is decided, increments of its keys are not answered
+// ahead (engine/hold.go). A write that only adds to a counter needs no hold, since it changes no deadline.
 func (s *SubBatch) Hold(cmd *commands.Command, args [][]byte) {
 	ks := s.replica.Keyspace
 	switch {
@@ -58,14 +58,15 @@ func (s *SubBatch) Hold(cmd *commands.Command, args [][]byte) {
 // Submit hands a sub-batch over. Nothing is proposed before Flush.
 func (r *Replica) Submit(s *SubBatch) { r.batcher.Submit(s) }
 
-// batch is a batch on its way through the log. What its sub-batches have set up beside the log stays with the batch, until
-// its fate is known: they return to their owners when it is decided, and it may be decided as unknown.
+// batch is a batch on its way through the log. The sub-batches return to their owners when the batch is decided. It may be
+// decided as Unknown, and its entry be applied later. So the batch takes over the holds, and the count in
+// aheadState.unheld, of its sub-batches, and keeps them until its fate is known.
 type batch struct {
 	exec.Batch
 	replica *Replica
 	subs    []*SubBatch
 	holds   []engine.Hold
-	unheld  int64 // sub-batches without holds
+	unheld  int64 // number of sub-batches without holds
 	failed  error // why executing it failed
 }
 
@@ -116,7 +117,7 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 		b.replica.failed.Add(1)
 	}
 	for i, s := range b.subs {
-		b.subs[i] = nil // it may be used again at once
+		b.subs[i] = nil // the owner may use s again at once
 		s.owner.Complete(s)
 	}
 	b.subs = b.subs[:0]
@@ -129,7 +130,7 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 // Fate implements replication.Batch.
 func (b *batch) Fate(bool) { b.end() }
 
-// end takes away what the writes had set up: they are applied, or never will be.
+// end releases the holds: the writes are applied, or never will be.
 func (b *batch) end() {
 	for _, h := range b.holds {
 		b.replica.Keyspace.Release(h)
@@ -141,7 +142,8 @@ func (b *batch) end() {
 
 type failedBatches struct{ atomic.Int64 }
 
-// outcomeTexts are the replies to writes and to the reads behind them when a batch was not applied, or nobody knows.
+// outcomeTexts are the error replies to writes, and to reads behind writes, when a batch was not applied or its outcome is
+// unknown.
 func outcomeTexts(o replication.Outcome, reason error) (write, read string) {
 	if o == replication.NotApplied {
 		return NotAppliedText(reason), protocol.ErrTryAgainRead

@@ -19,7 +19,7 @@ type machine struct {
 	stamp    atomic.Int64 // of the last entry applied, log time in ms
 	entries  atomic.Int64
 	fatal    func(error)
-	broken   atomic.Bool // an entry was applied in part: nothing more is
+	broken   atomic.Bool // an entry could not be executed to its end: no later one is executed
 }
 
 var errBroken = errors.New("an earlier log entry could not be applied")
@@ -39,7 +39,7 @@ func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 		err = m.runner.Replay(e.Payload, e.Stamp)
 	}
 	if err != nil {
-		// State may be half changed: going on would serve counts nobody agreed on.
+		// Some operations of the entry may have been executed: this node's counts may differ from those of other nodes.
 		m.broken.Store(true)
 		m.fatal(fmt.Errorf("log entry %d: %w", e.Index, err))
 		if b != nil {

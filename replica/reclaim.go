@@ -11,13 +11,13 @@ const ReclaimEvery = 50 * time.Millisecond
 
 const (
 	reclaimBudget = 20 * time.Millisecond // per round, so that expiring in masses takes no more than 40 % of a core
-	reclaimKeys   = 256                   // per lock of a part
+	reclaimKeys   = 256                   // keys removed while a part is locked once
 
-	// Reading a chunk of records takes about 5 µs, removing a key somewhat less than 1 µs. A pass over the keyspace
-	// that finds fewer keys a chunk than this spends more on looking than on removing, and the next one waits.
+	// reclaimYield is how many expired keys a chunk a pass must find to be worth it; after a pass that finds fewer, the next
+	// one waits longer. Reading a chunk of records takes about 5 µs, removing a key somewhat less than 1 µs.
 	reclaimYield = 32
-	reclaimFree  = 200 // chunks a pass may read in vain without having to wait: 1 ms
-	reclaimWait  = time.Second
+	reclaimFree  = 200         // a pass that reads fewer chunks, in about 1 ms, is always worth it
+	reclaimWait  = time.Second // longest time from the beginning of a pass to that of the next
 )
 
 // reclaimer frees expired keys, part by part, in passes over the keyspace. Where deadlines are spread over all of a
@@ -25,15 +25,15 @@ const (
 // reading the chunks again: 100,000 keys a second out of 3,000,000 take 8 % of a core with waits of up to a second, 30 %
 // without (BenchmarkReclaim). An expired key is absent at once all the same; what waits is its memory.
 type reclaimer struct {
-	part    int           // next one of the pass
-	begun   time.Time     // the pass
+	part    int           // the next part of the pass
+	begun   time.Time     // when the pass began
 	wait    time.Duration // from the beginning of this pass to that of the next
-	removed int           // in this pass
-	read    int           // chunks
+	removed int           // keys removed in this pass
+	read    int           // chunks read in this pass
 }
 
-// run goes on with the pass within the budget of a round; now is log time in ms.
-func (r *reclaimer) run(ks *engine.Keyspace, now int64) (removed int) {
+// proceed goes on with the pass within the budget of a round; now is log time in ms.
+func (r *reclaimer) proceed(ks *engine.Keyspace, now int64) (removed int) {
 	start := time.Now()
 	if r.part == 0 {
 		if start.Sub(r.begun) < r.wait {
@@ -73,8 +73,8 @@ func (r *reclaimer) pace() {
 }
 
 // Reclaim frees keys whose deadline the log has passed. The clock alone is not enough: an entry that is not yet
-// applied may bear an earlier stamp, and must find every key that was alive then. If keys are due and nothing is being
-// written, a tick moves log time past them. It is called by one goroutine.
+// applied may have an earlier stamp, and must find every key that was alive then. If keys are due and nothing is being
+// written, a tick moves log time past the deadlines. Reclaim is called by one goroutine.
 func (r *Replica) Reclaim() {
 	stamp := r.Stamp()
 	due := r.Keyspace.NextDue()
@@ -85,5 +85,5 @@ func (r *Replica) Reclaim() {
 		r.batcher.Tick()
 		return
 	}
-	r.opt.Reclaimed(r.reclaimer.run(r.Keyspace, stamp))
+	r.opt.Reclaimed(r.reclaimer.proceed(r.Keyspace, stamp))
 }

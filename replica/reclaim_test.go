@@ -45,7 +45,7 @@ func BenchmarkReclaim(b *testing.B) {
 		busy := time.Duration(0)
 		for at := time.Duration(0); at < 10*time.Second; at = time.Since(start) {
 			begin := time.Now()
-			removed += r.run(ks, at.Milliseconds())
+			removed += r.proceed(ks, at.Milliseconds())
 			busy += time.Since(begin)
 			late = max(late, int(at.Milliseconds()*perSecond/1000)-removed)
 			time.Sleep(ReclaimEvery - time.Since(begin))

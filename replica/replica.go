@@ -1,6 +1,6 @@
 // Package replica is one Raft group on this node as a value: its keyspace, the batcher that feeds its log, log time, the
 // state machine that executes entries, the increments answered ahead, and the reclaiming of what has expired. A server
-// has a list of replicas. A replica knows no clients: whoever gathers commands for it owns the sub-batches.
+// has a list of replicas. A replica knows no clients: it gets sub-batches from their owners, and hands them back.
 //
 //	replica.go   the value: opening, running, stopping        batch.go    sub-batches and the batch they share
 //	machine.go   entries of the log ─► package exec           ahead.go    increments answered ahead: when they go into the log
@@ -28,14 +28,14 @@ type OpenGroup func(cfg replication.Config, sm replication.StateMachine) (replic
 type Options struct {
 	Table        *commands.Table
 	Databases    int
-	Group        replication.Config // its OnFatal is told of whatever must stop the node
+	Group        replication.Config // Group.OnFatal is told of every error that must stop the node
 	Open         OpenGroup
 	WriteTimeout time.Duration
 	Observer     engine.Observer
 	LocalKeys    func(key []byte) bool // whether the settings have a key at ack level local
-	Ahead        func() AheadLimits    // asked again and again
-	CountError   func(text string)     // of each error that is replied from the log; any goroutine, one at a time
-	Reclaimed    func(keys int)        // told of expired keys whose memory is free again
+	Ahead        func() AheadLimits    // called again and again, since the settings may change
+	CountError   func(text string)     // called for each error reply to a command in a sub-batch; any goroutine, one at a time
+	Reclaimed    func(keys int)        // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
 }
 
@@ -87,7 +87,7 @@ func (r *Replica) NewRunner() *exec.Runner { return exec.NewRunner(r.Keyspace, r
 // Queued is the number of bytes handed over and not yet applied.
 func (r *Replica) Queued() int64 { return r.batcher.Queued() }
 
-// Flush has what was handed over proposed, at once or when the entry in flight is applied.
+// Flush has the sub-batches that were handed over proposed: at once, or when the entry in flight is decided.
 func (r *Replica) Flush() { r.batcher.Flush() }
 
 // Stamp is the log time, in ms, of the last entry applied.
@@ -96,7 +96,7 @@ func (r *Replica) Stamp() int64 { return r.machine.stamp.Load() }
 // Entries is the number of entries applied since the start.
 func (r *Replica) Entries() int64 { return r.machine.entries.Load() }
 
-// FailedBatches is the number of batches that were not applied, or of which nobody knows, since ResetStats.
+// FailedBatches is the number of batches since ResetStats that were decided as not applied or as unknown.
 func (r *Replica) FailedBatches() int64 { return r.failed.Load() }
 
 // ResetStats sets FailedBatches to 0.
@@ -105,8 +105,8 @@ func (r *Replica) ResetStats() { r.failed.Store(0) }
 // Run takes what is answered ahead into the log, until ctx ends. It is called once.
 func (r *Replica) Run(ctx context.Context) { r.runIntervals(ctx) }
 
-// Stop ends all writes. A graceful stop has what was handed over, and what was answered ahead, applied before, as long as
-// ctx lasts; the error then says what was not. Hand nothing over any more.
+// Stop ends all writes. If graceful, all that was handed over and all that was answered ahead is applied first, for as long
+// as ctx lasts; the error says what was not. Nothing may be handed over any more when Stop is called.
 func (r *Replica) Stop(ctx context.Context, graceful bool) (err error) {
 	if graceful {
 		err = errors.Join(r.batcher.Drain(ctx), r.finishAhead(ctx))
@@ -122,7 +122,7 @@ func (r *Replica) Close(ctx context.Context, snapshot bool) error {
 		errs = append(errs, r.Group.Snapshot())
 	}
 	err := r.Group.Shutdown(ctx)
-	if !errors.Is(err, context.DeadlineExceeded) { // else an entry may still be applied to it
+	if !errors.Is(err, context.DeadlineExceeded) { // else an entry may still be applied to the keyspace
 		r.Keyspace.Close()
 	}
 	return errors.Join(append(errs, err)...)

@@ -435,7 +435,7 @@ func TestStopThatCannotTake(t *testing.T) {
 	c := n.dial()
 	expect(t, c, "INCR a", ":1\r\n", "INCR a", ":2\r\n", "INCR b", ":1\r\n")
 	g.hold()
-	if err := n.stop(); err == nil || !strings.Contains(err.Error(), "3 increments answered at level local are not in the log") {
+	if err := n.stop(); err == nil || !strings.Contains(err.Error(), "3 increments answered at ack level local are not in the log") {
 		t.Errorf("the node stopped with %v", err)
 	}
 }
