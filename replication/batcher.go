@@ -13,30 +13,34 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Group commit without a timer. One batch is in flight; the next gathers all that arrives meanwhile:
+// Many clients share one sync of the disk (databases call that group commit).
 //
-//	Submit, Flush:  gathering ──(nothing in flight)──► Seal ─► Propose ─► in flight
-//	gathering above the soft limit: queued behind, a new one gathers
+// The naive way proposes an entry for each command: each then waits for a sync of its own. To collect commands for some
+// milliseconds, by a timer, is not good enough: every client then waits for the timer even if the disk is idle. So there is
+// no timer. One entry is in flight, and all that arrives meanwhile fills the batch that becomes the next entry:
+//
+//	Submit, Flush:  filling ──(nothing in flight)──► Seal ─► Propose ─► in flight
+//	filling above the soft limit: the batch waits in a queue, a new one fills
 //	applier:  Claim ─► StateMachine.Apply ─► Applied { Decide(Applied); propose the next }
 //
-// Who submits has gathered a sub-batch of its own, without any lock; the Batcher's lock is held for as long as it takes
-// to append it to a list. The goroutine that applies an entry completes its batch and proposes the next one itself: each
-// hop to another goroutine costs more than the CPU of the fsync. Nobody waits for the future of a commit that succeeds;
-// watch.go looks after those that take long.
+// An owner gathers its sub-batch without any lock; Submit holds the Batcher's lock only while it appends the sub-batch to a
+// list. The goroutine that applies an entry (the applier) completes the entry's batch and proposes the next one itself: a
+// hop to another goroutine would cost more than the CPU time of the fsync. Nobody waits for the future of a commit that
+// succeeds; watch.go looks after proposals that take long.
 //
-// What becomes of a batch, its Outcome, is decided here and nowhere else, by one compare-and-swap on proposal.state: the
-// applier (Claim) or the one who gives up (deadline, failure, Close). Everybody else who needs to know derives it from
-// the two calls Batch.Decide and, after Unknown, Batch.Fate. Both are made without the lock, so they may use the Batcher.
+// The Outcome of a batch is decided here and nowhere else, by one compare-and-swap on proposal.state: either by the applier
+// (Claim) or by whoever gives up (deadline, failure, Close). The batch is told by Batch.Decide and, after Unknown, by
+// Batch.Fate. Both are called without the lock, so they may use the Batcher.
 //
-// While an entry that was given up has neither been applied nor failed, nothing more is proposed: when a batch is sealed,
-// every earlier one has been applied or never will be. What goes ahead of the batches (Source.Ahead) relies on that: it
-// is sealed again if its entry was not applied, and only then.
+// Invariant: when an entry is sealed, every earlier one has been applied or never will be. So nothing is proposed while an
+// entry that was given up has neither been applied nor failed. Source.Ahead relies on the invariant: what it returned for an
+// entry is returned again if that entry was not applied, and only then.
 //
-// Two batches in flight were measured and gain nothing below about 5 ms of round trip.
+// Two entries in flight were measured, and gain nothing if a round trip to the followers takes less than about 5 ms.
 
 // BatcherOptions are the limits of a Batcher; a zero field takes its default.
 type BatcherOptions struct {
-	WriteTimeout   time.Duration // from a batch's first command to giving up; default 5 s
+	WriteTimeout   time.Duration // from the first Submit into a batch until the batch is given up; default 5 s
 	EntrySoftLimit int           // payload bytes from which a batch takes no more; default 512 KiB
 	EntryHardLimit int           // payload bytes above which a batch is refused; default 8 MiB
 	Level          uint16        // semantics level of the entries; default SemanticsLevel
@@ -64,56 +68,57 @@ func setDefault[T comparable](p *T, v T) {
 
 // Batcher makes one entry of all that arrives while the previous one commits. See the comment at the top of the file.
 type Batcher struct {
-	group  Group
-	clock  *Clock
-	source Source
-	opt    BatcherOptions
-	origin uint64 // random: tells this process's entries from those of an earlier run
-	start  time.Time
+	group    Group
+	clock    *Clock
+	source   Source
+	opt      BatcherOptions
+	proposer uint64 // random: tells the entries of this process from those that the node proposed before a restart
+	start    time.Time
 
-	queued   atomic.Int64             // bytes gathered, queued and in flight
-	inflight atomic.Pointer[proposal] // set with mu held; nil or the one undecided entry
+	queued   atomic.Int64             // bytes of the batches that wait and of the one in flight
+	inflight atomic.Pointer[proposal] // set with mu held; nil, or the one entry that is neither applied nor failed
 
 	mu       sync.Mutex
-	gather   gathered   // batch never nil
-	full     []gathered // above the soft limit, oldest first
-	sequence uint64     // of the last proposal
-	spare    []byte     // an entry's buffer, to be used again
+	filling  waiting   // takes what is submitted; its batch is never nil
+	full     []waiting // those above the soft limit, oldest first
+	sequence uint64    // of the last proposal
+	spare    []byte    // an entry's buffer, to be used again
 	closed   bool
-	idle     []chan struct{} // closed when nothing is gathered, queued or in flight
+	idle     []chan struct{} // closed when nothing waits or is in flight
 
 	watch watchState
 }
 
-// gathered is a batch that has not been proposed.
-type gathered struct {
+// waiting is a batch that has not been proposed.
+type waiting struct {
 	batch Batch
-	since time.Duration // when its first command came; 0: still empty
+	since time.Duration // when its first sub-batch came, as Batcher.now; 0: still empty
 	bytes int64         // counted in queued
 }
 
 // proposal is an entry in flight.
 type proposal struct {
-	batch    Batch // nil: nobody waits for it, it only has what goes ahead of the batches, or advances log time
+	batch    Batch // nil: no client waits for the entry; it has only what Source.Ahead returned, or advances log time
 	buf      []byte
 	sequence uint64
-	since    time.Duration
-	bytes    int64
+	since    time.Duration // waiting.since of the batch; without a batch, when it was proposed
+	bytes    int64         // counted in queued
 	state    atomic.Uint32
 	future   Future // set with mu held, after inflight
-	awaited  bool   // the awaiter has it; only the watcher uses this
+	awaited  bool   // the awaiter has been given the proposal; used by the watcher alone
 }
 
 // The states of a proposal:
 //
-//	pending ──► claimed                       the applier will complete it
-//	   │
-//	   └──► givingUp ──► givenUp ──► ended    completed as unknown or failed; then its fate is told
-//	           └──────► applied, never ──► ended
+//	undecided ──► claimed                       the applier will complete the batch
+//	    │
+//	    └──► givingUp ──► givenUp ──► ended     the batch is decided as unknown or not applied; then it is told its fate
+//	            └──────► applied, never ──► ended
 //
-// Its fate may be known while the batch is still being told that it is unknown; then whoever tells that tells the fate too.
+// The fate may become known (applied, never) while another goroutine still calls Decide(Unknown). Fate must not be called
+// before Decide has returned, so it is then that other goroutine which calls Fate.
 const (
-	statePending uint32 = iota
+	stateUndecided uint32 = iota
 	stateClaimed
 	stateGivingUp
 	stateGivenUp
@@ -122,9 +127,9 @@ const (
 	stateEnded
 )
 
-// giveUp completes p unless the applier has it: with Unknown, or with NotApplied, after which there is no fate to tell.
+// giveUp decides the batch of p, unless the applier has claimed it: as Unknown, or as NotApplied, after which no Fate follows.
 func (p *proposal) giveUp(o Outcome, reason error) {
-	if !p.state.CompareAndSwap(statePending, stateGivingUp) {
+	if !p.state.CompareAndSwap(stateUndecided, stateGivingUp) {
 		return
 	}
 	if p.batch == nil || o == NotApplied {
@@ -151,7 +156,7 @@ func (p *proposal) fate(applied bool) {
 	}
 }
 
-// refusal is an outcome to be delivered without the lock: NotApplied.
+// refusal is a batch that is to be decided as NotApplied once the lock has been released.
 type refusal struct {
 	batch  Batch
 	reason error
@@ -163,14 +168,14 @@ func deliver(refused []refusal) {
 	}
 }
 
-// NewBatcher binds itself to g as its proposer and starts gathering.
+// NewBatcher returns a Batcher that is bound to g as its Proposer, and starts its goroutines.
 func NewBatcher(g Group, clock *Clock, source Source, opt BatcherOptions) *Batcher {
 	opt.setDefaults()
 	b := &Batcher{group: g, clock: clock, source: source, opt: opt, start: time.Now()}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
-	b.origin = binary.LittleEndian.Uint64(random[:])
-	b.gather.batch = source.NewBatch()
+	b.proposer = binary.LittleEndian.Uint64(random[:])
+	b.filling.batch = source.NewBatch()
 	b.watch.init()
 	g.Bind(b)
 	go b.runAwaiter()
@@ -180,16 +185,16 @@ func NewBatcher(g Group, clock *Clock, source Source, opt BatcherOptions) *Batch
 
 func (b *Batcher) now() time.Duration { return time.Since(b.start) + 1 } // never 0
 
-// Submit adds a sub-batch to the batch that gathers. Nothing is proposed before Flush. A batch that would exceed the soft
-// limit takes no more, so that a large command does not drive an entry that others share over the hard limit.
+// Submit adds a sub-batch to the batch that fills. Nothing is proposed before Flush. If that batch would exceed the soft limit
+// a new one is begun, so that a large command does not take an entry that other clients share over the hard limit.
 func (b *Batcher) Submit(sub SubBatch) {
 	var refused []refusal
 	size := int64(sub.Size())
 	b.mu.Lock()
-	if have := b.gather.batch.Size(); have > 0 && have+int(size) > b.opt.EntrySoftLimit {
-		b.full = append(b.full, b.takeGathered())
+	if have := b.filling.batch.Size(); have > 0 && have+int(size) > b.opt.EntrySoftLimit {
+		b.full = append(b.full, b.takeFilling())
 	}
-	g := &b.gather
+	g := &b.filling
 	g.batch.Add(sub)
 	if g.since == 0 {
 		g.since = b.now()
@@ -198,26 +203,26 @@ func (b *Batcher) Submit(sub SubBatch) {
 	g.bytes += size
 	b.queued.Add(size)
 	if b.closed {
-		refused = b.refuseGathered(nil, notApplied(ErrShutdown))
+		refused = b.refuseWaiting(nil, notApplied(ErrShutdown))
 	}
 	b.mu.Unlock()
 	deliver(refused)
 }
 
-// takeGathered replaces the gathering batch by a new one. mu held.
-func (b *Batcher) takeGathered() gathered {
-	g := b.gather
+// takeFilling returns the batch that fills, and begins a new one. mu held.
+func (b *Batcher) takeFilling() waiting {
+	g := b.filling
 	if g.since == 0 {
 		g.since = b.now()
 	}
-	b.gather = gathered{batch: b.source.NewBatch()}
+	b.filling = waiting{batch: b.source.NewBatch()}
 	return g
 }
 
-// Flush proposes what has gathered, unless an entry is in flight: then it goes as soon as that one is done.
+// Flush proposes the oldest batch that waits, unless an entry is in flight: the batch is then proposed when that entry is done.
 func (b *Batcher) Flush() {
 	if b.inflight.Load() != nil {
-		return // whoever decides it proposes the next, under the lock that our Submit has released
+		return // the goroutine that is done with the entry proposes the next, under the lock that Submit has released
 	}
 	b.mu.Lock()
 	refused := b.proposeNext(false)
@@ -225,8 +230,8 @@ func (b *Batcher) Flush() {
 	deliver(refused)
 }
 
-// Tick proposes an entry for which nobody waits, unless one is in flight or there is something else to propose: it takes
-// along what goes ahead of the batches, and advances log time.
+// Tick proposes an entry even if no batch waits, unless an entry is in flight. The entry has what Source.Ahead returns, and
+// advances log time.
 func (b *Batcher) Tick() {
 	if b.inflight.Load() != nil {
 		return
@@ -240,30 +245,30 @@ func (b *Batcher) Tick() {
 // Queued is the number of bytes submitted and not yet applied.
 func (b *Batcher) Queued() int64 { return b.queued.Load() }
 
-// oldest is the batch whose turn it is; nil if nobody waits.
-func (b *Batcher) oldest() *gathered {
+// oldest is the batch that is to be proposed next; nil if none waits. mu held.
+func (b *Batcher) oldest() *waiting {
 	switch {
 	case len(b.full) > 0:
 		return &b.full[0]
-	case !b.gather.batch.Empty():
-		return &b.gather
+	case !b.filling.batch.Empty():
+		return &b.filling
 	}
 	return nil
 }
 
-// takeOldest takes out what oldest has returned.
-func (b *Batcher) takeOldest() gathered {
+// takeOldest takes out the batch that oldest returns. mu held.
+func (b *Batcher) takeOldest() waiting {
 	if len(b.full) == 0 {
-		return b.takeGathered()
+		return b.takeFilling()
 	}
 	g := b.full[0]
-	b.full[0] = gathered{}
+	b.full[0] = waiting{}
 	b.full = b.full[1:]
 	return g
 }
 
-// proposeNext proposes the next entry if none is in flight. tick: also one that nobody waits for. Batches that are
-// refused are returned for delivery. mu held.
+// proposeNext proposes the next entry if none is in flight; with tick, also one for which no client waits. It returns the
+// batches that are refused, to be delivered. mu held.
 func (b *Batcher) proposeNext(tick bool) (refused []refusal) {
 	for b.inflight.Load() == nil {
 		g := b.oldest()
@@ -271,12 +276,12 @@ func (b *Batcher) proposeNext(tick bool) (refused []refusal) {
 			b.notifyIdle()
 			return refused
 		}
-		var taken *gathered
+		var taken *waiting
 		err := b.refuses(g)
 		if err == nil {
 			taken, err = b.propose(g)
 		}
-		if err != nil && taken == nil && g != nil { // what had to go ahead of it could not
+		if err != nil && taken == nil && g != nil { // g cannot be proposed, or what had to go ahead of it could not
 			oldest := b.takeOldest()
 			taken = &oldest
 		}
@@ -289,8 +294,8 @@ func (b *Batcher) proposeNext(tick bool) (refused []refusal) {
 	return refused
 }
 
-// refuses says why g, nil for an entry that nobody waits for, cannot be proposed. mu held.
-func (b *Batcher) refuses(g *gathered) error {
+// refuses says why g cannot be proposed; nil is an entry for which no client waits. mu held.
+func (b *Batcher) refuses(g *waiting) error {
 	if b.closed {
 		return notApplied(ErrShutdown)
 	}
@@ -303,11 +308,12 @@ func (b *Batcher) refuses(g *gathered) error {
 	return nil
 }
 
-// propose makes an entry of what goes ahead of the batches and, unless that is too much or not everything, of the oldest
-// batch. It returns that batch if it took it, and the reason if its proposal failed. mu held, nothing in flight.
-func (b *Batcher) propose(oldest *gathered) (taken *gathered, err error) {
+// propose makes an entry of what Source.Ahead returns and of the oldest batch, and proposes it. The batch is left for a later
+// entry if Source.Ahead had not room for all, or if both together are above the hard limit. propose returns the batch if the
+// entry has it, and an error if the proposal failed at once. mu held, nothing in flight.
+func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
 	buf, all := b.source.Ahead(b.buffer(oldest))
-	stamp := b.clock.Now() // not before anything was answered that goes ahead: its key must not be older here than it was then
+	stamp := b.clock.Now() // after Ahead: an entry must not be older than an increment in it was when it was answered
 	p := &proposal{since: b.now()}
 	if ahead := len(buf) - HeaderSize; oldest != nil && all && (ahead == 0 || ahead+oldest.batch.Size() <= b.opt.EntryHardLimit) {
 		g := b.takeOldest()
@@ -317,15 +323,15 @@ func (b *Batcher) propose(oldest *gathered) (taken *gathered, err error) {
 	}
 	b.sequence++
 	p.sequence, p.buf = b.sequence, buf
-	header := entryHeader{level: b.opt.Level, stamp: stamp, origin: b.origin, sequence: b.sequence}
+	header := entryHeader{level: b.opt.Level, stamp: stamp, proposer: b.proposer, sequence: b.sequence}
 	if len(buf) == HeaderSize {
 		header.flags = flagTick
 	}
 	encodeEntry(buf, header)
-	b.inflight.Store(p) // before Propose: it may be applied before that returns
+	b.inflight.Store(p) // before Propose: the entry may be applied before Propose returns
 	b.wakeWatcher()
 	p.future = b.group.Propose(buf)
-	if f, ok := p.future.(failedFuture); ok && p.state.CompareAndSwap(statePending, stateEnded) {
+	if f, ok := p.future.(failedFuture); ok && p.state.CompareAndSwap(stateUndecided, stateEnded) {
 		b.inflight.Store(nil)
 		return taken, classify(f.err)
 	}
@@ -336,7 +342,7 @@ func (b *Batcher) propose(oldest *gathered) (taken *gathered, err error) {
 const maxSpareEntry = 4 << 20
 
 // buffer returns the buffer of an entry: HeaderSize bytes, with room for g. mu held.
-func (b *Batcher) buffer(g *gathered) []byte {
+func (b *Batcher) buffer(g *waiting) []byte {
 	if buf := b.spare; buf != nil {
 		b.spare = nil
 		return buf[:HeaderSize]
@@ -349,16 +355,16 @@ func (b *Batcher) buffer(g *gathered) []byte {
 }
 
 // Claim implements Proposer.
-func (b *Batcher) Claim(origin, sequence uint64) Batch {
-	if p := b.lookup(origin, sequence); p != nil && p.batch != nil && p.state.CompareAndSwap(statePending, stateClaimed) {
+func (b *Batcher) Claim(proposer, sequence uint64) Batch {
+	if p := b.lookup(proposer, sequence); p != nil && p.batch != nil && p.state.CompareAndSwap(stateUndecided, stateClaimed) {
 		return p.batch
 	}
 	return nil
 }
 
 // Applied implements Proposer.
-func (b *Batcher) Applied(origin, sequence uint64) {
-	p := b.lookup(origin, sequence)
+func (b *Batcher) Applied(proposer, sequence uint64) {
+	p := b.lookup(proposer, sequence)
 	if p == nil {
 		return
 	}
@@ -370,9 +376,9 @@ func (b *Batcher) Applied(origin, sequence uint64) {
 	b.decided(p, true)
 }
 
-// lookup returns the proposal in flight if it is this one.
-func (b *Batcher) lookup(origin, sequence uint64) *proposal {
-	if origin != b.origin {
+// lookup returns the proposal in flight if it has these numbers, else nil.
+func (b *Batcher) lookup(proposer, sequence uint64) *proposal {
+	if proposer != b.proposer {
 		return nil
 	}
 	if p := b.inflight.Load(); p != nil && p.sequence == sequence {
@@ -391,19 +397,19 @@ func (b *Batcher) decided(p *proposal, applied bool) {
 	b.inflight.Store(nil)
 	b.queued.Add(-p.bytes)
 	if applied && cap(p.buf) <= maxSpareEntry {
-		b.spare = p.buf // the log has it in its files
+		b.spare = p.buf // nobody reads it any more: the log has the entry in its files
 	}
 	refused := b.proposeNext(false)
 	b.mu.Unlock()
 	deliver(refused)
 }
 
-// failed is called when the future of p ended with an error. One that does not exclude an effect counts as the end of p
-// all the same: no later call would tell. (Where the entry comes after all, its counted section is passed over because its
-// number is, and its other operations were answered as unknown.)
+// failed is called when the future of p ended with an error. Even if that error does not exclude that the entry is applied,
+// p ends here, since no later call would end it. (If the entry is applied after all, its counted section still counts once,
+// because the copy in a later entry has the same number; its batch has been decided as unknown.)
 func (b *Batcher) failed(p *proposal, err error) {
 	if p.state.Load() == stateClaimed {
-		return // it was applied all the same; Applied decides it
+		return // the entry is being applied all the same; Applied decides the batch
 	}
 	reason := classify(err)
 	outcome := Unknown
@@ -418,7 +424,7 @@ func (b *Batcher) failed(p *proposal, err error) {
 	}
 }
 
-// classify tells the errors that exclude an effect from those that do not. What is not known to exclude it does not.
+// classify returns a *NotAppliedError if err is known to exclude that the entry is ever applied, else an ErrUnknown.
 func classify(err error) error {
 	var no *NotAppliedError
 	switch {
@@ -434,22 +440,22 @@ func classify(err error) error {
 	}
 }
 
-// refuseGathered takes everything that was not proposed. mu held.
-func (b *Batcher) refuseGathered(refused []refusal, err error) []refusal {
+// refuseWaiting takes out all batches that were not proposed, to be decided as NotApplied with err. mu held.
+func (b *Batcher) refuseWaiting(refused []refusal, err error) []refusal {
 	for _, g := range b.full {
 		b.queued.Add(-g.bytes)
 		refused = append(refused, refusal{g.batch, err})
 	}
 	b.full = nil
-	if !b.gather.batch.Empty() {
-		g := b.takeGathered()
+	if !b.filling.batch.Empty() {
+		g := b.takeFilling()
 		b.queued.Add(-g.bytes)
 		refused = append(refused, refusal{g.batch, err})
 	}
 	return refused
 }
 
-// notifyIdle wakes Drain. mu held, nothing in flight or queued.
+// notifyIdle wakes Drain. mu held; nothing waits or is in flight.
 func (b *Batcher) notifyIdle() {
 	for _, ch := range b.idle {
 		close(ch)
@@ -457,7 +463,7 @@ func (b *Batcher) notifyIdle() {
 	b.idle = nil
 }
 
-// Drain flushes and waits until nothing is gathered or in flight. Stop submitting first.
+// Drain flushes, and returns when no batch waits or is in flight. Nothing may be submitted any more.
 func (b *Batcher) Drain(ctx context.Context) error {
 	done := make(chan struct{})
 	b.mu.Lock()
@@ -475,8 +481,8 @@ func (b *Batcher) Drain(ctx context.Context) error {
 	}
 }
 
-// Close completes everything that waits: a batch in flight as unknown, others as not applied. Batches gathered later are
-// refused at Submit. Drain first for a graceful end.
+// Close decides all batches: the one in flight as Unknown, the others as NotApplied. What is submitted later is refused. For a
+// graceful end call Drain first.
 func (b *Batcher) Close() { b.abort(ErrShutdown) }
 
 func (b *Batcher) abort(reason error) {
@@ -486,7 +492,7 @@ func (b *Batcher) abort(reason error) {
 		return
 	}
 	b.closed = true
-	refused := b.refuseGathered(nil, notApplied(reason))
+	refused := b.refuseWaiting(nil, notApplied(reason))
 	p := b.inflight.Load()
 	b.mu.Unlock()
 	deliver(refused)

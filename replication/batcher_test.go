@@ -120,7 +120,7 @@ func TestBatcherRefusesBeforeProposing(t *testing.T) {
 func TestBatcherWriteTimeoutIsUnknownThenLateApplyHasNoBatch(t *testing.T) {
 	withBatcher(t, BatcherOptions{WriteTimeout: time.Second}, func(t *testing.T, g *fakeGroup, b *Batcher) {
 		start := time.Now()
-		batch := b.gather.batch.(*testBatch)
+		batch := b.filling.batch.(*testBatch)
 		ch := submit(b, 1)
 		stuck := g.take()
 		if err := <-ch; !errors.Is(err, ErrUnknown) || isNotApplied(err) {
@@ -131,7 +131,7 @@ func TestBatcherWriteTimeoutIsUnknownThenLateApplyHasNoBatch(t *testing.T) {
 		}
 		// Gathered behind it: never proposed, so certainly not applied.
 		if err := <-submit(b, 2); !errors.Is(err, ErrTimeout) || !isNotApplied(err) {
-			t.Errorf("outcome %v of what gathered behind it", err)
+			t.Errorf("outcome %v of what waited behind it", err)
 		}
 		if g.take() != nil {
 			t.Fatal("something was proposed behind a stuck entry")
@@ -164,7 +164,7 @@ func TestBatcherOutcomeClasses(t *testing.T) {
 		{errors.New("input/output error"), "unknown"},
 	} {
 		withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
-			batch := b.gather.batch.(*testBatch)
+			batch := b.filling.batch.(*testBatch)
 			ch := submit(b, 1)
 			behind := submit(b, 2)
 			g.take().result <- tc.err
@@ -279,7 +279,7 @@ func TestBatcherAhead(t *testing.T) {
 
 func TestBatcherDrainAndClose(t *testing.T) {
 	withBatcher(t, BatcherOptions{WriteTimeout: time.Hour}, func(t *testing.T, g *fakeGroup, b *Batcher) {
-		flying, gathered := submit(b, 1), submit(b, 2)
+		flying, waits := submit(b, 1), submit(b, 2)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if err := b.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -290,7 +290,7 @@ func TestBatcherDrainAndClose(t *testing.T) {
 		go func() { drained <- b.Drain(context.Background()) }()
 		synctest.Wait()
 		g.commit(g.take(), nil)
-		if err := <-drained; err != nil || <-flying != nil || <-gathered != nil {
+		if err := <-drained; err != nil || <-flying != nil || <-waits != nil {
 			t.Errorf("Drain: %v", err)
 		}
 		stuck, behind := submit(b, 3), submit(b, 4)
@@ -299,7 +299,7 @@ func TestBatcherDrainAndClose(t *testing.T) {
 			t.Errorf("in flight at Close: %v", err)
 		}
 		if err := <-behind; !isNotApplied(err) || !errors.Is(err, ErrShutdown) {
-			t.Errorf("gathered at Close: %v", err)
+			t.Errorf("waiting at Close: %v", err)
 		}
 		if err := <-submit(b, 5); !isNotApplied(err) {
 			t.Errorf("submitted after Close: %v", err)
@@ -310,14 +310,14 @@ func TestBatcherDrainAndClose(t *testing.T) {
 
 func TestBatcherGroupFailureResolvesEverything(t *testing.T) {
 	withBatcher(t, BatcherOptions{WriteTimeout: time.Hour}, func(t *testing.T, g *fakeGroup, b *Batcher) {
-		flying, gathered := submit(b, 1), submit(b, 2)
+		flying, waits := submit(b, 1), submit(b, 2)
 		g.err = errors.New("disk on fire")
 		close(g.done)
 		if err := <-flying; !errors.Is(err, ErrUnknown) || !errors.Is(err, g.err) {
 			t.Errorf("in flight: %v", err)
 		}
-		if err := <-gathered; !isNotApplied(err) || !errors.Is(err, ErrFailed) {
-			t.Errorf("gathered: %v", err)
+		if err := <-waits; !isNotApplied(err) || !errors.Is(err, ErrFailed) {
+			t.Errorf("waiting: %v", err)
 		}
 	})
 }

@@ -63,10 +63,10 @@ func BenchmarkReplay(b *testing.B) {
 	cfg.SegmentBytes = 64 << 20
 	n := startNode(b, cfg)
 	const entries = 20_000
-	var pending []chan error
+	var waits []chan error
 	for v := range uint64(entries) {
-		pending = append(pending, submit(n.batch, v))
-		outcomeOf(b, pending[len(pending)-1])
+		waits = append(waits, submit(n.batch, v))
+		outcomeOf(b, waits[len(waits)-1])
 	}
 	n.stop(b)
 	b.ResetTimer()

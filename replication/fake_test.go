@@ -58,13 +58,13 @@ func (g *fakeGroup) take() *fakeProposal {
 
 // commit applies a proposal as a group does and returns the batch it was given.
 func (g *fakeGroup) commit(p *fakeProposal, apply func(Entry, Batch)) Batch {
-	local := g.prop.Claim(p.header.origin, p.header.sequence)
+	batch := g.prop.Claim(p.header.proposer, p.header.sequence)
 	if apply != nil {
-		apply(Entry{Index: p.header.sequence, Stamp: p.header.stamp, Level: p.header.level, Payload: p.data[HeaderSize:]}, local)
+		apply(Entry{Index: p.header.sequence, Stamp: p.header.stamp, Level: p.header.level, Payload: p.data[HeaderSize:]}, batch)
 	}
-	g.prop.Applied(p.header.origin, p.header.sequence)
+	g.prop.Applied(p.header.proposer, p.header.sequence)
 	p.result <- nil
-	return local
+	return batch
 }
 
 func (g *fakeGroup) refuse(err error) {

@@ -6,22 +6,23 @@ import (
 	"hash/crc32"
 )
 
-// The bytes of an entry, little-endian. The payload's meaning is the state machine's.
+// The bytes of an entry, little-endian. level is the semantics level. What the payload means is up to the state machine.
 //
 //	 0         4     5     6       8       10      12         16
 //	┌─────────┬─────┬─────┬───────┬───────┬───────┬──────────┐
 //	│ "QPEN"  │ ver │flags│ level │ group │ part  │ reserved │   group, part: reserved for many groups and for moves
 //	├─────────┴─────┴─────┴───────┼───────┴───────┴──────────┤
-//	│ stamp: log time, ms         │ origin: of the proposing │   origin: random, one for each run of a process
-//	├─────────────────────────────┤   process                │
-//	│ sequence: of this origin    ├──────────────┬───────────┤   sequence: 1, 2, 3 … in proposing order
+//	│ stamp: log time, ms         │ proposer: random number  │   proposer: chosen anew at each start of a process
+//	├─────────────────────────────┤   of the process         │
+//	│ sequence: of the proposer   ├──────────────┬───────────┤   sequence: 1, 2, 3 … as proposed
 //	│                             │ payload len  │  CRC32C   │   CRC32C (Castagnoli) of bytes 0–43 and the payload
 //	├─────────────────────────────┴──────────────┴───────────┤
 //	│ payload …                                              │
 //	└────────────────────────────────────────────────────────┘
-//	16 stamp · 24 origin · 32 sequence · 40 length · 44 CRC · 48 payload
+//	16 stamp · 24 proposer · 32 sequence · 40 length · 44 CRC · 48 payload
 //
-// Flag bit 0 (tick): no payload, the entry only advances log time. Other flag bits are 0; a set one is from the future.
+// Flag bit 0 (tick): no payload, the entry only advances log time. Other flag bits are 0; if one is set, a newer version has
+// written the entry.
 
 // HeaderSize is the number of bytes Batch.Seal leaves free at the front of its buffer.
 const HeaderSize = 48
@@ -43,11 +44,11 @@ type entryHeader struct {
 	group    uint16
 	part     uint16
 	stamp    int64
-	origin   uint64
+	proposer uint64
 	sequence uint64
 }
 
-// encodeEntry fills the first HeaderSize bytes of buf, whose rest is the payload, already in place.
+// encodeEntry fills the first HeaderSize bytes of buf. The rest of buf is the payload, which is there already.
 func encodeEntry(buf []byte, h entryHeader) {
 	_ = buf[HeaderSize-1]
 	le := binary.LittleEndian
@@ -59,7 +60,7 @@ func encodeEntry(buf []byte, h entryHeader) {
 	le.PutUint16(buf[10:], h.part)
 	le.PutUint32(buf[12:], 0)
 	le.PutUint64(buf[16:], uint64(h.stamp))
-	le.PutUint64(buf[24:], h.origin)
+	le.PutUint64(buf[24:], h.proposer)
 	le.PutUint64(buf[32:], h.sequence)
 	le.PutUint32(buf[40:], uint32(len(buf)-HeaderSize))
 	le.PutUint32(buf[44:], entryCRC(buf))
@@ -93,7 +94,7 @@ func decodeEntry(buf []byte) (h entryHeader, payload []byte, err error) {
 	}
 	h = entryHeader{
 		flags: buf[5], level: le.Uint16(buf[6:]), group: le.Uint16(buf[8:]), part: le.Uint16(buf[10:]),
-		stamp: int64(le.Uint64(buf[16:])), origin: le.Uint64(buf[24:]), sequence: le.Uint64(buf[32:]),
+		stamp: int64(le.Uint64(buf[16:])), proposer: le.Uint64(buf[24:]), sequence: le.Uint64(buf[32:]),
 	}
 	if h.flags&^knownFlags != 0 || le.Uint32(buf[12:]) != 0 {
 		return h, nil, fmt.Errorf("entry has unknown flags %#02x or reserved bytes: it is from a newer version of Quipu", h.flags)
@@ -101,7 +102,7 @@ func decodeEntry(buf []byte) (h entryHeader, payload []byte, err error) {
 	return h, buf[HeaderSize:], nil
 }
 
-// isTick says cheaply, without verifying, that data is an entry that only advances log time.
+// isTick reports whether data is an entry that only advances log time. It is cheap: it verifies no checksum.
 func isTick(data []byte) bool {
 	return len(data) == HeaderSize && binary.LittleEndian.Uint32(data) == entryMagic && data[5]&flagTick != 0
 }

@@ -1,10 +1,7 @@
 package replication
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"sync/atomic"
 
@@ -20,12 +17,12 @@ type fsm struct {
 	clock    *Clock
 	fail     func(error) // stops the node
 	proposer atomic.Pointer[Proposer]
-	applied  atomic.Uint64 // last entry the machine has finished; Raft's own means "handed over"
+	applied  atomic.Uint64 // index of the last entry that the machine has executed; Raft's own counts entries handed over
 	broken   atomic.Bool   // nothing is applied any more
 
 	// Owned by the applying goroutine; part of snapshots.
 	stamp int64
-	level uint16
+	level uint16 // semantics level of the last entry
 
 	restoreErr error // why the last Restore failed; Raft only logs it
 }
@@ -79,12 +76,12 @@ func (f *fsm) applyEntry(index uint64, data []byte) {
 	var ours Batch
 	proposer := f.proposer.Load()
 	if proposer != nil {
-		ours = (*proposer).Claim(h.origin, h.sequence)
+		ours = (*proposer).Claim(h.proposer, h.sequence)
 	}
 	f.machine.Apply(Entry{Index: index, Stamp: h.stamp, Level: h.level, Payload: payload}, ours)
 	f.applied.Store(index)
 	if proposer != nil {
-		(*proposer).Applied(h.origin, h.sequence)
+		(*proposer).Applied(h.proposer, h.sequence)
 	}
 }
 
@@ -92,59 +89,6 @@ func (f *fsm) stop(err error) {
 	if f.broken.CompareAndSwap(false, true) {
 		f.fail(err)
 	}
-}
-
-// The bytes before the state machine's own in a snapshot's body, little-endian:
-//
-//	 0        4    5          8               16           24     26        28       32         40        44       48
-//	┌────────┬────┬──────────┬───────────────┬────────────┬──────┬─────────┬────────┬──────────┬─────────┬────────┐
-//	│ "QPFS" │ver │ reserved │ applied index │ last stamp │level │ reserved│origins │ reserved │ reserved│ CRC32C │
-//	└────────┴────┴──────────┴───────────────┴────────────┴──────┴─────────┴────────┴──────────┴─────────┴────────┘
-//
-// origins: number of origin positions that follow; reserved, 0. The CRC32C covers bytes 0–43.
-const (
-	fsmPrefixSize    = 48
-	fsmPrefixMagic   = 0x53465051 // "QPFS"
-	fsmPrefixVersion = 1
-)
-
-type fsmPrefix struct {
-	applied uint64
-	stamp   int64
-	level   uint16
-}
-
-func encodeFSMPrefix(p fsmPrefix) []byte {
-	b := make([]byte, fsmPrefixSize)
-	le := binary.LittleEndian
-	le.PutUint32(b, fsmPrefixMagic)
-	b[4] = fsmPrefixVersion
-	le.PutUint64(b[8:], p.applied)
-	le.PutUint64(b[16:], uint64(p.stamp))
-	le.PutUint16(b[24:], p.level)
-	le.PutUint32(b[44:], crc32.Checksum(b[:44], castagnoli))
-	return b
-}
-
-func decodeFSMPrefix(b []byte) (p fsmPrefix, err error) {
-	le := binary.LittleEndian
-	if len(b) < fsmPrefixSize || le.Uint32(b) != fsmPrefixMagic {
-		return p, errors.New("snapshot body does not begin with its prefix")
-	}
-	if b[4] > fsmPrefixVersion {
-		return p, &VersionError{What: "snapshot body", Found: int(b[4]), Known: fsmPrefixVersion}
-	}
-	if le.Uint32(b[44:]) != crc32.Checksum(b[:44], castagnoli) {
-		return p, errors.New("snapshot body's prefix fails its CRC32C")
-	}
-	p = fsmPrefix{applied: le.Uint64(b[8:]), stamp: int64(le.Uint64(b[16:])), level: le.Uint16(b[24:])}
-	if b[4] != fsmPrefixVersion || le.Uint32(b[28:]) != 0 {
-		return p, errors.New("snapshot body's prefix has unknown contents")
-	}
-	if p.level > SemanticsLevel {
-		return p, &VersionError{What: "semantics level of snapshot", Found: int(p.level), Known: int(SemanticsLevel)}
-	}
-	return p, nil
 }
 
 // Snapshot implements raft.FSM: a capture in O(1), because nothing is applied meanwhile.

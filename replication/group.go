@@ -30,8 +30,8 @@ type raftGroup struct {
 	lock        *os.File
 	guard       *storage.DiskGuard
 	baseTrigger int64
-	diskLogged  time.Time // noteDisk: its last message
-	diskNoted   bool      // it was about the present state
+	diskLogged  time.Time // when noteDisk logged its last message
+	diskNoted   bool      // noteDisk has logged that writes are refused at present
 
 	logs  LogStore
 	votes VoteStore
@@ -40,18 +40,18 @@ type raftGroup struct {
 	fsm   *fsm
 	raft  *raft.Raft
 
-	notify  chan bool // leadership changes, from Raft
-	workers sync.WaitGroup
-	ready   chan struct{}
-	isReady sync.Once
-	done    chan struct{} // failed or shut down
-	ending  atomic.Bool   // done is closed or about to be
-	err     error         // set before done is closed
-	failure atomic.Pointer[error]
+	notify   chan bool // leadership changes, from Raft
+	routines sync.WaitGroup
+	ready    chan struct{}
+	isReady  sync.Once
+	done     chan struct{} // failed or shut down
+	ending   atomic.Bool   // done is closed or about to be
+	err      error         // set before done is closed
+	failure  atomic.Pointer[error]
 
-	changes atomic.Uint64 // of leadership; a barrier of an earlier one means nothing
+	changes atomic.Uint64 // changes of leadership; a barrier from before the last change means nothing
 	stop    sync.Once     // Shutdown
-	stopErr error         // of it
+	stopErr error         // the result of stop
 	serving atomic.Bool   // leads, and everything of earlier terms is applied
 	sole    atomic.Bool
 
@@ -171,7 +171,7 @@ func (g *raftGroup) Err() error {
 	}
 }
 
-// watchLeadership drains NotifyCh, on which Raft's main goroutine would otherwise block.
+// watchLeadership reads NotifyCh, on which Raft's main goroutine would otherwise block.
 func (g *raftGroup) watchLeadership() {
 	barrier := make(chan uint64, 1)
 	go g.awaitBarriers(barrier)
@@ -186,7 +186,7 @@ func (g *raftGroup) watchLeadership() {
 			}
 			g.noteVoters(g.raft.GetConfiguration().Configuration())
 			select {
-			case <-barrier: // of an earlier change, not begun
+			case <-barrier: // that of an earlier change, for which awaitBarriers has not begun to wait
 			default:
 			}
 			barrier <- change
@@ -196,8 +196,8 @@ func (g *raftGroup) watchLeadership() {
 	}
 }
 
-// awaitBarriers lets a new leader serve after a barrier in its term: until then its state machine is behind. It is not one
-// of the workers that Shutdown waits for: Raft may leave the future of a barrier unresolved then.
+// awaitBarriers lets a new leader serve after a barrier in its term: until then its state machine may lack entries. Shutdown
+// does not wait for awaitBarriers, since Raft may then leave the future of a barrier unresolved.
 func (g *raftGroup) awaitBarriers(barrier <-chan uint64) {
 	for {
 		select {
@@ -246,7 +246,7 @@ func (g *raftGroup) monitor() {
 	}
 }
 
-// checkStall reports a log write that takes long. It is never given up: it may still land. A leader with other voters
+// checkStall reports a write of the log that takes long. The write is never given up: it may still reach the disk. A leader with other voters
 // exits, so that one of them can lead.
 func (g *raftGroup) checkStall(was bool) bool {
 	d := g.logs.Stalled()
@@ -282,7 +282,7 @@ func (g *raftGroup) noteDisk(full *DiskFullError) {
 		g.diskLogged = time.Now()
 		g.cfg.Logger.Error("writes are refused", "err", full)
 	}
-	g.requestSnapshot() // lets go of log
+	g.requestSnapshot() // frees the segments of the log that it makes unnecessary
 }
 
 // checkClock reports a jump of the wall clock once.
@@ -336,7 +336,7 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 	go func() {
 		g.stop.Do(func() {
 			err := g.raft.Shutdown().Error()
-			g.workers.Wait()
+			g.routines.Wait()
 			g.stopErr = errors.Join(err, g.closeFiles())
 		})
 		stopped <- g.stopErr

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// memoryGroup is an ideal Group: every proposal commits at once and nothing is kept. For tests of what stands on a Group.
+// memoryGroup is an ideal Group for tests: every proposal commits at once, and nothing is kept on disk.
 type memoryGroup struct {
 	fsm   *fsm
 	clock *Clock

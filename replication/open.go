@@ -259,12 +259,12 @@ func (g *raftGroup) startRaft() (err error) {
 	if !hasVoter(configuration, g.raftConfig().LocalID) {
 		g.cfg.Logger.Warn("this node is not a voter of its cluster", "node", g.id.NodeID)
 	}
-	g.workers.Go(g.watchLeadership)
-	g.workers.Go(g.monitor)
-	g.workers.Go(g.snapshotLoop)
+	g.routines.Go(g.watchLeadership)
+	g.routines.Go(g.monitor)
+	g.routines.Go(g.snapshotLoop)
 	if g.SoleVoter() {
 		// Errors only cost the wait for the election timeout.
-		g.workers.Go(func() { _ = g.trans.electSelf(raft.ServerID(g.id.NodeID)) })
+		g.routines.Go(func() { _ = g.trans.electSelf(raft.ServerID(g.id.NodeID)) })
 	}
 	return nil
 }

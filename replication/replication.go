@@ -1,7 +1,7 @@
 // Package replication turns batches of commands into an agreed, durable sequence of entries and hands them, in that
 // order, to a deterministic state machine.
 //
-//	Batcher ──Propose──► Group (Raft log, fsync, followers) ──commit──► fsm ──► StateMachine.Apply(entry, local batch)
+//	Batcher ──Propose──► Group (Raft log, fsync, followers) ──commit──► fsm ──► StateMachine.Apply(entry, its batch)
 //	   ▲                                                                             │
 //	   └────────────────── Applied: Batch.Decide(Applied), propose the next ◄────────┘
 //
@@ -11,10 +11,11 @@
 // Files:
 //
 //	format.go        bytes of an entry               batcher.go, watch.go  group commit; deadlines and failures
-//	clock.go         log time                        fsm.go                bridge from Raft to the state machine
+//	clock.go         log time                        fsm.go, fsmprefix.go  bridge from Raft to the state machine
 //	group.go         a Raft group at work            open.go               opening, bootstrap, Raft's settings
 //	transport.go     to other nodes                  stores.go             what a group keeps, made by package storage
 //	takesnapshot.go  when, and the room for it       memory.go             an ideal group for tests
+//	config.go        Config of a group               status.go, errors.go  what a group reports
 package replication
 
 import (
@@ -36,8 +37,8 @@ type Entry struct {
 
 // StateMachine executes committed entries. All its methods are called from one goroutine at a time.
 type StateMachine interface {
-	// Apply executes one entry. ours is the batch this process proposed it from, or nil: on replay, on a follower and
-	// when the batch was given up meanwhile. It must not block on the Batcher.
+	// Apply executes one entry. ours is the batch in the entry if this process has proposed the entry and its clients still
+	// wait; nil on replay, on a follower and when the batch was given up. Apply must not block on the Batcher.
 	Apply(e Entry, ours Batch)
 	// Capture takes a consistent view of the state in O(1), without copying data.
 	Capture() Persister
@@ -45,8 +46,9 @@ type StateMachine interface {
 	Restore(r io.ReaderAt, size int64) error
 }
 
-// Persister is a captured state. Persist runs beside later Apply calls; Release is called once, always. Hurry says that
-// its memory budget is half used: what it writes from then on does not wait for the log. It is called within Persist's writes.
+// Persister is a captured state. Persist is called while later entries are applied; Release is called once in any case. Hurry
+// reports whether half of the memory for the captured state is used up: while it is, the snapshot store does not leave the
+// disk to the log. Hurry is called by the writer that Persist is given.
 type Persister interface {
 	Persist(w io.Writer) error
 	Hurry() bool
@@ -65,7 +67,7 @@ const (
 
 // SubBatch is what one owner, an event loop or a connection's goroutine, has gathered for the log by itself.
 type SubBatch interface {
-	// Size is about the bytes that it takes in an entry, and no less.
+	// Size is about how many bytes the sub-batch takes in an entry, and never fewer.
 	Size() int
 }
 
@@ -77,7 +79,7 @@ type Batch interface {
 	Size() int
 	// Empty says that there are no sub-batches.
 	Empty() bool
-	// Seal appends the payload to an entry, in which buf stands already. All earlier batches have been applied, or never
+	// Seal appends the batch's operations to buf, which has the entry so far. All earlier entries have been applied, or never
 	// will be.
 	Seal(buf []byte, stamp int64) []byte
 	// Decide reports the outcome, exactly once, with a reason unless it is Applied: *NotAppliedError with NotApplied (Seal
@@ -92,10 +94,10 @@ type Batch interface {
 type Source interface {
 	// NewBatch returns an empty batch. The Batcher's lock is held.
 	NewBatch() Batch
-	// Ahead appends to an entry what has to stand before its batch, though nobody waits for it. all says that nothing of
-	// the kind is left out; else the entry carries no batch. It is called, with the Batcher's lock held, when all earlier
-	// entries are applied or never will be, for an entry that is then proposed: what it has returned and was not
-	// applied, it has to return again.
+	// Ahead appends to an entry what has to stand before its batch, and for which no client waits. all says that nothing of
+	// it is left for a later entry; if it is, the entry gets no batch. Ahead is called with the Batcher's lock held, when all
+	// earlier entries have been applied or never will be. The entry is then proposed. If it is not applied, the next call
+	// has to append the same bytes again.
 	Ahead(buf []byte) (out []byte, all bool)
 }
 
@@ -108,10 +110,10 @@ type Future interface {
 // goroutine that applies.
 type Proposer interface {
 	// Claim returns the batch behind an entry, or nil when it is not one of ours or was given up. After a non-nil answer
-	// the batch can no longer be given up and Applied must follow.
-	Claim(origin, sequence uint64) Batch
+	// the batch can no longer be given up, and a call of Applied must follow.
+	Claim(proposer, sequence uint64) Batch
 	// Applied reports that the entry has been applied, claimed or not.
-	Applied(origin, sequence uint64)
+	Applied(proposer, sequence uint64)
 }
 
 // Group is one Raft group.

@@ -2,7 +2,7 @@ package replication
 
 import "time"
 
-// Status is a view of a group for INFO, metrics and logs. The parts are read one after another, not at one instant.
+// Status is a view of a group for INFO, metrics and logs. Its fields are read one after another, not at one instant.
 type Status struct {
 	NodeID      string
 	ClusterName string
@@ -27,7 +27,7 @@ type Status struct {
 
 	DiskFull  error         // *DiskFullError while writes are refused
 	FreeBytes uint64        // on the file system of the data
-	Stalled   time.Duration // how long the current log write has been running, if over a second
+	Stalled   time.Duration // how long the current write of the log takes already, if longer than Config.LogStoreTimeout
 	Clock     ClockStatus
 	Err       error // why the group failed
 }

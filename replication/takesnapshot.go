@@ -27,8 +27,8 @@ func (g *raftGroup) snapshotTrigger() int64 {
 	return max(g.baseTrigger, 2*size)
 }
 
-// snapshotDue says whether to take a snapshot: by the growth of the log, or earlier when the disk is short and one would free
-// log.
+// snapshotDue says whether to take a snapshot: because of the growth of the log, or earlier if the disk is short of room and
+// a snapshot would free segments of the log.
 func (g *raftGroup) snapshotDue() bool {
 	grown := g.LogBytes()
 	_, size := g.snaps.Newest()
@@ -74,7 +74,7 @@ func (g *raftGroup) snapshotLoop() {
 	}
 }
 
-// pauseSnapshots waits after a failed one; not longer than until there is room, if that was what it lacked. It returns false
+// pauseSnapshots waits after a snapshot that failed; if it failed for want of room, only until there is room. It returns false
 // when the group ends.
 func (g *raftGroup) pauseSnapshots() bool {
 	pause := snapRetryAfter

@@ -7,8 +7,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Transport is what a transport to other nodes has to be: with pre-vote and Close, which Raft looks for by type and
-// silently does without.
+// Transport is what a transport to other nodes has to be. Pre-vote and Close are required here because Raft looks for them by
+// a type assertion: a transport without them would compile, and be used without them.
 type Transport interface {
 	raft.Transport
 	raft.WithPreVote
@@ -29,7 +29,7 @@ type gatedTransport struct {
 
 var errStalled = errors.New("heartbeat withheld: this leader's disk stands still")
 
-// newSoleTransport is the transport of a node that has no peers: no port is opened. It reaches itself, for TimeoutNow.
+// newSoleTransport is the transport of a node that has no peers: it opens no port, and reaches only this node (for TimeoutNow).
 func newSoleTransport(self string) Transport {
 	addr := raft.ServerAddress(self)
 	_, t := raft.NewInmemTransport(addr)
@@ -48,7 +48,7 @@ func (t *gatedTransport) AppendEntries(id raft.ServerID, target raft.ServerAddre
 	return t.Transport.AppendEntries(id, target, args, resp)
 }
 
-// isHeartbeat is Raft's own test for one.
+// isHeartbeat tells a heartbeat from other messages in the same way as Raft does.
 func isHeartbeat(a *raft.AppendEntriesRequest) bool {
 	return a.Term != 0 && a.PrevLogEntry == 0 && a.PrevLogTerm == 0 && len(a.Entries) == 0 && a.LeaderCommitIndex == 0
 }

@@ -428,7 +428,7 @@ func TestTrapOneEntryInFlight(t *testing.T) {
 		b.onSeal = func() { most.Store(max(most.Load(), depth.Add(1))) }
 		b.onDone = func() { depth.Add(-1) }
 	}}
-	n.batch.gather.batch = n.batch.source.NewBatch()
+	n.batch.filling.batch = n.batch.source.NewBatch()
 	n.batch.mu.Unlock()
 	var wg sync.WaitGroup
 	for range 16 {

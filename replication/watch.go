@@ -6,12 +6,14 @@ import (
 	"time"
 )
 
-// Two long-lived goroutines look after batches that take long, so that those that do not cost nothing:
+// The naive way gives each proposal a timer, and a goroutine that waits for its future. Most proposals are applied within
+// milliseconds, and would pay for that. So two goroutines, which live as long as the Batcher, look after the proposals that
+// take long:
 //
-//   - the watcher wakes every watchEvery while anything waits (and sleeps on a channel otherwise). It completes batches
-//     whose deadline has passed and hands a proposal that has been in flight for a whole round to the awaiter;
-//   - the awaiter blocks on that one proposal's future, to learn of a failure. After a shutdown Raft leaves some futures
-//     unresolved for ever; then this goroutine stays behind, but nobody waits for it: Close has completed the batch.
+//   - the watcher looks every watchEvery while any batch waits or is in flight; otherwise it sleeps on a channel. It decides
+//     batches whose deadline has passed, and hands a proposal that has been in flight for a whole round to the awaiter;
+//   - the awaiter blocks on the future of that one proposal, to learn of a failure. After a shutdown Raft leaves some
+//     futures unresolved for ever; the awaiter then stays blocked, but nobody waits for it: Close has decided the batch.
 const watchEvery = 10 * time.Millisecond
 
 type watchState struct {
@@ -27,7 +29,7 @@ func (w *watchState) init() {
 	w.await = make(chan *proposal, 1)
 }
 
-// wakeWatcher starts the rounds if they rest. It costs one atomic load while they do not.
+// wakeWatcher wakes the watcher if it sleeps. If it does not, that costs one atomic load.
 func (b *Batcher) wakeWatcher() {
 	if b.watch.parked.Load() && b.watch.parked.CompareAndSwap(true, false) {
 		b.watch.wake <- struct{}{}
@@ -66,28 +68,29 @@ func (b *Batcher) runWatcher() {
 	}
 }
 
-// park announces rest if nothing waits. Whoever changes that afterwards sees the announcement, because both happen under mu.
+// park reports whether the watcher may sleep, and sets parked if so. Whoever submits or proposes later sees parked, because
+// both happen under mu.
 func (b *Batcher) park() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.inflight.Load() != nil || len(b.full) > 0 || !b.gather.batch.Empty() {
+	if b.inflight.Load() != nil || len(b.full) > 0 || !b.filling.batch.Empty() {
 		return false
 	}
 	b.watch.parked.Store(true)
 	return true
 }
 
-// round does what one tick has to do. last is the proposal that was in flight at the previous round.
+// round is one look of the watcher. last is the proposal that was in flight at the look before; the result is the one now.
 func (b *Batcher) round(last *proposal) *proposal {
 	var refused []refusal
 	b.mu.Lock()
 	p := b.inflight.Load()
 	if p == nil {
-		// Also proposes what somebody gathered and forgot to flush.
+		// Also proposes what was submitted without a Flush.
 		refused = b.proposeNext(false)
 		p = b.inflight.Load()
 	}
-	refused = b.expireGathered(refused)
+	refused = b.expireWaiting(refused)
 	b.mu.Unlock()
 	deliver(refused)
 	if p == nil {
@@ -106,18 +109,18 @@ func (b *Batcher) round(last *proposal) *proposal {
 	return p
 }
 
-// expireGathered takes out the batches that have waited too long behind one that is stuck. mu held.
-func (b *Batcher) expireGathered(refused []refusal) []refusal {
+// expireWaiting takes out the batches that have waited too long behind the entry in flight, to be refused. mu held.
+func (b *Batcher) expireWaiting(refused []refusal) []refusal {
 	now := b.now()
-	expired := func(g *gathered) bool { return g.since != 0 && now-g.since >= b.opt.WriteTimeout }
+	expired := func(g *waiting) bool { return g.since != 0 && now-g.since >= b.opt.WriteTimeout }
 	for len(b.full) > 0 && expired(&b.full[0]) {
 		g := b.full[0]
 		b.full = b.full[1:]
 		b.queued.Add(-g.bytes)
 		refused = append(refused, refusal{g.batch, notApplied(ErrTimeout)})
 	}
-	if len(b.full) == 0 && expired(&b.gather) {
-		g := b.takeGathered()
+	if len(b.full) == 0 && expired(&b.filling) {
+		g := b.takeFilling()
 		b.queued.Add(-g.bytes)
 		refused = append(refused, refusal{g.batch, notApplied(ErrTimeout)})
 	}
