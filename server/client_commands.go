@@ -313,8 +313,6 @@ func clientSwitch(name string) func(s *Session, args [][]byte, w *protocol.Write
 	}
 }
 
-const pauseMax = 24 * time.Hour
-
 func clientPause(s *Session, args [][]byte, w *protocol.Writer) {
 	all := true
 	if len(args) > 4 {

@@ -246,9 +246,3 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	})
 	return true
 }
-
-// outOfMemory reports whether the data takes more than maxmemory allows.
-func (srv *Server) outOfMemory() bool {
-	limit := srv.config().MaxMemory
-	return limit > 0 && srv.exceeds(limit)
-}

@@ -131,23 +131,3 @@ func refuseAhead(r *replica.Replica) string {
 	}
 	return ""
 }
-
-func infoLocalAck(srv *Server, p *infoPrinter) {
-	var behind bool
-	st := srv.replicas[0].AheadStats()
-	for _, r := range srv.replicas[1:] {
-		st = st.Plus(r.AheadStats())
-	}
-	for _, r := range srv.replicas {
-		behind = behind || r.Behind()
-	}
-	p.line("local_ack_pending_increments", st.Increments)
-	p.line("local_ack_pending_keys", st.Keys)
-	p.line("local_ack_pending_bytes", st.Bytes)
-	p.line("local_ack_behind", boolInt(behind))
-	p.line("local_ack_sections", st.Landed)
-	p.line("local_ack_stale_sections", st.Stale)
-	p.line("local_ack_gaps", st.Gaps)
-	p.line("local_ack_expired", st.Expired)
-	p.line("local_ack_dropped", st.Dropped)
-}

@@ -11,12 +11,6 @@ import (
 	"quipu/replica"
 )
 
-// redisVersion is what clients that check a version are told; Version is our own.
-const (
-	redisVersion = "7.4.0"
-	Version      = "0.1.0"
-)
-
 // infoSection is one section of INFO. Those that are not shown by default come with "all" and "everything".
 type infoSection struct {
 	name  string
@@ -40,10 +34,6 @@ var infoSections = []infoSection{
 	{"cluster", "Cluster", true, func(_ *Server, p *infoPrinter) { p.line("cluster_enabled", 0) }},
 	{"keyspace", "Keyspace", true, infoKeyspace},
 }
-
-type infoPrinter struct{ b strings.Builder }
-
-func (p *infoPrinter) line(name string, value any) { fmt.Fprintf(&p.b, "%s:%v\r\n", name, value) }
 
 func infoCommand(s *Session, args [][]byte, w *protocol.Writer) {
 	wanted := map[string]bool{}
@@ -214,30 +204,22 @@ func infoKeyspace(srv *Server, p *infoPrinter) {
 	}
 }
 
-func boolInt(b bool) int {
-	if b {
-		return 1
+func infoLocalAck(srv *Server, p *infoPrinter) {
+	var behind bool
+	st := srv.replicas[0].AheadStats()
+	for _, r := range srv.replicas[1:] {
+		st = st.Plus(r.AheadStats())
 	}
-	return 0
-}
-
-func okOrErr(err error) string {
-	if err != nil {
-		return "err"
+	for _, r := range srv.replicas {
+		behind = behind || r.Behind()
 	}
-	return "ok"
-}
-
-// humanBytes prints a size as Redis does, with two decimals.
-func humanBytes(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%dB", n)
-	}
-	f := float64(n)
-	for _, unit := range "KMGT" {
-		if f /= 1024; f < 1024 || unit == 'T' {
-			return fmt.Sprintf("%.2f%c", f, unit)
-		}
-	}
-	return ""
+	p.line("local_ack_pending_increments", st.Increments)
+	p.line("local_ack_pending_keys", st.Keys)
+	p.line("local_ack_pending_bytes", st.Bytes)
+	p.line("local_ack_behind", boolInt(behind))
+	p.line("local_ack_sections", st.Landed)
+	p.line("local_ack_stale_sections", st.Stale)
+	p.line("local_ack_gaps", st.Gaps)
+	p.line("local_ack_expired", st.Expired)
+	p.line("local_ack_dropped", st.Dropped)
 }

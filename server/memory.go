@@ -34,16 +34,6 @@ type memoryFigures struct {
 	startup  int64 // used when the keyspace was empty
 }
 
-// usedMemory is what the keys and everything else in use take, in bytes.
-func (srv *Server) usedMemory() int64 { return srv.dataMemory().Used + heapBytes() }
-
-// heapBytes is what the objects on the Go heap take.
-func heapBytes() int64 {
-	var ms runtime.MemStats
-	runtime.ReadMemStats(&ms)
-	return int64(ms.HeapAlloc)
-}
-
 func (srv *Server) memoryFigures() memoryFigures {
 	m := srv.dataMemory()
 	var ms runtime.MemStats

@@ -241,3 +241,21 @@ func (s *Session) runReadTransaction(t *transaction) {
 		s.Close("more unsent replies than a client may have")
 	}
 }
+
+func transactionHandlers() []handler {
+	fast := flagsControl | commands.FlagFast | commands.FlagAllowBusy
+	return []handler{
+		{entry: commands.Command{Name: "multi", Arity: 1, Flags: fast, Categories: commands.CatTransaction, Summary: "Start a transaction",
+			Since: "1.2.0", Group: "transactions", Complexity: "O(1)"}, flow: multiCommand, control: true},
+		{entry: commands.Command{Name: "exec", Arity: 1, Flags: flagsControl | commands.FlagSkipSlowlog, Categories: commands.CatTransaction,
+			Summary: "Run the commands queued since MULTI", Since: "1.2.0", Group: "transactions",
+			Complexity: "The sum of its commands"}, flow: execCommand, control: true},
+		{entry: commands.Command{Name: "discard", Arity: 1, Flags: fast, Categories: commands.CatTransaction, Summary: "Forget the commands queued since MULTI",
+			Since: "2.0.0", Group: "transactions", Complexity: "O(N) for N queued commands"}, flow: discardCommand, control: true},
+		{entry: commands.Command{Name: "watch", Arity: -2, Flags: fast, Categories: commands.CatTransaction,
+			Keys: []commands.KeySpec{{First: 1, Last: -1, Step: 1, Flags: commands.KeyRO}}, Summary: "Make EXEC depend on keys not changing",
+			Since: "2.2.0", Group: "transactions", Complexity: "O(1) for a key", Syntax: "key [key ...]"}, flow: watchCommand, control: true},
+		{entry: commands.Command{Name: "unwatch", Arity: 1, Flags: fast, Categories: commands.CatTransaction, Summary: "Forget all watched keys",
+			Since: "2.2.0", Group: "transactions", Complexity: "O(1)"}, run: unwatchCommand},
+	}
+}

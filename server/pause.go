@@ -86,3 +86,5 @@ func (srv *Server) pauseCovers(write bool) bool {
 	defer srv.pause.mu.Unlock()
 	return time.Now().Before(srv.pause.until) && (srv.pause.all || write)
 }
+
+const pauseMax = 24 * time.Hour

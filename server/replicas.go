@@ -6,7 +6,6 @@ import (
 	"quipu/commands"
 	"quipu/engine"
 	"quipu/protocol"
-	"quipu/replica"
 )
 
 // A server has a list of replicas, each for a range of hash slots: of one today. What belongs to the node as a whole adds
@@ -92,35 +91,8 @@ func (srv *Server) snapshot() error {
 	return errors.Join(errs...)
 }
 
-// openReplicas opens a replica for each group, or none.
-func (srv *Server) openReplicas(opens []replica.OpenGroup) error {
-	for _, open := range opens {
-		r, err := replica.Open(srv.replicaOptions(open))
-		if err != nil {
-			return errors.Join(err, srv.closeReplicas(false))
-		}
-		srv.replicas = append(srv.replicas, r)
-	}
-	return nil
-}
-
-// stopReplicas ends all writes, see replica.Stop.
-func (srv *Server) stopReplicas(graceful bool) error {
-	var errs []error
-	ctx, cancel := srv.stopContext()
-	defer cancel()
-	for _, r := range srv.replicas {
-		errs = append(errs, r.Stop(ctx, graceful))
-	}
-	return errors.Join(errs...)
-}
-
-func (srv *Server) closeReplicas(snapshot bool) error {
-	var errs []error
-	ctx, cancel := srv.stopContext()
-	defer cancel()
-	for _, r := range srv.replicas {
-		errs = append(errs, r.Close(ctx, snapshot))
-	}
-	return errors.Join(errs...)
+// outOfMemory reports whether the data takes more than maxmemory allows.
+func (srv *Server) outOfMemory() bool {
+	limit := srv.config().MaxMemory
+	return limit > 0 && srv.exceeds(limit)
 }

@@ -3,24 +3,22 @@
 package server
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"quipu/commands"
 	"quipu/config"
-	"quipu/engine"
 	"quipu/exec"
 	"quipu/replica"
-	"quipu/replication"
 	"quipu/transport"
+)
+
+// redisVersion is what clients that check a version are told; Version is our own.
+const (
+	redisVersion = "7.4.0"
+	Version      = "0.1.0"
 )
 
 // Server is one node. Run serves until its context ends or the node fails.
@@ -64,66 +62,6 @@ type Server struct {
 	fatal     chan error
 }
 
-// New opens the data directory of cfg and starts to recover what is in it. The server accepts clients once Run is
-// called. log may be nil.
-func New(cfg config.Config, log *slog.Logger) (*Server, error) {
-	return NewWithGroups(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
-		return replication.OpenGroup(context.Background(), cfg, sm)
-	})
-}
-
-// NewWithGroups is New on groups that the caller makes: in memory, or with a clock that the caller moves. Each is for an
-// equal share of the hash slots.
-func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGroup) (*Server, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	srv := &Server{
-		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
-		watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
-		drainTimeout: drainTimeout,
-	}
-	srv.stats.bytesIn, srv.stats.bytesOut = engine.NewStriped(), engine.NewStriped()
-	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
-	srv.cfg.Store(&cfg)
-	srv.clients.sessions = map[int64]*Session{}
-	srv.table, srv.handlers = buildTable()
-	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
-	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
-	srv.stats.startMemory = heapBytes()
-	if err := srv.openReplicas(opens); err != nil {
-		return nil, err
-	}
-	if cfg.UsesLocal() {
-		for _, r := range srv.replicas {
-			r.UseAhead()
-		}
-	}
-	srv.tasks.start(2)
-	srv.transport = transport.New(host{srv}, transport.Options{Goroutines: cfg.Transport == "net", Loops: cfg.IOLoops, Log: log})
-	return srv, nil
-}
-
-// replicaOptions are those of a replica on the group that open makes.
-func (srv *Server) replicaOptions(open replica.OpenGroup) replica.Options {
-	cfg := srv.config()
-	return replica.Options{
-		Table: srv.table, Databases: cfg.Databases, Open: open, WriteTimeout: cfg.WriteTimeout, Log: srv.log,
-		Group: replication.Config{
-			Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
-			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
-		},
-		Observer:  srv.watches.changed,
-		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
-		Ahead: func() replica.AheadLimits {
-			cfg := srv.config()
-			return replica.AheadLimits{Interval: cfg.LocalInterval, MaxAge: cfg.LocalMaxAge, MaxBytes: cfg.LocalMaxBytes}
-		},
-		CountError: srv.stats.errors.count,
-		Reclaimed:  func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
-	}
-}
-
 func (srv *Server) config() *config.Config { return srv.cfg.Load() }
 
 func (srv *Server) newRunner(of *replica.Replica) *exec.Runner {
@@ -138,117 +76,4 @@ func (srv *Server) isReady() bool { return srv.readyFlag.Load() }
 // fail stops the node for a reason that must not be survived: Run returns the first one.
 func (srv *Server) fail(err error) {
 	srv.fatalOnce.Do(func() { srv.fatal <- err })
-}
-
-// Run listens and serves until ctx ends, then stops gracefully, or until the node fails. nil means that everything
-// acknowledged is on disk and a snapshot was taken.
-func (srv *Server) Run(ctx context.Context) error {
-	cfg := srv.config()
-	if err := srv.transport.Listen(transport.Addresses{
-		TCP: cfg.Port != 0 || cfg.AnyPort, Hosts: cfg.Bind, Port: cfg.Port, Unix: cfg.UnixSocket, UnixPerm: os.FileMode(cfg.UnixPerm),
-	}); err != nil {
-		return errors.Join(err, srv.shutdown(false))
-	}
-	if err := srv.transport.Serve(); err != nil {
-		return errors.Join(err, srv.shutdown(false))
-	}
-	house, stopHouse := context.WithCancel(context.Background())
-	defer stopHouse()
-	srv.serving.Go(func() { srv.housekeeping(house) })
-	for _, r := range srv.replicas {
-		srv.serving.Go(func() { r.Run(house) })
-	}
-	close(srv.accepting)
-	select {
-	case <-ctx.Done():
-	case <-srv.stopping:
-	case err := <-srv.fatal:
-		stopHouse()
-		// Nothing may be acknowledged any more: connections are cut, not drained.
-		_ = srv.shutdown(false)
-		return err
-	}
-	srv.log.Info("stopping: finishing queued commands, then a snapshot")
-	stopHouse()
-	return srv.shutdown(true)
-}
-
-// Serving is closed when Run accepts clients.
-func (srv *Server) Serving() <-chan struct{} { return srv.accepting }
-
-// Addr is the address of the first listener, for tests that bind to any port. Valid from Serving on.
-func (srv *Server) Addr() net.Addr { return srv.transport.Addr() }
-
-// housekeeping makes the node ready when all logs have been replayed, then reclaims expired keys and ticks log time.
-func (srv *Server) housekeeping(ctx context.Context) {
-	for _, r := range srv.replicas {
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.Group.Ready():
-		case <-r.Group.Done():
-			return
-		}
-	}
-	srv.log.Info("ready to accept connections", "keys", srv.dbStats(0).Keys, "took", time.Since(srv.started).Round(time.Millisecond))
-	srv.stats.loadTime.Store(int64(time.Since(srv.started)))
-	srv.readyFlag.Store(true)
-	ticker := time.NewTicker(replica.ReclaimEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			for _, r := range srv.replicas {
-				r.Reclaim()
-			}
-			srv.stats.sample(srv)
-		}
-	}
-}
-
-const drainTimeout = 30 * time.Second // most time for a graceful stop to finish what is queued
-
-func (srv *Server) stopContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), srv.drainTimeout)
-}
-
-// shutdown stops everything. A graceful one answers what has been read from clients and takes a snapshot first.
-func (srv *Server) shutdown(graceful bool) error {
-	srv.transport.StopListening()
-	srv.draining.Store(true)
-	err := srv.stopReplicas(graceful)
-	srv.transport.Stop()
-	srv.serving.Wait()
-	srv.stopPause()
-	srv.tasks.stop()
-	// A log that takes no entries would not let a snapshot end either.
-	return errors.Join(err, srv.closeReplicas(graceful && err == nil))
-}
-
-// taskPool runs what would hold up an event loop.
-type taskPool struct {
-	queue chan func()
-	wg    sync.WaitGroup
-}
-
-const taskQueue = 1 << 16 // more than the clients that can wait for one each
-
-func (p *taskPool) start(n int) {
-	p.queue = make(chan func(), taskQueue)
-	for range n {
-		p.wg.Go(func() {
-			for task := range p.queue {
-				task()
-			}
-		})
-	}
-}
-
-func (p *taskPool) run(task func()) { p.queue <- task }
-
-func (p *taskPool) stop() {
-	close(p.queue)
-	p.wg.Wait()
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -197,4 +198,14 @@ func systemMemory() int64 {
 		return 0
 	}
 	return kib << 10
+}
+
+// usedMemory is what the keys and everything else in use take, in bytes.
+func (srv *Server) usedMemory() int64 { return srv.dataMemory().Used + heapBytes() }
+
+// heapBytes is what the objects on the Go heap take.
+func heapBytes() int64 {
+	var ms runtime.MemStats
+	runtime.ReadMemStats(&ms)
+	return int64(ms.HeapAlloc)
 }

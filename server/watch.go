@@ -78,7 +78,7 @@ func (r *watchRegistry) add(w *watcher, k watchKey, state watched) {
 		return
 	}
 	w.keys[k] = state
-	w.size += len(k.key) + queuedOverhead
+	w.size += len(k.key) + watchOverhead
 	set := r.keys[k]
 	if set == nil {
 		set = map[*watcher]struct{}{}
@@ -101,8 +101,10 @@ func (r *watchRegistry) remove(w *watcher) {
 	}
 }
 
-// watchMemory bounds what one client may watch, in bytes of keys.
-const watchMemory = 8 << 20
+const (
+	watchMemory   = 8 << 20 // bytes of keys that one client may watch
+	watchOverhead = 64      // bytes that a watched key takes beside its own
+)
 
 func watchCommand(s *Session, args [][]byte) bool {
 	if s.multi != nil {
@@ -121,7 +123,7 @@ func watchCommand(s *Session, args [][]byte) bool {
 		s.seen.watcher.Store(s.watcher)
 	}
 	for _, key := range args[1:] {
-		if s.watcher.size+len(key)+queuedOverhead > watchMemory {
+		if s.watcher.size+len(key)+watchOverhead > watchMemory {
 			s.replyError(protocol.ErrCommandTooBig)
 			return true
 		}
