@@ -7,15 +7,15 @@ import (
 	"hash/fnv"
 )
 
-// What guards stable.db. bolt has a checksum on its two meta pages only. It takes an older meta page for a damaged newer one,
-// and so brings back an older vote; it dies of a damaged data page by a panic in a goroutine of its own, and of a file that
-// is cut off by a bus error. So the file is checked before bolt maps it.
+// How damage in stable.db is found. bolt has a checksum on its two meta pages only. If the newer one is damaged bolt uses the
+// older one, which brings back an older vote. A damaged data page makes bolt panic in a goroutine of its own, and a file that
+// is cut off ends the process by a bus error. So the file is checked before bolt maps it.
 //
 // A walk over any B-tree is not needed: the store has one record below 1 KiB, so that all data are in one page whose bytes
 // follow from the record. The check rebuilds that page and compares. The record has a CRC32C of its own (votes.go).
 //
-// A second file with a copy of the record was rejected: it would be as important as the first, could not keep bolt from
-// dying, and each vote would take twice as many syncs.
+// A second file with a copy of the record was rejected: its damage would matter as much as that of the first file, it could
+// not keep the process from ending, and each vote would take twice as many syncs.
 //
 // A bolt file (bbolt 1.3, 64-bit, little-endian) is a sequence of pages:
 //

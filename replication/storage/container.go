@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// A small file that is replaced as a whole (node, boot, wal/meta), little-endian:
+// The bytes of a small file that is replaced as a whole (node, boot, wal/meta), little-endian:
 //
 //	 0        4    5          8          12         16
 //	┌────────┬────┬──────────┬──────────┬──────────┬─────────────┐
@@ -62,12 +62,12 @@ func (c container) decode(path string, b []byte) ([]byte, error) {
 	return body, nil
 }
 
-// tempSuffix is that of a file being written; after replaceFile, of the file that was replaced.
+// tempSuffix is the suffix of a file being written, and after replaceFile of the file that was replaced.
 const tempSuffix = ".tmp"
 
 // replaceFile replaces a file so that after a crash it has the old or the new contents. It needs no new blocks, so that it
-// works on a full disk: the file that is replaced stays as a temporary file, whose blocks the next one is written to. A file
-// system without hard links costs only that.
+// works on a full disk: the file that is replaced stays as a temporary file, and the next replacement is written to its
+// blocks. On a file system without hard links the file that is replaced does not stay, so each replacement needs new blocks.
 func replaceFile(path string, b []byte) error {
 	temp := path + tempSuffix
 	current, err1 := os.Stat(path)

@@ -19,9 +19,9 @@ const (
 
 	maxReserve        = 256 << 20
 	maxDefaultSegment = 64 << 20
-	resumeNumer       = 5 // writes resume at 5/4 of what stops them, so that they do not flap
+	resumeNumer       = 5 // writes resume at 5/4 of the free space that stops them, so that they do not stop again at once
 	resumeDenom       = 4
-	smallFSDivisor    = 64 // default segment: at most this part of the file system
+	smallFSDivisor    = 64 // a default segment is at most 1/64 of the file system
 )
 
 // DiskGuard refuses writes before the disk is full: below the reserve and what the next snapshot will need (without it the log
@@ -97,7 +97,7 @@ func (g *DiskGuard) snapshotRoom() uint64 {
 	return 0
 }
 
-// roomForLog is Room, for what must not be taken from the next snapshot.
+// roomForLog is Room for the log, which must also leave the room of the next snapshot.
 func (g *DiskGuard) roomForLog(n int64) bool { return g.Room(n + int64(g.snapshotRoom())) }
 
 // Low says that half of what is free may still be used before writes are refused.
@@ -121,7 +121,7 @@ func (g *DiskGuard) Check() {
 	was := g.full.Load()
 	d, err := g.usage(g.dir)
 	if err != nil {
-		return // not being able to ask is no reason to change anything
+		return // the state of the disk is not known: nothing changes
 	}
 	g.free.Store(d.Free)
 	need, inodes := g.reserve, uint64(MinFreeInodes)

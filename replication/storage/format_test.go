@@ -23,17 +23,17 @@ func FuzzDecodeSnapHeader(f *testing.F) {
 }
 
 func FuzzDecodeWatermark(f *testing.F) {
-	var slot [watermarkSlot]byte
-	encodeMark(&slot, mark{sequence: 7, index: 8, crc: 9})
-	f.Add(slot[:])
-	f.Add(append(make([]byte, watermarkStride), slot[:]...))
+	var b1 [markSize]byte
+	encodeMark(&b1, mark{sequence: 7, index: 8, crc: 9})
+	f.Add(b1[:])
+	f.Add(append(make([]byte, watermarkStride), b1[:]...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeWatermark(b)
 		if err != nil {
 			return
 		}
-		encodeMark(&slot, m)
-		if !bytes.Contains(b, slot[:]) {
+		encodeMark(&b1, m)
+		if !bytes.Contains(b, b1[:]) {
 			t.Errorf("%q decodes to %+v", b, m)
 		}
 	})

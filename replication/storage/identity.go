@@ -11,12 +11,12 @@ import (
 )
 
 // Identity says whose data a directory holds: file node, a container (container.go) of JSON. It is written before the
-// directory gets its name, so that it also marks the data as initialized: a disk that was wiped has none and gets a new random
-// node ID, so that it cannot vote a second time as the node it was.
+// directory gets its name, so that it also marks the data as complete: a disk that was wiped has no identity and gets a new
+// random node ID, so the node on it cannot vote a second time as the node that it was.
 type Identity struct {
 	NodeID      string    `json:"node_id"`
 	Cluster     string    `json:"cluster"`
-	Incarnation string    `json:"incarnation"` // hex of 16 bytes; random, of the cluster's data
+	Incarnation string    `json:"incarnation"` // hex of 16 random bytes: the identity of the cluster's data
 	Created     time.Time `json:"created"`
 }
 

@@ -22,7 +22,7 @@ import (
 // LogStore is Raft's log on raft-wal, with what raft-wal lacks:
 //
 //   - every entry carries a CRC32C of all its fields, in raft.Log.Extensions, verified at open and at each read;
-//   - the watermark (watermark.go) and the tail scan (logscan.go) find lost entries at open;
+//   - the watermark (watermark.go) and the tail scan (tailscan.go) find lost entries at open;
 //   - an entry above a limit is refused (raft-wal writes 64 MiB and more without an error and cannot read it);
 //   - any storage error is final: the store refuses everything after it and the node stops. Raft's idea of the last index
 //     is wrong after a failed write.
@@ -36,7 +36,7 @@ type LogStore struct {
 	fail func(error)
 
 	failed  atomic.Pointer[error]
-	running atomic.Bool  // Raft's goroutines use it
+	running atomic.Bool  // Raft's goroutines use the store
 	storing atomic.Int64 // when the current write began (UnixNano), 0: none
 	total   atomic.Int64 // see Written
 
@@ -73,13 +73,13 @@ func logCRC(l *raft.Log, buf *[40]byte) uint32 {
 // LogConfig describes a log on disk.
 type LogConfig struct {
 	Dir          string // exists
-	Create       bool   // a new log; else a missing file is damage
+	Create       bool   // makes a new log; else a missing file is damage
 	SegmentBytes int64
 	// TrailingBytes is how much log is to stay behind a snapshot: Trailing measures it in steps of a fraction of this.
 	TrailingBytes int64
 	Counted       uint64 // entries up to this index are in a snapshot and do not count in Written
 	MaxEntryBytes int    // an entry above it is refused: a fault of the caller
-	// Idle says that an entry carries nothing and does not count in Written. Nil: none does.
+	// Idle reports whether an entry has no operations and does not count in Written. Nil: all entries count.
 	Idle   func(data []byte) bool
 	Logger *slog.Logger
 	// Fail is told of an error that must stop the node.
@@ -131,7 +131,7 @@ func (s *LogStore) Hasten() { s.fs.hasty.Store(true) }
 // Prepare tries again to prepare the next segment, if there is none. Call it once a second.
 func (s *LogStore) Prepare() { s.fs.retry() }
 
-// Written is the number of bytes of command entries behind Counted, those that are Idle not counted. It only grows.
+// Written is the number of bytes of Raft's command entries behind index Counted, without those that are Idle. It only grows.
 func (s *LogStore) Written() int64 { return s.total.Load() }
 
 // Trailing is the number of newest entries that hold about the given bytes; at least 1.
@@ -313,8 +313,8 @@ func (s *LogStore) GetLog(index uint64, l *raft.Log) error {
 	}
 	s.storageError(err)
 	if s.running.Load() {
-		// Raft panics on this error, which would tear the process down in the middle of reporting it. Its goroutine ends
-		// instead, running its deferred calls: it answers what is in flight with ErrLeadershipLost and can be shut down.
+		// Raft panics on this error, which would tear the process down in the middle of reporting it. The goroutine ends
+		// instead, and runs its deferred calls: those answer the proposals in flight with ErrLeadershipLost, and Raft can be shut down.
 		runtime.Goexit()
 	}
 	return err

@@ -21,8 +21,8 @@ import (
 // multiple of segmentListStep.
 type segmentList struct {
 	dir     string
-	fail    func(error) // storage error
-	patient func(func() error) error
+	fail    func(error)              // storage error
+	patient func(func() error) error // segmentFS.patient
 }
 
 const (
@@ -72,7 +72,7 @@ func segmentListSize(used int) int {
 
 func (m *segmentList) temp() string { return m.path() + tempSuffix }
 
-// reserve allocates what the next replacement will need, if it can: replace waits for room otherwise.
+// reserve allocates what the next replacement will need, if there is room; if not, the replacement waits for room (patient).
 func (m *segmentList) reserve(used int) {
 	f, err := os.OpenFile(m.temp(), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -39,15 +39,15 @@ type segmentFS struct {
 	guard *DiskGuard
 
 	mu       sync.Mutex
-	cond     *sync.Cond // spare state changed
+	cond     *sync.Cond // signalled when any of these fields has changed
 	spare    spareState
 	wanted   bool // a spare is to be prepared
-	waiting  bool // a rotation waits for it
+	waiting  bool // a rotation waits for the spare
 	deletes  []string
-	hold     bool   // deletes are only collected
+	early    bool   // the log has not been verified: deletes are only collected, and no spare is prepared
 	tail     string // path of the newest segment
 	closed   bool
-	finished bool // the goroutine has returned
+	finished bool // the goroutine of loop has ended
 
 	hasty atomic.Bool // nothing waits for room any more: the node stops
 }
@@ -76,7 +76,7 @@ const (
 func segmentSlack(size int64) int64 { return min(size/4, maxSlack) }
 
 func newSegmentFS(dir string, size int64, log *slog.Logger, fail func(error), guard *DiskGuard) *segmentFS {
-	fs := &segmentFS{dir: dir, size: size, log: log, fail: fail, guard: guard, hold: true}
+	fs := &segmentFS{dir: dir, size: size, log: log, fail: fail, guard: guard, early: true}
 	fs.cond = sync.NewCond(&fs.mu)
 	fs.hasty.Store(true)
 	return fs
@@ -85,14 +85,14 @@ func newSegmentFS(dir string, size int64, log *slog.Logger, fail func(error), gu
 // start begins to prepare a spare and to delete what was collected: the log has been verified.
 func (fs *segmentFS) start() {
 	fs.mu.Lock()
-	fs.hold = false
+	fs.early = false
 	fs.wanted = true
 	fs.mu.Unlock()
 	fs.hasty.Store(false)
-	go fs.run()
+	go fs.loop()
 }
 
-func (fs *segmentFS) run() {
+func (fs *segmentFS) loop() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for {
@@ -138,7 +138,7 @@ func (fs *segmentFS) unlocked(fn func()) {
 func (fs *segmentFS) retry() {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if fs.spare == spareNone && !fs.hold && !fs.wanted {
+	if fs.spare == spareNone && !fs.early && !fs.wanted {
 		fs.wanted = true
 		fs.cond.Broadcast()
 	}
@@ -181,7 +181,7 @@ func (fs *segmentFS) completeTail() bool {
 	fs.mu.Unlock()
 	info, err := os.Stat(path)
 	if err != nil || info.Size() >= fs.size {
-		return true // segments come and go
+		return true // there is no such file any more, or it is complete
 	}
 	if !fs.guard.roomForLog(2 * fs.size) {
 		return false
@@ -230,7 +230,7 @@ func (fs *segmentFS) pace(took time.Duration) error {
 	return nil
 }
 
-// adopt takes over the spare of an earlier run if it is what one has to be: of the right size, and zeros.
+// adopt takes over a spare from before a restart, if that has the right size and is all zeros.
 func (fs *segmentFS) adopt(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -321,7 +321,7 @@ func (fs *segmentFS) close() {
 	}
 	fs.closed = true
 	fs.cond.Broadcast()
-	for !fs.hold && !fs.finished {
+	for !fs.early && !fs.finished {
 		fs.cond.Wait()
 	}
 }
@@ -388,7 +388,7 @@ func (fs *segmentFS) takeSpare(path string) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.waiting = true
-	for (fs.spare == sparePreparing || fs.spare == spareNone && fs.wanted && !fs.hold) && !fs.closed {
+	for (fs.spare == sparePreparing || fs.spare == spareNone && fs.wanted && !fs.early) && !fs.closed {
 		fs.cond.Wait()
 	}
 	fs.waiting = false

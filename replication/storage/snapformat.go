@@ -33,7 +33,7 @@ import (
 //	│ u32 · "SNPE"                             │
 //	└──────────────────────────────────────────┘
 //
-// Everything is covered by a CRC32C; the body by blocks, so that damage is found by several workers and named by its place.
+// Everything is covered by a CRC32C; the body by blocks, so that several goroutines can look for damage, and a message can name the place.
 const (
 	snapMagic     = "QUIPUSNP"
 	snapEnd       = 0x45504e53 // "SNPE"

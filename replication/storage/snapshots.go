@@ -19,9 +19,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// SnapshotStore keeps the two newest snapshots (one where the disk is short), one file each (snapformat.go). Raft sees
-// only the newest: it would fall back to an older one whose log is gone, and start with a state that lacks what was
-// acknowledged. It writes and deletes in pieces and leaves the disk to the log in between (diskshare.go).
+// SnapshotStore keeps the two newest snapshots (one if the disk is short of room), one file each (snapformat.go). Raft sees
+// only the newest: Raft would fall back to an older one, behind which the log is gone, and start with a state that lacks
+// what was acknowledged. The store writes and deletes in pieces, and leaves the disk to the log in between (diskshare.go).
 type SnapshotStore struct {
 	dir  string
 	id   Identity
@@ -30,8 +30,8 @@ type SnapshotStore struct {
 	disk *diskShare
 
 	stopping atomic.Bool  // a snapshot being written is cut short
-	noRoom   atomic.Bool  // the last one failed for want of room
-	written  atomic.Int64 // bytes of the one being written
+	noRoom   atomic.Bool  // the last snapshot failed for want of room
+	written  atomic.Int64 // bytes written so far of the snapshot under way
 	openErr  atomic.Pointer[error]
 
 	mu     sync.Mutex
@@ -138,7 +138,7 @@ func (s *SnapshotStore) LackedRoom() bool { return s.noRoom.Load() }
 // Stop cuts a snapshot under way short, with ErrStopping.
 func (s *SnapshotStore) Stop() { s.stopping.Store(true) }
 
-// OpenError is why Open failed, nil if it did not: Raft only logs it.
+// OpenError is why Open failed last, nil if it has not: Raft only logs the error.
 func (s *SnapshotStore) OpenError() error {
 	if p := s.openErr.Load(); p != nil {
 		return *p
@@ -227,7 +227,7 @@ func (s *SnapshotStore) read(f *os.File) (*snapshotFile, error) {
 	return &snapshotFile{SectionReader: io.NewSectionReader(f, int64(n), body), f: f, meta: meta, start: int64(n), blocks: blocks}, nil
 }
 
-// verify checks every block of the body, with a worker for each processor.
+// verify checks every block of the body, with a goroutine for each processor.
 func (f *snapshotFile) verify() error {
 	var next, bad atomic.Int64
 	bad.Store(-1)
@@ -434,7 +434,7 @@ func (s *SnapshotStore) Prune(keep int) {
 	}
 }
 
-// remove deletes a snapshot's file. A crash in the middle leaves one that removeTemporary knows.
+// remove deletes a snapshot's file. A crash in the middle leaves a file that removeTemporary removes at the next start.
 func (s *SnapshotStore) remove(path string) error {
 	temp := path + snapTemp
 	if err := os.Rename(path, temp); err != nil {

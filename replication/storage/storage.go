@@ -8,11 +8,11 @@
 //
 // Files:
 //
-//	logstore.go     the log: CRCs, errors           segments.go   its files, made ahead of use
-//	tailscan.go     its unsealed end, at open       watermark.go  up to where it was acknowledged
-//	segmentlist.go  its list of segments            trail.go      how much stays behind a snapshot
-//	votes.go        term and vote                   boltcheck.go  damage in their file
-//	snapshots.go    the snapshot files              snapformat.go their bytes
+//	logstore.go     the log: CRCs, errors           segments.go   the log's files, made ahead of use
+//	tailscan.go     the unsealed end of the log     watermark.go  up to where the log was acknowledged
+//	segmentlist.go  the list of the log's files     trail.go      how much log stays behind a snapshot
+//	votes.go        term and vote                   boltcheck.go  damage in the file of term and vote
+//	snapshots.go    the snapshot files              snapformat.go the bytes of a snapshot file
 //	identity.go     whose data a directory holds    boot.go       how often the node has started
 //	container.go    small files, replaced as a whole
 //	diskguard.go    refusing before the disk is full

@@ -6,11 +6,11 @@ import "sync"
 // is measured in bytes: 10,240 entries, Raft's default, may be 5 GiB.
 type trail struct {
 	mu    sync.Mutex
-	step  int64 // bytes from one step to the next
-	bytes int64
+	step  int64       // bytes from one step to the next
+	bytes int64       // of all entries so far
 	steps []trailStep // oldest first
-	last  uint64
-	first uint64
+	last  uint64      // index of the newest entry
+	first uint64      // index of the first entry that was added; 0: none was
 }
 
 type trailStep struct {

@@ -16,25 +16,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// VoteStore keeps Raft's term and vote in raft-boltdb, as one value under one key.
-//
-// Raft stores a vote by two writes, the term of the vote and then the candidate; a crash between them leaves the new term
-// with the old candidate, who may then win by a vote never given. The first write is therefore only remembered, and goes to
-// disk with the second. One record with a CRC also shows damage: bolt's data pages have no checksum (boltcheck.go).
-type VoteStore struct {
-	path    string
-	bolt    *raftboltdb.BoltStore
-	fail    func(error)
-	running atomic.Bool
-
-	mu       sync.Mutex
-	vote     voteRecord
-	voteTerm uint64 // remembered until the candidate comes
-}
-
-var _ raft.StableStore = (*VoteStore)(nil)
-
-// The record, little-endian:
+// The record of term and vote, the only value in stable.db, little-endian:
 //
 //	 0        4    5          8        16          24                28           32+n
 //	┌────────┬────┬──────────┬────────┬───────────┬─────────────────┬────────────┬────────┐
@@ -80,6 +62,24 @@ func decodeVote(b []byte) (v voteRecord, err error) {
 	}
 	return voteRecord{term: le.Uint64(b[8:]), voteTerm: le.Uint64(b[16:]), candidate: b[voteHeader:end:end]}, nil
 }
+
+// VoteStore keeps Raft's term and vote in raft-boltdb, as one value under one key.
+//
+// Raft stores a vote by two writes, the term of the vote and then the candidate; a crash between them leaves the new term
+// with the old candidate, who may then win by a vote never given. The first write is therefore only remembered, and goes to
+// disk with the second. One record with a CRC also shows damage: bolt's data pages have no checksum (boltcheck.go).
+type VoteStore struct {
+	path    string
+	bolt    *raftboltdb.BoltStore
+	fail    func(error)
+	running atomic.Bool
+
+	mu       sync.Mutex
+	vote     voteRecord
+	voteTerm uint64 // remembered until the candidate comes
+}
+
+var _ raft.StableStore = (*VoteStore)(nil)
 
 var (
 	recordKey      = []byte("quipu")

@@ -11,12 +11,12 @@ import (
 // The watermark says up to where the log was acknowledged: an entry at or below it that is missing was lost, not torn.
 // raft-wal cannot tell: a flipped bit in a frame header makes its recovery end there and call the rest unwritten.
 //
-// File wal/watermark: two slots, each in a sector of its own, written in turn; the valid one with the higher sequence
-// counts. A slot, little-endian:
+// File wal/watermark: two marks, each in a sector of its own, written in turn; the valid one with the higher sequence
+// counts. A mark, little-endian:
 //
 //	 0        4    5          8               16          24           28         32
 //	┌────────┬────┬──────────┬───────────────┬───────────┬────────────┬──────────┐
-//	│ "QPWK" │ver │ reserved │ slot sequence │ log index │ entry's CRC│ CRC32C   │   at 0 and at 512
+//	│ "QPWK" │ver │ reserved │ sequence      │ log index │ entry's CRC│ CRC32C   │   at 0 and at 512
 //	└────────┴────┴──────────┴───────────────┴───────────┴────────────┴──────────┘
 //
 // The CRC32C covers bytes 0–27. The entry's CRC is that of logstore.go; 0: not known. The file is written after each write
@@ -25,18 +25,18 @@ const (
 	watermarkName    = "watermark"
 	watermarkMagic   = 0x4b575051 // "QPWK"
 	watermarkVersion = 1
-	watermarkSlot    = 32
+	markSize         = 32
 	watermarkStride  = 512
 )
 
-// mark is the content of a watermark slot.
+// mark is one of the two marks in the file.
 type mark struct {
 	sequence uint64
 	index    uint64
 	crc      uint32
 }
 
-func encodeMark(b *[watermarkSlot]byte, m mark) {
+func encodeMark(b *[markSize]byte, m mark) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], watermarkMagic)
 	b[4], b[5], b[6], b[7] = watermarkVersion, 0, 0, 0
@@ -50,7 +50,7 @@ var errBadMark = errors.New("no valid watermark")
 
 func decodeMark(b []byte) (m mark, err error) {
 	le := binary.LittleEndian
-	if len(b) < watermarkSlot || le.Uint32(b) != watermarkMagic {
+	if len(b) < markSize || le.Uint32(b) != watermarkMagic {
 		return m, errBadMark
 	}
 	if b[4] > watermarkVersion {
@@ -62,7 +62,7 @@ func decodeMark(b []byte) (m mark, err error) {
 	return mark{sequence: le.Uint64(b[8:]), index: le.Uint64(b[16:]), crc: le.Uint32(b[24:])}, nil
 }
 
-// decodeWatermark returns the slot that counts.
+// decodeWatermark returns the mark that counts.
 func decodeWatermark(b []byte) (mark, error) {
 	m0, err0 := decodeMark(b)
 	m1, err1 := mark{}, error(errBadMark)
@@ -88,7 +88,7 @@ func decodeWatermark(b []byte) (mark, error) {
 type watermark struct {
 	f    *os.File
 	last mark
-	buf  [watermarkSlot]byte
+	buf  [markSize]byte
 }
 
 // openWatermark reads the file, or creates it if create is set.
@@ -129,7 +129,7 @@ func openWatermark(path string, create bool) (*watermark, error) {
 	return w, nil
 }
 
-// set writes the next slot, without syncing it.
+// set writes the next mark, without syncing it.
 func (w *watermark) set(index uint64, crc uint32) error {
 	m := mark{sequence: w.last.sequence + 1, index: index, crc: crc}
 	encodeMark(&w.buf, m)
@@ -140,7 +140,8 @@ func (w *watermark) set(index uint64, crc uint32) error {
 	return nil
 }
 
-// force writes and syncs: before the log is shortened, since the watermark must not be ahead of it after a power cut.
+// force writes the next mark and syncs it. That is needed before the log is shortened, since the watermark must not be ahead
+// of the log after a power cut.
 func (w *watermark) force(index uint64, crc uint32) error {
 	if err := w.set(index, crc); err != nil {
 		return err
