@@ -304,14 +304,14 @@ func BenchmarkSnapshot(b *testing.B) {
 		s.Release()
 		b.ReportMetric(float64(time.Since(start).Milliseconds()), "write-ms")
 		b.ReportMetric(float64(file.Len())/n, "file-B/key")
-		for _, workers := range []int{1, 2} {
+		for _, goroutines := range []int{1, 2} {
 			to := New(Config{})
 			before := resident()
 			start = time.Now()
-			if err := to.Load(bytes.NewReader(file.Bytes()), int64(file.Len()), workers); err != nil {
+			if err := to.Load(bytes.NewReader(file.Bytes()), int64(file.Len()), goroutines); err != nil {
 				b.Fatal(err)
 			}
-			b.ReportMetric(float64(time.Since(start).Milliseconds()), fmt.Sprintf("load%d-ms", workers))
+			b.ReportMetric(float64(time.Since(start).Milliseconds()), fmt.Sprintf("load%d-ms", goroutines))
 			b.ReportMetric(float64(resident()-before)/n, "loaded-rss-B/key")
 			to.Close()
 		}

@@ -79,15 +79,15 @@ func (j *janitor) wait() {
 	}
 }
 
-// destroyBatch is how many chunks are given back under one hold of the lock.
-const destroyBatch = 64
+// destroyChunks is how many chunks are given back while the part is locked once.
+const destroyChunks = 64
 
 // destroy gives back the memory of a detached shard. Only a snapshot's writer
 // still knows the shard, and only under the part's lock.
 func (sh *shard) destroy() {
 	for ci := 1; ci < len(sh.meta); {
 		sh.ks.LockPart(sh.part)
-		for range destroyBatch {
+		for range destroyChunks {
 			if ci == len(sh.meta) {
 				break
 			}

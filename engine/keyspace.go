@@ -41,7 +41,7 @@ type Keyspace struct {
 	aheadFull   atomic.Bool // the last counted section did not take everything
 	counted     counted
 	self        self
-	holds       [Parts * partHolds]uint32 // standing holds, guarded by the lock of the part
+	holds       [Parts * partHolds]uint32 // number of holds, guarded by the lock of the part
 	heldAll     atomic.Int32
 	sources     atomic.Int64 // records of the hidden database for origins of kind OriginSource
 	dropped     func(db int, key []byte, delta int64, err error)
@@ -52,9 +52,9 @@ type Keyspace struct {
 	janitor  janitor
 }
 
-// part holds one part's lock, which guards the part's shards in all databases and
-// what it has answered ahead.
-// Without it, shards may be looked up for their atomic counters only.
+// part is one part of the keyspace. Its lock guards the part's shards in all databases,
+// what the part has answered ahead, and its holds. Without the lock, a shard may be
+// looked up for its atomic counters only.
 type part struct {
 	mu    sync.Mutex
 	moved uint32 // grows when a record is moved or freed: while it is the same, a reference leads to the record it led to

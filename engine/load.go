@@ -35,11 +35,11 @@ type loadJob struct {
 	at int64 // of the section
 }
 
-// Load reads a snapshot of size bytes into an empty keyspace, with workers
-// goroutines, and takes over the seed of the snapshot. Damage of any kind gives a
+// Load reads a snapshot of size bytes into an empty keyspace, with the given
+// number of goroutines, and takes over the snapshot's seed. Damage of any kind gives a
 // *CorruptError, a newer format a *VersionError. After an error the keyspace is
 // good for nothing but Close. Nothing else may use the keyspace meanwhile.
-func (ks *Keyspace) Load(r io.ReaderAt, size int64, workers int) error {
+func (ks *Keyspace) Load(r io.ReaderAt, size int64, goroutines int) error {
 	for db := range ks.databases {
 		if ks.View(db, 0, false).Len() > 0 {
 			return errors.New("engine: a snapshot can only be loaded into an empty keyspace")
@@ -51,7 +51,7 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, workers int) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for range max(workers, 1) {
+	for range max(goroutines, 1) {
 		wg.Go(l.work)
 	}
 	if err := l.sections(at); err != nil {
@@ -130,7 +130,7 @@ func (l *loader) begin() (int64, error) {
 	return headerBytes + n, nil
 }
 
-// sections hands all sections to the workers and checks the end.
+// sections hands all sections to the goroutines of Load and checks the end.
 func (l *loader) sections(at int64) error {
 	var sections uint32
 	var records uint64

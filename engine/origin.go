@@ -24,7 +24,13 @@ import (
 //
 // Positions are records in a hidden database, one shard in each part beside the others. So they
 // are off the Go heap, in snapshots and checksums, found by hash, and can have a deadline; SCAN,
-// DBSIZE, FLUSHALL and observers do not see them.
+// DBSIZE, FLUSHALL and observers do not see them. Such a record:
+//
+//	key                          content, KindRaw
+//	┌─────────┬──────────┐       ┌───────────────────────┬───────┬──────────┐
+//	│ kind u8 │ name     │       │ length of the epoch,  │ epoch │ position │
+//	│         │          │       │ uvarint               │       │          │
+//	└─────────┴──────────┘       └───────────────────────┴───────┴──────────┘
 type Origin struct {
 	Kind     OriginKind
 	Name     []byte // 1 to MaxOriginName bytes
@@ -185,7 +191,7 @@ func uvarintSize(n int) int {
 	return 2
 }
 
-// encodePosition fills b: the epoch's length, the epoch, the position.
+// encodePosition fills the content of a record, b, as drawn at Origin.
 func encodePosition(b, epoch, at []byte) {
 	n := binary.PutUvarint(b, uint64(len(epoch)))
 	n += copy(b[n:], epoch)

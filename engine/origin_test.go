@@ -212,8 +212,8 @@ func TestLoadReconciles(t *testing.T) {
 // another rewrite the arenas: each reply comes once, and no count is lost.
 func TestAheadConcurrently(t *testing.T) {
 	ks := newNode(t, "n", 7)
-	const workers, rounds, keys = 3, 4000, 40
-	seen := make([][]int64, workers)
+	const writers, rounds, keys = 3, 4000, 40
+	seen := make([][]int64, writers)
 	var wg, background sync.WaitGroup
 	stop := make(chan struct{})
 	background.Go(func() {
@@ -231,7 +231,7 @@ func TestAheadConcurrently(t *testing.T) {
 		}
 	})
 	background.Go(func() { rewriteArenas(ks, stop) })
-	for w := range workers {
+	for w := range writers {
 		wg.Go(func() {
 			for i := range rounds {
 				incs := []Increment{{Key: []byte("hot"), Delta: 1}, {Key: fmt.Append(nil, "k", i%keys), Delta: 2}}
@@ -255,11 +255,11 @@ func TestAheadConcurrently(t *testing.T) {
 			once[n], last = true, n
 		}
 	}
-	if v, _ := getAt(ks, 0, "hot", 1, false); v.Int != workers*rounds {
-		t.Errorf("hot is %d, want %d", v.Int, workers*rounds)
+	if v, _ := getAt(ks, 0, "hot", 1, false); v.Int != writers*rounds {
+		t.Errorf("hot is %d, want %d", v.Int, writers*rounds)
 	}
 	for i := range keys {
-		if v, _ := getAt(ks, 0, fmt.Sprint("k", i), 1, false); v.Int != 2*workers*rounds/keys {
+		if v, _ := getAt(ks, 0, fmt.Sprint("k", i), 1, false); v.Int != 2*writers*rounds/keys {
 			t.Errorf("k%d is %d", i, v.Int)
 		}
 	}

@@ -10,10 +10,10 @@ import (
 
 func TestStriped(t *testing.T) {
 	s := NewStriped()
-	const workers, rounds = 8, 20_000
+	const writers, rounds = 8, 20_000
 	var taken atomic.Int64
 	var adders sync.WaitGroup
-	for w := range workers {
+	for w := range writers {
 		adders.Go(func() {
 			for i := range rounds {
 				s.Add(uint32(w), int64(i%3-1))
@@ -27,7 +27,7 @@ func TestStriped(t *testing.T) {
 	adders.Wait()
 	want := int64(0)
 	for i := range rounds {
-		want += workers * int64(i%3)
+		want += writers * int64(i%3)
 	}
 	if got := s.Sum() + taken.Load(); got != want {
 		t.Errorf("sum %d, want %d", got, want)

@@ -10,7 +10,7 @@ import (
 // executor gives the cursor the result of each operation. Between two operations the executor has the cursor execute the
 // items that are not operations of the entry: reads, known replies, transactions that only read.
 //
-// A nil cursor stands for nobody: the executor then calls no method but done, which does nothing.
+// A nil cursor stands for nobody: the executor then calls no methods but done and void, which do nothing.
 type cursor struct {
 	b    *SubBatch
 	sub  *Submission
@@ -260,7 +260,7 @@ func (c *cursor) readTxn(x *executor) error {
 		c.void()
 		return nil
 	}
-	behind := x.d.rest // a transaction of reads has nothing in the entry
+	behind := x.d.rest // a transaction that only reads has no operation in the entry
 	x.d.rest = nil
 	err := x.txnBody(c, &parts)
 	x.d.rest = behind

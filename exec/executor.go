@@ -13,7 +13,7 @@ type executor struct {
 	stamp int64 // log time in ms
 	d     decoder
 	op    op
-	ahead *warmer // nil inside of a transaction
+	ahead *warmer
 }
 
 // Replay executes the operations of an entry's payload at its stamp, where no client of this node waits for them. An error

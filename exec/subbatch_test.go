@@ -180,7 +180,7 @@ func TestTruncatedPayloads(t *testing.T) {
 
 // TestRuns tells which increments share an operation, and what each replies.
 func TestRuns(t *testing.T) {
-	for slot := func(key string) uint64 { return maphash.String(runSeed, key) % recentRuns }; slot("k") == slot("j") || slot("k") == slot("other"); {
+	for place := func(key string) uint64 { return maphash.String(runSeed, key) % recentRuns }; place("k") == place("j") || place("k") == place("other"); {
 		runSeed = maphash.MakeSeed() // keys that share a place in recent end each other's runs
 	}
 	elsewhere := action{as: As{DB: 1, RESP: 2}, line: "INCR k"}
@@ -282,7 +282,7 @@ func TestRunsAfterReset(t *testing.T) {
 			}
 		}
 	}
-	// A slot written just before the wrap must not look current when the generations come by again.
+	// An element of recent written just before the wrap must not look current when the generations come by again.
 	b.recentOf = 2
 	b.Increment([]byte("old"), 1, plain)
 	b.recentOf = math.MaxUint32

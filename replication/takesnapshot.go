@@ -43,8 +43,8 @@ func (g *raftGroup) snapshotDue() bool {
 }
 
 // snapshotNeed is what the next snapshot, or the rest of the one being written, may take: the size of the last and a quarter,
-// what was written to the log since (up to the trigger: one is on its way then), and the segment that a rotation may take
-// from it.
+// what was written to the log since (up to the trigger, at which the next snapshot begins), and the segment that a rotation
+// of the log may take from the free space meanwhile.
 func (g *raftGroup) snapshotNeed() int64 {
 	_, size := g.snaps.Newest()
 	size += size/4 + min(g.LogBytes(), g.snapshotTrigger())
