@@ -47,7 +47,7 @@ const (
 	scopeConditional
 )
 
-var errPayload = errors.New("commands: malformed operation in a log entry")
+var errPayload = errors.New("exec: malformed operation in a log entry")
 
 // op is one decoded operation; its slices alias the payload.
 type op struct {

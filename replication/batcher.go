@@ -309,13 +309,14 @@ func (b *Batcher) refuses(g *waiting) error {
 }
 
 // propose makes an entry of what Source.Ahead returns and of the oldest batch, and proposes it. The batch is left for a later
-// entry if Source.Ahead had not room for all, or if both together are above the hard limit. propose returns the batch if the
-// entry has it, and an error if the proposal failed at once. mu held, nothing in flight.
+// entry if Source.Ahead had not room for all. (It is not left because both together are large: under steady load at ack
+// level local a large batch would be left again and again.) propose returns the batch if the entry has it, and an error if
+// the proposal failed at once. mu held, nothing in flight.
 func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
 	buf, all := b.source.Ahead(b.buffer(oldest))
 	stamp := b.clock.Now() // after Ahead: an entry must not be older than an increment in it was when it was answered
 	p := &proposal{since: b.now()}
-	if ahead := len(buf) - HeaderSize; oldest != nil && all && (ahead == 0 || ahead+oldest.batch.Size() <= b.opt.EntryHardLimit) {
+	if oldest != nil && all {
 		g := b.takeOldest()
 		taken = &g
 		p.batch, p.since, p.bytes = g.batch, g.since, g.bytes

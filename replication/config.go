@@ -44,7 +44,7 @@ type Config struct {
 
 const (
 	maxNodeID            = 255 // bytes; it stands in the record of the vote
-	maxEntryBytes        = defaultEntryHardLimit + HeaderSize
+	maxEntryBytes        = HeaderSize + MaxAhead + defaultEntryHardLimit
 	defaultSnapshotBytes = 256 << 20
 	defaultTrailingBytes = 64 << 20
 	minSegmentBytes      = 4 << 10

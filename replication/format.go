@@ -10,7 +10,7 @@ import (
 //
 //	 0         4     5     6       8       10      12         16
 //	┌─────────┬─────┬─────┬───────┬───────┬───────┬──────────┐
-//	│ "QPEN"  │ ver │flags│ level │ group │ part  │ reserved │   group, part: reserved for many groups and for moves
+//	│ "QPEN"  │ ver │flags│ level │ group │ part  │ reserved │   group, part: 0; reserved for many groups and for moves
 //	├─────────┴─────┴─────┴───────┼───────┴───────┴──────────┤
 //	│ stamp: log time, ms         │ proposer: random number  │   proposer: chosen anew at each start of a process
 //	├─────────────────────────────┤   of the process         │
@@ -41,8 +41,6 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type entryHeader struct {
 	flags    uint8
 	level    uint16
-	group    uint16
-	part     uint16
 	stamp    int64
 	proposer uint64
 	sequence uint64
@@ -56,9 +54,7 @@ func encodeEntry(buf []byte, h entryHeader) {
 	buf[4] = entryVersion
 	buf[5] = h.flags
 	le.PutUint16(buf[6:], h.level)
-	le.PutUint16(buf[8:], h.group)
-	le.PutUint16(buf[10:], h.part)
-	le.PutUint32(buf[12:], 0)
+	le.PutUint64(buf[8:], 0)
 	le.PutUint64(buf[16:], uint64(h.stamp))
 	le.PutUint64(buf[24:], h.proposer)
 	le.PutUint64(buf[32:], h.sequence)
@@ -93,10 +89,10 @@ func decodeEntry(buf []byte) (h entryHeader, payload []byte, err error) {
 		return h, nil, fmt.Errorf("entry has CRC32C %08x and says %08x", got, want)
 	}
 	h = entryHeader{
-		flags: buf[5], level: le.Uint16(buf[6:]), group: le.Uint16(buf[8:]), part: le.Uint16(buf[10:]),
+		flags: buf[5], level: le.Uint16(buf[6:]),
 		stamp: int64(le.Uint64(buf[16:])), proposer: le.Uint64(buf[24:]), sequence: le.Uint64(buf[32:]),
 	}
-	if h.flags&^knownFlags != 0 || le.Uint32(buf[12:]) != 0 {
+	if h.flags&^knownFlags != 0 || le.Uint64(buf[8:]) != 0 {
 		return h, nil, fmt.Errorf("entry has unknown flags %#02x or reserved bytes: it is from a newer version of Quipu", h.flags)
 	}
 	return h, buf[HeaderSize:], nil

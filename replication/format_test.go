@@ -14,7 +14,7 @@ func TestEntryRoundTrip(t *testing.T) {
 		payload := rapid.SliceOf(rapid.Byte()).Draw(t, "payload")
 		h := entryHeader{
 			flags: rapid.Uint8Range(0, knownFlags).Draw(t, "flags"), level: rapid.Uint16().Draw(t, "level"),
-			group: rapid.Uint16().Draw(t, "group"), part: rapid.Uint16().Draw(t, "part"), stamp: rapid.Int64().Draw(t, "stamp"),
+			stamp:    rapid.Int64().Draw(t, "stamp"),
 			proposer: rapid.Uint64().Draw(t, "proposer"), sequence: rapid.Uint64().Draw(t, "sequence"),
 		}
 		buf := append(make([]byte, HeaderSize), payload...)

@@ -90,6 +90,9 @@ type Batch interface {
 	Fate(applied bool)
 }
 
+// MaxAhead is the most bytes that Source.Ahead may append.
+const MaxAhead = 6 << 20
+
 // Source is where a Batcher gets its entries from.
 type Source interface {
 	// NewBatch returns an empty batch. The Batcher's lock is held.

@@ -107,7 +107,7 @@ func openWatermark(path string, create bool) (*watermark, error) {
 	}
 	w := &watermark{f: f}
 	if create {
-		if err := w.set(0, 0); err == nil {
+		if err = w.set(0, 0); err == nil {
 			err = w.force(0, 0)
 		}
 	} else {
