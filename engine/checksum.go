@@ -2,7 +2,6 @@ package engine
 
 import (
 	"encoding/binary"
-	"unsafe"
 
 	"github.com/zeebo/xxh3"
 )
@@ -40,19 +39,4 @@ func digest(db int, r record) uint64 {
 	}
 	d := mix(uint64(db)<<8|uint64(r.kind())) ^ mix(uint64(r.deadline())+1)
 	return mix(xxh3.HashSeed(content, xxh3.HashSeed(r.key(), d)))
-}
-
-// eachRecord calls fn for every live record in the order of memory.
-func (sh *shard) eachRecord(fn func(ref uint32, r record)) {
-	for ci := 1; ci < len(sh.meta); ci++ {
-		for off := uint32(0); off < sh.meta[ci].used; {
-			r := record{unsafe.Add(sh.base[ci], uintptr(off))}
-			if r.isFree() {
-				off += r.freeSize()
-				continue
-			}
-			fn(uint32(ci)<<chunkRefLog|off>>refUnitLog, r)
-			off += r.block()
-		}
-	}
 }

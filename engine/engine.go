@@ -24,7 +24,7 @@
 //	                           pages_….go: what differs between systems
 //
 //	View, Txn  view.go scan.go txn.go   what a command may do
-//	Observer   observe.go    who is told of every mutation
+//	Observer   change.go observe.go   who is told of every mutation, and of what
 //	Content    inplace.go    changes to a few bytes of a long value
 //	own tail   tail.go       what a node keeps behind a value for itself
 //	KeySet     keyset.go     several keys locked and fetched together
@@ -67,6 +67,8 @@ const (
 
 	kindLimit = 16 // kinds fit in four bits of a record's header
 )
+
+func (k Kind) isString() bool { return k == KindString || k == KindRaw }
 
 // Value is what a key maps to.
 type Value struct {

@@ -54,5 +54,3 @@ func (c Content) MakeRaw() {
 		*(*byte)(r.p) = r.header()&^kindMask | byte(KindRaw)
 	}
 }
-
-func (k Kind) isString() bool { return k == KindString || k == KindRaw }

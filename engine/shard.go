@@ -151,3 +151,18 @@ func (sh *shard) reclaim(h uint64, ref uint32, now int64, cause *Cause) {
 	}
 	sh.discard(h, ref)
 }
+
+// eachRecord calls fn for every live record in the order of memory.
+func (sh *shard) eachRecord(fn func(ref uint32, r record)) {
+	for ci := 1; ci < len(sh.meta); ci++ {
+		for off := uint32(0); off < sh.meta[ci].used; {
+			r := record{unsafe.Add(sh.base[ci], uintptr(off))}
+			if r.isFree() {
+				off += r.freeSize()
+				continue
+			}
+			fn(uint32(ci)<<chunkRefLog|off>>refUnitLog, r)
+			off += r.block()
+		}
+	}
+}
