@@ -4,15 +4,17 @@ GO       ?= go
 FUZZTIME ?= 20s
 # Extra arguments, e.g. `make run ARGS="--port 7000"`, `make bench ARGS="-only 1"`.
 ARGS     ?=
+# The older build that `make bench-before` compares this one with.
+BEFORE   ?=
 
 # Only the race detector needs a C compiler; everything else builds without.
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick accuracy demo tools clean
+.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo tools clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/quipu
 	$(GO) build -trimpath -o bin/quipu ./cmd/quipu
@@ -50,6 +52,10 @@ bench: build ## measure Quipu beside redis-server, 25 minutes; writes bench/resu
 
 bench-quick: build ## the same in small, 3 minutes, into bench-results; says less
 	$(GO) run ./bench -quick -out bench-results $(ARGS)
+
+bench-before: build ## measure an older build BEFORE=/path/to/quipu beside this one, 15 minutes (ARGS=-quick: 3); into bench-results
+	@test -n "$(BEFORE)" || { echo "bench-before needs BEFORE=/path/to/older/quipu"; exit 1; }
+	$(GO) run ./bench -before "$(BEFORE)" $(ARGS)
 
 accuracy: ## measure the errors of the sketches, 2 minutes; writes docs/sketches.md and docs/plots
 	$(GO) run ./bench/accuracy $(ARGS)

@@ -74,6 +74,17 @@ func (l *lab) available(variants ...string) []string {
 	return ok
 }
 
+// measureAll runs one measurement after the other.
+func (l *lab) measureAll(ctx context.Context, selected []measurement) error {
+	for _, m := range selected {
+		l.measure(ctx, m)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // measure runs one measurement. One that fails does not keep the others from
 // being run; what it has found so far stays.
 func (l *lab) measure(ctx context.Context, m measurement) {

@@ -116,6 +116,14 @@ func (s *server) perKey(empty float64, keys int) (float64, error) {
 	return (full - empty) / float64(keys), err
 }
 
+// checkSize wants all keys back after a restart.
+func (s *server) checkSize(ctx context.Context, keys int) error {
+	if n, err := s.client.DBSize(ctx).Result(); err != nil || n != int64(keys) {
+		return errors.Join(fmt.Errorf("after the restart it has %d keys instead of %d", n, keys), err)
+	}
+	return nil
+}
+
 // restart stops a full server as an operator does and measures how long it takes
 // to come back. Redis writes its RDB before, as it is told to keep none at its
 // end.
@@ -129,18 +137,14 @@ func (l *lab) restart(ctx context.Context, s *server, round, keys int, empty flo
 	if err := s.terminate(ctx); err != nil {
 		return err
 	}
-	begin := time.Now()
-	if err := s.launch(); err != nil {
+	took, err := s.relaunch(ctx, string(likesKey(nil, keys-1)))
+	if err != nil {
 		return err
 	}
-	if err := s.awaitReady(ctx, string(likesKey(nil, keys-1))); err != nil {
-		return err
-	}
-	took := time.Since(begin)
 	l.figures.add("restart", s.variant, keys, took.Seconds())
 	l.progress(round, s.variant, "restart", took.Seconds(), "s")
-	if n, err := s.client.DBSize(ctx).Result(); err != nil || n != int64(keys) {
-		return errors.Join(fmt.Errorf("after the restart it has %d keys instead of %d", n, keys), err)
+	if err := s.checkSize(ctx, keys); err != nil {
+		return err
 	}
 	if err := pause(ctx, l.cfg.settle()); err != nil {
 		return err

@@ -29,6 +29,14 @@ const (
 
 var denseKeys = [...]string{"sketch:dense:1", "sketch:dense:2", "sketch:dense:3"}
 
+// addToLarge adds random elements to the large key; nearly all raise no register.
+// addNew adds random elements to random keys, so that all but a few percent of the
+// elements are new to their key.
+var (
+	addToLarge = load{command: "pfadd", args: largeKey + " __rand_int__", keys: largeRange, clients: barClients}
+	addNew     = load{command: "pfadd", args: keyPattern + " __rand_int__", keys: manyKeys, clients: barClients}
+)
+
 // sketchMeasurement is bars S1 to S4. Its runs have half the usual length.
 func sketchMeasurement(cfg config) measurement {
 	return measurement{
@@ -76,14 +84,13 @@ func (l *lab) largeSketches(ctx context.Context) error {
 			}
 		}
 	}
-	add := load{command: "pfadd", args: largeKey + " __rand_int__", keys: largeRange, clients: barClients, half: true}
+	add := addToLarge
+	add.half = true
 	if err := l.sweep(ctx, servers, "pfadd-large", add, []int{16, 100}); err != nil {
 		return err
 	}
-	// redis-benchmark takes errors for replies: what the keys hold tells that they were none.
 	for _, s := range servers {
-		grown := (1 - float64(largeElements)/largeRange) * expectedDistinct(largeRange, float64(s.sent))
-		if err := s.checkCount(ctx, largeElements+leastNew*grown, largeElements+grown, largeKey); err != nil {
+		if err := s.checkLarge(ctx); err != nil {
 			return err
 		}
 	}
@@ -100,15 +107,15 @@ func (l *lab) largeSketches(ctx context.Context) error {
 	return nil
 }
 
-// newElements is S2: random keys and random elements, so that all but a few
-// percent of the elements are new to their key.
+// newElements is S2.
 func (l *lab) newElements(ctx context.Context) error {
 	servers, err := l.startFilled(ctx, 0, quipuQuorum, peerAlways)
 	defer servers.kill()
 	if err != nil {
 		return err
 	}
-	add := load{command: "pfadd", args: keyPattern + " __rand_int__", keys: manyKeys, clients: barClients, half: true}
+	add := addNew
+	add.half = true
 	if err := l.sweep(ctx, servers, "pfadd-new", add, []int{sketchDepth}); err != nil {
 		return err
 	}
@@ -193,6 +200,14 @@ func (s *server) addElements(ctx context.Context, key string, low, high int) err
 // Not all need be: two runs of redis-benchmark whose random numbers begin alike send
 // the same elements.
 const leastNew = 0.5
+
+// checkLarge wants the large key to have grown as a server's loads so far, which
+// were all addToLarge, should have made it grow. redis-benchmark takes errors for
+// replies: what the key holds tells that there were none.
+func (s *server) checkLarge(ctx context.Context) error {
+	grown := (1 - float64(largeElements)/largeRange) * expectedDistinct(largeRange, float64(s.sent))
+	return s.checkCount(ctx, largeElements+leastNew*grown, largeElements+grown, largeKey)
+}
 
 // checkCount wants PFCOUNT from low to high, give or take 5 %: six standard errors.
 func (s *server) checkCount(ctx context.Context, low, high float64, keys ...string) error {

@@ -26,7 +26,8 @@ type metric struct {
 	title  string // what is measured, with its unit
 	xTitle string // what x is
 	xName  func(x int) string
-	digits int // after the decimal point
+	digits int  // after the decimal point
+	less   bool // less is better; only the comparison of two builds must know
 }
 
 // bar is a line of the goals: one or more checks.

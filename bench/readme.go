@@ -41,7 +41,7 @@ func (r *report) writeReadme(images []image) error {
 		fmt.Fprintf(&b, "%s with event loops or I/O threads: %s. ", r.l.product[v], r.l.loops[v])
 	}
 	fmt.Fprintf(&b, "Medians of %d rounds; the load runs on the same machine.\n\n", r.l.cfg.rounds)
-	for _, w := range r.warnings() {
+	for _, w := range r.l.warnings() {
 		b.WriteString(w + "\n\n")
 	}
 	for _, im := range images { // two stand side by side

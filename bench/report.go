@@ -102,9 +102,8 @@ func (r *report) performancePage() string {
 	return relative(r.l.cfg.out, filepath.Join("docs", "performance.md"))
 }
 
-// facts are lines about the machine, the servers and the run.
-func (r *report) facts() []string {
-	l := r.l
+// where is lines about the time and the machine.
+func (l *lab) where() []string {
 	all := []string{
 		l.begun.UTC().Format("2 January 2006"),
 		l.host.name(),
@@ -113,6 +112,13 @@ func (r *report) facts() []string {
 	if l.host.load != "" {
 		all = append(all, "load average before the run: "+l.host.load)
 	}
+	return all
+}
+
+// facts are lines about the machine, the servers and the run.
+func (r *report) facts() []string {
+	l := r.l
+	all := l.where()
 	for _, v := range allVariants {
 		if reason := l.refused[v]; reason != "" {
 			all = append(all, fmt.Sprintf("%s: left out, %s", l.name[v], reason))
@@ -120,23 +126,29 @@ func (r *report) facts() []string {
 		}
 		all = append(all, fmt.Sprintf("%s: %s, event loops or I/O threads: %s", l.name[v], l.product[v], l.loops[v]))
 	}
-	all = append(all, fmt.Sprintf("%d alternating rounds; runs of %s s; the load runs on the same machine; the whole took %.0f min",
-		l.cfg.rounds, trimFloat(l.cfg.seconds), time.Since(l.begun).Minutes()))
+	return append(all, l.course()...)
+}
+
+// course is lines about how the run went.
+func (l *lab) course() []string {
+	all := []string{fmt.Sprintf("%d alternating rounds; runs of %s s; the load runs on the same machine; the whole took %.0f min",
+		l.cfg.rounds, trimFloat(l.cfg.seconds), time.Since(l.begun).Minutes())}
 	if l.cfg.cpus != "" {
 		all = append(all, "all servers on CPUs "+l.cfg.cpus)
 	}
-	return append(all, r.warnings()...)
+	return append(all, l.warnings()...)
 }
 
-func (r *report) warnings() []string {
+// warnings are reasons to doubt the figures.
+func (l *lab) warnings() []string {
 	var all []string
-	if r.l.cfg.scale != 1 {
-		all = append(all, fmt.Sprintf("**keys and idle connections are scaled by %s: the bars are meant for full size**", trimFloat(r.l.cfg.scale)))
+	if l.cfg.scale != 1 {
+		all = append(all, fmt.Sprintf("**keys and idle connections are scaled by %s: the goals are meant for full size**", trimFloat(l.cfg.scale)))
 	}
-	for _, failure := range r.l.failed {
+	for _, failure := range l.failed {
 		all = append(all, "**failed: "+failure+"**")
 	}
-	for _, w := range r.l.host.warnings() {
+	for _, w := range l.host.warnings() {
 		all = append(all, "**the machine was not idle: "+w+"**")
 	}
 	return all

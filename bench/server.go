@@ -174,12 +174,28 @@ func infoField(info, name string) string {
 	return ""
 }
 
-// kill ends the process at once and removes its data, as a run makes many
-// gigabytes of it.
-func (s *server) kill() {
+// crash ends the process at once, as kill -9 does; its data stay.
+func (s *server) crash() {
 	s.client.Close()
 	s.cmd.Process.Kill() // fails only if it has ended
 	<-s.exited
+}
+
+// relaunch starts a process that has ended again and tells how long it takes
+// until it answers and has the key.
+func (s *server) relaunch(ctx context.Context, key string) (time.Duration, error) {
+	begin := time.Now()
+	if err := s.launch(); err != nil {
+		return 0, err
+	}
+	err := s.awaitReady(ctx, key)
+	return time.Since(begin), err
+}
+
+// kill ends the process at once and removes its data, as a run makes many
+// gigabytes of it.
+func (s *server) kill() {
+	s.crash()
 	if err := os.RemoveAll(s.dir); err != nil {
 		logf("%v", err)
 	}

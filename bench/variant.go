@@ -13,6 +13,12 @@ const (
 	peerAlways  = "redis-always"
 )
 
+// The two builds that -before compares.
+const (
+	buildBefore = "before"
+	buildAfter  = "after"
+)
+
 // allVariants is the order of columns and of legends.
 var allVariants = []string{quipuQuorum, quipuLocal, peerAlways, peerMemory}
 
@@ -24,7 +30,7 @@ var setUp = map[string]string{
 	peerAlways:  "appendfsync always",
 }
 
-func isQuipu(variant string) bool { return variant == quipuQuorum || variant == quipuLocal }
+func isQuipu(variant string) bool { return variant != peerMemory && variant != peerAlways }
 
 // commandLine is how a variant is started, but for its port and folder.
 //
@@ -37,8 +43,10 @@ func (c config) commandLine(variant string, further ...string) []string {
 		line = append(line, "taskset", "-c", c.cpus)
 	}
 	switch variant {
-	case quipuQuorum:
+	case quipuQuorum, buildAfter:
 		line = append(line, c.quipu, "server")
+	case buildBefore:
+		line = append(line, c.before, "server")
 	case quipuLocal:
 		line = append(append(line, c.quipu, "server"), strings.Fields(c.localArgs)...)
 	case peerMemory:
