@@ -135,16 +135,49 @@ func execCommand(s *Session, _ [][]byte) bool {
 	if t.lane != nil {
 		s.lane = t.lane
 	}
+	if s.watcher != nil && s.touched() {
+		s.beginReply().NullArray()
+		s.endReply()
+		return true
+	}
+	state := s.connectionState()
 	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() {
 		s.addTransaction(s.submission(t.size()), t)
 		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
 			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
 			s.seen.watcher.Store(nil)
+			if s.connectionState() != state { // what stands behind EXEC depends on the decision
+				s.deciding.undo = &state
+				s.waiting = waitPending
+			}
 		}
 		return true
 	}
-	s.runReadTransaction(t)
+	if s.runReadTransaction(t) {
+		s.restore(&state)
+	}
 	return true
+}
+
+// connectionState is what the commands of a connection inside of a transaction may change of how it goes on. They are
+// run when EXEC is handed over, and have not run if it turns out to abort.
+type connectionState struct {
+	db, resp int
+	silent   replyMode
+	identity *identity
+}
+
+func (s *Session) connectionState() connectionState {
+	silent := s.silent
+	if silent == replySkip {
+		silent = replyOn // behind EXEC
+	}
+	return connectionState{s.db, s.out.V, silent, s.identity.Load()}
+}
+
+func (s *Session) restore(state *connectionState) {
+	s.db, s.out.V, s.silent = state.db, state.resp, state.silent
+	s.identity.Store(state.identity)
 }
 
 // needs reports whether the transaction writes, whether it may take more memory, and whether any of its commands must
@@ -221,18 +254,24 @@ func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Wr
 	h.run(s, args, w)
 }
 
-// runReadTransaction executes a transaction without writes, all its keys locked together.
-func (s *Session) runReadTransaction(t *transaction) {
+// runReadTransaction executes a transaction without writes, all its keys locked together, and reports whether what the
+// client watches made it abort.
+func (s *Session) runReadTransaction(t *transaction) (aborted bool) {
 	var aborts func() bool
+	now := s.lane.replica.Clock.Now()
 	if s.watcher != nil {
-		aborts = s.touched // with the keys locked
+		aborted = s.watcher.expired(now)
+		aborts = func() bool { // with the keys locked
+			aborted = aborted || s.touched()
+			return aborted
+		}
 	}
 	b := exec.NewSubBatch(s.srv.table)
 	b.CountErrors(s.out.Failed)
 	b.Begin(s, 0)
 	s.addTransaction(readsOnly{b}, t)
 	b.End()
-	if err := b.ReadTxn(s.lane.runner, s.lane.replica.Clock.Now(), aborts); err != nil {
+	if err := b.ReadTxn(s.lane.runner, now, aborts); err != nil {
 		panic("BUG: transaction of reads: " + err.Error())
 	}
 	sub := &b.Submissions()[0]
@@ -240,6 +279,7 @@ func (s *Session) runReadTransaction(t *transaction) {
 	if sub.Overflowed {
 		s.Close("more unsent replies than a client may have")
 	}
+	return aborted
 }
 
 func transactionHandlers() []handler {

@@ -278,6 +278,9 @@ func (s *Session) finish(b *replica.SubBatch, sub *exec.Submission) {
 		s.bulk = 0
 		if s.deciding != nil {
 			s.srv.watches.remove(s.deciding)
+			if !s.deciding.runs && s.deciding.undo != nil {
+				s.restore(s.deciding.undo)
+			}
 			s.deciding = nil
 		}
 		if s.waiting == waitPending {

@@ -29,6 +29,9 @@ type watcher struct {
 	keys    map[watchKey]watched
 	size    int   // bytes that keys takes
 	lane    *lane // of the keys
+
+	runs bool             // EXEC was sealed, and runs
+	undo *connectionState // for the session to go back to if it does not; nil: nothing has changed
 }
 
 type watched struct {
@@ -172,6 +175,11 @@ func (s *Session) touched() bool {
 // Deciding when EXEC is read would be too early: writes of other clients that are queued before it are not applied then.
 // Aborts runs on the goroutine that seals the entry; the session waits for EXEC, and does not change keys meanwhile.
 func (w *watcher) Aborts(stamp int64, touched func(db int, key []byte) bool) bool {
+	w.runs = !w.aborts(stamp, touched)
+	return !w.runs
+}
+
+func (w *watcher) aborts(stamp int64, touched func(db int, key []byte) bool) bool {
 	if w.touched.Load() || w.expired(stamp) {
 		return true
 	}

@@ -170,3 +170,32 @@ func TestWatchOfPipelinedTransactions(t *testing.T) {
 		t.Errorf("%d keys are still watched", watched)
 	}
 }
+
+// TestAbortedExecSelects has EXEC abort after SELECT was queued: the connection stays where it was.
+func TestAbortedExecSelects(t *testing.T) {
+	n := startGroupNode(t, &testGroup{}, nil)
+	c, other := n.dial(), n.dial()
+	expect(t, c, "WATCH w", "+OK\r\n", "MULTI", "+OK\r\n", "SELECT 3", "+QUEUED\r\n", "SET x 1", "+QUEUED\r\n")
+	expect(t, other, "SET w 1", "+OK\r\n")
+	expect(t, c, "EXEC", "*-1\r\n", "SET y 1", "+OK\r\n")
+	expect(t, other, "GET y", bulk("1"))
+}
+
+// TestAbortedExecSelectsInFlight is the same, with the other client's write still in the log's queue when EXEC comes.
+func TestAbortedExecSelectsInFlight(t *testing.T) {
+	g := &testGroup{}
+	n := startGroupNode(t, g, nil)
+	c, other := n.dial(), n.dial()
+	expect(t, c, "WATCH w", "+OK\r\n", "MULTI", "+OK\r\n", "SELECT 3", "+QUEUED\r\n", "SET x 1", "+QUEUED\r\n")
+	expect(t, other, "PING", "+PONG\r\n")
+	g.hold()
+	send(t, other, "SET w 1")
+	eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+	send(t, c, "EXEC", "SET y 1")
+	n.reached(c, "exec")
+	g.release()
+	checkReply(t, "EXEC", readRaw(t, c), "*-1\r\n")
+	checkReply(t, "SET y", readRaw(t, c), "+OK\r\n")
+	checkReply(t, "SET w", readRaw(t, other), "+OK\r\n")
+	expect(t, other, "GET y", bulk("1"))
+}
