@@ -96,12 +96,13 @@ func (s *Session) carryOutOthers() {
 func (s *Session) EndThroughLog() { s.endSubmission() }
 
 // ThroughLog implements exec.BurstClient: it has an increment at ack level local go through the log because it cannot be
-// answered ahead, because the log is behind, or because it stands behind commands of the client that are pending.
+// answered ahead, because the log is behind, or because it stands behind commands of the client that are pending. Its lane is that of its
+// key: the command being read meanwhile is a later one, maybe of another lane.
 func (s *Session) ThroughLog(key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
 	as := s.as()
 	as.Sees, as.Silent = exec.SeesAhead, silent
-	s.submission(len(key)+overhead).Increment(key, delta, as)
+	s.submissionOn(s.laneOf(key), len(key)+overhead).Increment(key, delta, as)
 }
 
 // barrier has everything that was answered ahead until now applied before the command being read goes on. It reports

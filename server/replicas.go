@@ -37,6 +37,15 @@ func (s *Session) route(cmd *commands.Command, args [][]byte) (refusal string) {
 	return ""
 }
 
+// laneOf is the worker's lane for a key.
+func (s *Session) laneOf(key []byte) *lane {
+	w := s.worker
+	if len(w.lanes) == 1 {
+		return &w.lanes[0]
+	}
+	return &w.lanes[s.srv.replicaOf(key)]
+}
+
 // dataMemory adds up what the data of all replicas take.
 func (srv *Server) dataMemory() engine.MemoryStats {
 	m := srv.replicas[0].Keyspace.Memory()

@@ -236,10 +236,12 @@ func (s *Session) as() exec.As {
 
 func (s *Session) isSilent() bool { return s.silent == replyOff || s.silent == replySkip }
 
-// submission is the sub-batch to add size bytes of the client's commands to; it opens a submission on first use, and goes
-// on in the next sub-batch when one is full.
-func (s *Session) submission(size int) *replica.SubBatch {
-	l := s.lane
+// submission is the sub-batch to add size bytes of the command being read to.
+func (s *Session) submission(size int) *replica.SubBatch { return s.submissionOn(s.lane, size) }
+
+// submissionOn is the sub-batch of a lane to add size bytes of the client's commands to; it opens a submission on first
+// use, and goes on in the next sub-batch when one is full.
+func (s *Session) submissionOn(l *lane, size int) *replica.SubBatch {
 	if s.open != nil && s.open != l {
 		s.endSubmission()
 	}
