@@ -133,6 +133,22 @@ func TestGroupsReplyInOrder(t *testing.T) {
 	})
 }
 
+// TestReadyReplies has one group hang: replies that do not need it leave.
+func TestReadyReplies(t *testing.T) {
+	eitherOrder(t, func(t *testing.T, transport func(*config.Config), hangs int) {
+		n := startGroups(t, transport)
+		c := n.dial()
+		works := []string{"A", "B"}[1-hangs]
+		n.groups[hangs].hold()
+		talk(t, c, "INCR "+works, ":1\r\n", "PING", "+PONG\r\n", "ECHO x", bulk("x"), "NONSENSE", "-ERR unknown command",
+			"MGET A B", "-CROSSSLOT", "GET "+works, bulk("1"), "PING", "+PONG\r\n")()
+		if got := n.groups[hangs].heldCount(); got != 0 {
+			t.Errorf("the group that hangs was given %d entries", got)
+		}
+		n.check()
+	})
+}
+
 // TestCrossSlot has commands with keys of both groups refused, and the same commands on keys of one group carried out.
 func TestCrossSlot(t *testing.T) {
 	const refused = "-" + protocol.ErrCrossSlot + "\r\n"

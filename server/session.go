@@ -331,8 +331,8 @@ func (s *Session) endReply() {
 	}
 	switch {
 	case s.isSilent():
-	case s.open != nil: // between the commands of the submission
-		s.submission(len(s.side.B)).Literal(s.side.B, s.as())
+	case s.open != nil: // between the commands of the submission, whichever lane the command belongs to
+		s.submissionOn(s.open, len(s.side.B)).Literal(s.side.B, s.as())
 	case s.pending():
 		s.slots.append(s.side.B)
 	default:
