@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"quipu/config"
+	"quipu/internal/redistest"
 	"quipu/protocol"
 	"quipu/replication"
 )
@@ -191,30 +192,50 @@ func TestIncrementBehindExec(t *testing.T) {
 	n.check()
 }
 
+// throughLog waits until the node has looked at a command, in lower case, of a client, and what the client has sent is in
+// the log's queue. queued and answered are how many bytes stood there, and how many increments were answered ahead, before.
+func (n *testNode) throughLog(c *redistest.Conn, command string, queued, answered int64) {
+	n.t.Helper()
+	n.reached(c, command)
+	eventually(n.t, "increments to be taken", func() bool { return n.srv.queued() > queued || n.ahead() > answered })
+	if now := n.ahead(); now != answered {
+		n.t.Errorf("%d increments are answered ahead, %d were before", now, answered)
+	}
+}
+
 // TestHold changes keys' lives while the log waits: increments that arrive meanwhile belong to the life behind the
 // change, whatever deadline their key had before.
 func TestHold(t *testing.T) {
-	for _, change := range []struct{ before, write, reply, get, ttl string }{
-		{"SET a 5 PX 1000", "PERSIST a", ":1\r\n", "7", ":-1\r\n"},
-		{"SET a 5 PX 1000", "PEXPIRE a 9000", ":1\r\n", "7", ":9000\r\n"},
-		{"SET a 5 PX 1000", "SET a 1", "+OK\r\n", "3", ":-1\r\n"},
-		{"SET a 5 PX 1000", "GETEX a PERSIST", bulk("5"), "7", ":-1\r\n"},
-		{"SET a 5", "PEXPIRE a 1000", ":1\r\n", "7", ":1000\r\n"},
-		{"SET a 5", "DEL a", ":1\r\n", "2", ":-1\r\n"},
-		{"SET a 5", "FLUSHALL", "+OK\r\n", "2", ":-1\r\n"},
-		{"SET b 5", "RENAME b a", "+OK\r\n", "7", ":-1\r\n"},
+	for _, change := range []struct {
+		before, write, reply, get, ttl string
+		holds                          int // of its keys, or of all together
+	}{
+		{"SET a 5 PX 1000", "PERSIST a", ":1\r\n", "7", ":-1\r\n", 1},
+		{"SET a 5 PX 1000", "PEXPIRE a 9000", ":1\r\n", "7", ":9000\r\n", 1},
+		{"SET a 5 PX 1000", "SET a 1", "+OK\r\n", "3", ":-1\r\n", 1},
+		{"SET a 5 PX 1000", "GETEX a PERSIST", bulk("5"), "7", ":-1\r\n", 1},
+		{"SET a 5", "PEXPIRE a 1000", ":1\r\n", "7", ":1000\r\n", 1},
+		{"SET a 5", "DEL a", ":1\r\n", "2", ":-1\r\n", 1},
+		{"SET a 5", "FLUSHALL", "+OK\r\n", "2", ":-1\r\n", 1},
+		{"SET b 5", "RENAME b a", "+OK\r\n", "7", ":-1\r\n", 2},
 	} {
 		t.Run(change.write, func(t *testing.T) {
 			_, clock := newTestTime()
 			g := &testGroup{clock: clock}
 			n := startGroupNode(t, g, func(c *config.Config) { c.AckLocal, c.LocalInterval = true, time.Hour })
+			t.Cleanup(g.release)
 			c, other := n.dial(), n.dial()
 			expect(t, c, change.before, "+OK\r\n")
+			expect(t, other, "PING", "+PONG\r\n")
 			g.hold()
 			send(t, c, change.write)
 			eventually(t, "a proposal", func() bool { return g.heldCount() == 1 })
+			if got := n.srv.replicas[0].Keyspace.Holds(); got != change.holds {
+				t.Errorf("%d holds while the write is in flight, want %d", got, change.holds)
+			}
+			queued := n.srv.queued() // the write
 			send(t, other, "INCR a", "INCR a")
-			eventually(t, "increments in the queue", func() bool { return n.srv.queued() > 0 && n.ahead() == 0 })
+			n.throughLog(other, "incr", queued, 0)
 			g.release()
 			checkReply(t, change.write, readRaw(t, c), change.reply)
 			readRaw(t, other)
@@ -298,18 +319,16 @@ func TestLocalBehind(t *testing.T) {
 		c.LocalInterval, c.LocalMaxAge, c.WriteTimeout = time.Millisecond, 50*time.Millisecond, time.Minute
 	})
 	c := n.dial()
+	t.Cleanup(g.release)
 	g.hold()
 	expect(t, c, "INCR a", ":1\r\n")
 	eventually(t, "the log to be behind", n.srv.replicas[0].Behind)
 	expect(t, c, "GET a", bulk("1")) // reads do not wait
-	before := n.srv.replicas[0].Keyspace.Ahead().Increments
-	send(t, c, "INCR a", "INCR b", "GET a")
-	eventually(t, "increments to be queued for the log", func() bool { return n.srv.queued() > 0 })
-	if now := n.srv.replicas[0].Keyspace.Ahead().Increments; now > before {
-		t.Errorf("%d increments are answered ahead, %d before", now, before)
-	}
+	queued, answered := n.srv.queued(), n.ahead()
+	send(t, c, "INCR a", "INCR b", "STRLEN a")
+	n.throughLog(c, "strlen", queued, answered)
 	g.release()
-	for _, want := range []string{":2\r\n", ":1\r\n", bulk("2")} {
+	for _, want := range []string{":2\r\n", ":1\r\n", ":1\r\n"} {
 		checkReply(t, "behind", readRaw(t, c), want)
 	}
 	eventually(t, "the log to have caught up", func() bool { return !n.srv.replicas[0].Behind() })
