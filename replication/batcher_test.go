@@ -62,6 +62,45 @@ func TestBatcherOneInFlightOthersGather(t *testing.T) {
 	})
 }
 
+// TestToldOnlyWhenApplied: nobody is told that a batch is applied before the state machine has it.
+func TestToldOnlyWhenApplied(t *testing.T) {
+	withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		told := submit(b, 1)
+		synctest.Wait()
+		if len(told) > 0 {
+			t.Fatal("told before the entry is committed")
+		}
+		g.commit(g.take(), func(Entry, Batch) {
+			if len(told) > 0 {
+				t.Error("told before the entry is applied")
+			}
+		})
+		if err := <-told; err != nil {
+			t.Error(err)
+		}
+	})
+	c := &counter{}
+	g := NewMemoryGroup(c, nil)
+	rounds := uint64(0)
+	b := NewBatcher(g, g.Clock(), &testSource{made: func(b *testBatch) {
+		b.onDone = func() {
+			if got := c.state().count; got != rounds {
+				t.Errorf("told with %d entries applied, not %d", got, rounds)
+			}
+		}
+	}}, BatcherOptions{})
+	for rounds < 3 {
+		rounds++
+		if err := <-submit(b, 1); err != nil {
+			t.Error(err)
+		}
+	}
+	b.Close()
+	if err := g.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBatcherSoftLimitQueuesInOrder(t *testing.T) {
 	withBatcher(t, BatcherOptions{EntrySoftLimit: 24}, func(t *testing.T, g *fakeGroup, b *Batcher) {
 		for v := range uint64(10) {

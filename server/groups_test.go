@@ -136,7 +136,7 @@ func TestGroupsReplyInOrder(t *testing.T) {
 // TestReadyReplies has one group hang: replies that do not need it leave.
 func TestReadyReplies(t *testing.T) {
 	eitherOrder(t, func(t *testing.T, transport func(*config.Config), hangs int) {
-		n := startGroups(t, transport)
+		n := startGroups(t, func(c *config.Config) { transport(c); c.WriteTimeout = time.Second })
 		c := n.dial()
 		works := []string{"A", "B"}[1-hangs]
 		n.groups[hangs].hold()
