@@ -3,8 +3,9 @@
 //	go run ./internal/mutants            # all rows of table.go
 //	go run ./internal/mutants pause      # rows whose name contains the word
 //
-// A row is a fault that the tests once overlooked. Nothing in the tree is changed: the broken file is handed to the
-// compiler by `go build -overlay`, through GOFLAGS, so that a binary that a test builds has the fault as well.
+// A row is a fault that the tests once overlooked, or one that would make counts wrong without an error anywhere. Its test
+// is not one of rapid's, which write what has failed into the tree. Nothing in the tree is changed: the broken file is
+// handed to the compiler by `go build -overlay`, through GOFLAGS, so that a binary that a test builds has the fault as well.
 package main
 
 import (
