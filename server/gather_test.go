@@ -33,14 +33,14 @@ func TestReadsGatherAgain(t *testing.T) {
 		if used := s.Process(input, 0); used != len(input) {
 			t.Fatalf("%s: %d bytes of %d are used", when, used, len(input))
 		}
-		if got := w.lanes[0].runner.Gathered(); got != gathered || w.Gathers() != (gathered > 0) {
+		if got := w.lanes[0].runner.Gathered(); got != gathered || w.HasBurst() != (gathered > 0) {
 			t.Errorf("%s: %d reads are gathered, want %d", when, got, gathered)
 		}
 		if gathered > 0 && len(s.out.B) > 0 {
 			t.Errorf("%s: %q is replied before the reads are carried out", when, s.out.B)
 		}
 		w.CarryOut()
-		if string(s.out.B) != want || w.Gathers() {
+		if string(s.out.B) != want || w.HasBurst() {
 			t.Errorf("%s: %q, want %q", when, s.out.B, want)
 		}
 		s.out.B = s.out.B[:0]
