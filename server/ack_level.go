@@ -56,7 +56,7 @@ func clientAck(s *Session, args [][]byte) bool {
 		s.ack = ackQuorum
 	case "local":
 		s.ack = ackLocal
-		s.lane.replica.UseAhead()
+		s.srv.useAhead()
 	case "default":
 		s.ack = ackDefault
 	default:

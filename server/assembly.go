@@ -50,9 +50,7 @@ func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGro
 		return nil, err
 	}
 	if cfg.UsesLocal() {
-		for _, r := range srv.replicas {
-			r.UseAhead()
-		}
+		srv.useAhead()
 	}
 	srv.tasks.start(2)
 	srv.transport = transport.New(host{srv}, transport.Options{Goroutines: cfg.Transport == "net", Loops: cfg.IOLoops, Log: log})

@@ -93,9 +93,7 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 		return
 	}
 	if changed.UsesLocal() {
-		for _, r := range srv.replicas {
-			r.UseAhead()
-		}
+		srv.useAhead()
 	}
 	srv.cfg.Store(&changed)
 	for _, r := range srv.replicas {

@@ -20,7 +20,6 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 		s.worker.CarryOut()
 		s.replyError(commands.WrongDelta(args))
 	case s.pending() || !r.MayAnswerAhead():
-		r.UseAhead()
 		s.ThroughLog(args[1], delta, s.isSilent())
 	default:
 		s.burstIncrement(args[1], delta)

@@ -55,6 +55,13 @@ func (srv *Server) dataMemory() engine.MemoryStats {
 	return m
 }
 
+// useAhead says that somebody asks for ack level local.
+func (srv *Server) useAhead() {
+	for _, r := range srv.replicas {
+		r.UseAhead()
+	}
+}
+
 // exceeds reports whether the data take more than limit bytes.
 func (srv *Server) exceeds(limit int64) bool { return srv.dataMemory().Used > limit }
 
