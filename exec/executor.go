@@ -52,10 +52,27 @@ func (r *Runner) executor(payload []byte, stamp int64, trusted bool) *executor {
 	return x
 }
 
-// end keeps the scratch memory and drops all references to the entry.
+// end keeps the scratch memory, unless it has become large, and drops all references to the entry and to who waits for it.
 func (x *executor) end() {
-	x.r.args = x.d.args
-	x.d.rest, x.op = nil, op{}
+	x.r.args, x.ahead.d.args = keepArgs(x.d.args), keepArgs(x.ahead.d.args)
+	x.d.args, x.d.rest, x.op, x.ahead.op = nil, nil, op{}, op{}
+	x.r.call.Args, x.r.call.W = nil, nil
+	if cap(x.r.unread.B) > keptScratch {
+		x.r.unread.B = nil
+	}
+}
+
+// keptScratch is how many bytes each piece of scratch memory may keep for the next entry.
+const keptScratch = 64 << 10
+
+// keepArgs is what to keep of the scratch memory for arguments, which point into the entry.
+func keepArgs(args [][]byte) [][]byte {
+	const header = 24 // bytes of a slice
+	if cap(args)*header > keptScratch {
+		return nil
+	}
+	clear(args[:cap(args)])
+	return args
 }
 
 // untilBytes executes operations, with nobody waiting, until so many bytes are left.

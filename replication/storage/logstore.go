@@ -341,6 +341,7 @@ func (s *LogStore) StoreLogs(logs []*raft.Log) error {
 	crc := s.extend(logs)
 	s.storing.Store(time.Now().UnixNano())
 	err := s.wal.StoreLogs(s.pointer)
+	clear(s.scratch) // lets go of the entries
 	s.storing.Store(0)
 	if err == nil {
 		err = s.mark.set(logs[len(logs)-1].Index, crc)
