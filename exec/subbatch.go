@@ -3,6 +3,7 @@ package exec
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"unsafe"
 
 	"quipu/commands"
 	"quipu/engine"
@@ -332,7 +333,8 @@ func (b *SubBatch) endRuns() {
 	}
 }
 
-// Footprint is the memory in bytes that the sub-batch keeps when it is used again.
+// Footprint is the memory in bytes that the sub-batch takes, and keeps when it is reset.
 func (b *SubBatch) Footprint() int {
-	return cap(b.ops) + cap(b.aside) + cap(b.items)*itemBytes + cap(b.out.B) + cap(b.runs)*64
+	return int(unsafe.Sizeof(*b)) + cap(b.ops) + cap(b.aside) + cap(b.items)*itemBytes + cap(b.out.B) +
+		cap(b.runs)*int(unsafe.Sizeof(run{})) + cap(b.txns)*int(unsafe.Sizeof(txn{})) + cap(b.subs)*int(unsafe.Sizeof(Submission{}))
 }

@@ -12,6 +12,9 @@ type replySlots struct {
 	bytes      int // held in them
 }
 
+// keptSlots is the longest ring that an idle session keeps.
+const keptSlots = 8
+
 type replySlot struct {
 	ready bool
 	data  []byte
@@ -60,6 +63,9 @@ func (q *replySlots) fill(n uint64, data, out []byte) []byte {
 		out = append(out, s.data...)
 		q.bytes -= len(s.data)
 		s.data = nil
+	}
+	if q.empty() && len(q.ring) > keptSlots {
+		q.ring = nil
 	}
 	return out
 }

@@ -38,13 +38,23 @@ type lane struct {
 	runner  *exec.Runner
 	open    *replica.SubBatch   // gathers; nil: nothing was added since the last hand-over
 	spare   []*replica.SubBatch // to be used again
+	kept    int                 // bytes of memory in spare
 	flush   bool                // something was handed over since the last Flush
+
+	gathered int // bytes handed over since the last Tick
+	quiet    int // Ticks in a row between which little was handed over
 }
 
 const (
-	// maxSpareSubBatch is the most memory in bytes that a sub-batch may have when it is kept to be used again.
-	maxSpareSubBatch = 4 << 20
-	maxSpares        = 2 // sub-batches of a lane: one gathers while one is under way
+	// maxSpareBytes is the most memory that a lane's spare sub-batches may keep. One client with a deep pipeline has dozens
+	// of sub-batches under way, because each turn hands one over: keeping only two of them made 230 bytes of garbage for
+	// each INCRBY.
+	maxSpareBytes = 8 << 20
+
+	// A lane that hands over no more than littleGathered bytes a second, quietTicks times in a row, keeps none: allocating
+	// them when the load is back costs nothing beside the load.
+	littleGathered = 64 << 10
+	quietTicks     = 5
 )
 
 var (
@@ -99,7 +109,8 @@ func (l *lane) carryOut() {
 func (l *lane) subBatch(w *worker) *replica.SubBatch {
 	if l.open == nil {
 		if n := len(l.spare); n > 0 {
-			l.open, l.spare = l.spare[n-1], l.spare[:n-1]
+			l.open, l.spare[n-1], l.spare = l.spare[n-1], nil, l.spare[:n-1]
+			l.kept -= l.open.Footprint()
 		} else {
 			l.open = l.replica.NewSubBatch(w)
 		}
@@ -113,6 +124,7 @@ func (w *worker) handOver(l *lane) {
 	if l.open != nil {
 		w.waiting++
 		l.flush = true
+		l.gathered += l.open.Size()
 		l.replica.Submit(l.open)
 		l.open = nil
 	}
@@ -164,13 +176,32 @@ func (w *worker) TakeCompleted() {
 	clear(subs)
 }
 
-// keep keeps a sub-batch to be used again, unless it has become large.
+// keep keeps a sub-batch for use again, unless that would keep too much memory.
 func (w *worker) keep(sub *replica.SubBatch) {
 	for i := range w.lanes {
-		if l := &w.lanes[i]; sub.Of(l.replica) && len(l.spare) < maxSpares && sub.Footprint() <= maxSpareSubBatch {
+		if l := &w.lanes[i]; sub.Of(l.replica) && l.kept+sub.Footprint() <= maxSpareBytes {
 			sub.Reset()
 			l.spare = append(l.spare, sub)
+			l.kept += sub.Footprint()
 		}
+	}
+}
+
+// Tick implements transport.Worker.
+func (w *worker) Tick() {
+	for i := range w.lanes {
+		w.lanes[i].tick()
+	}
+}
+
+// tick lets go of the spare sub-batches once the lane has been quiet for a while.
+func (l *lane) tick() {
+	if l.quiet++; l.gathered > littleGathered {
+		l.quiet = 0
+	}
+	l.gathered = 0
+	if l.quiet >= quietTicks {
+		l.spare, l.kept = nil, 0
 	}
 }
 

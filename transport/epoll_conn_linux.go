@@ -213,6 +213,7 @@ func (l *eventLoop) tick(now time.Time) {
 	if l.ticks++; l.ticks%fullSweep != 0 {
 		return
 	}
+	l.worker.Tick()
 	at := now.UnixNano()
 	for _, c := range l.conns {
 		reason, lastWords := c.side.Overdue(at, c.lastRead, c.lastWrite, len(c.in), len(c.out))

@@ -168,6 +168,7 @@ func (c *netConn) run() string {
 		case <-c.signal:
 			c.takeMessages()
 		case now := <-ticker.C:
+			c.worker.Tick()
 			reason, lastWords := c.side.Overdue(now.UnixNano(), c.lastRead.UnixNano(), 0, len(c.in), 0)
 			if reason == "" {
 				continue

@@ -59,6 +59,8 @@ type Worker interface {
 	Rests() bool
 	// MayAwait reports whether the loop may wait for what it has submitted without looking at its sockets meanwhile.
 	MayAwait() bool
+	// Tick is called about once a second.
+	Tick()
 }
 
 // Loop is what a Worker knows of its loop. Its methods may be called from any goroutine and do not block.

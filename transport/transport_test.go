@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type echoHost struct {
 	refuses  atomic.Bool
 	admitted atomic.Int64
+	ticks    atomic.Int64
 	inPlace  bool // loops may wait for what is submitted
 }
 
@@ -55,6 +56,7 @@ func (w *echoWorker) Accept(link Link, _ Peer) Conn { return &echoConn{w: w, lin
 func (w *echoWorker) HasBurst() bool                { return len(w.burst) > 0 }
 func (w *echoWorker) Rests() bool                   { return w.underWay == 0 }
 func (w *echoWorker) MayAwait() bool                { return w.host.inPlace && w.underWay > 0 }
+func (w *echoWorker) Tick()                         { w.host.ticks.Add(1) }
 
 func (w *echoWorker) CarryOut() {
 	for _, c := range w.burst {
@@ -262,6 +264,20 @@ func TestHalfClosed(t *testing.T) {
 		}
 		if got, err := io.ReadAll(c); string(got) != "a\nlater\nb\n" {
 			t.Errorf("%q, %v", got, err)
+		}
+	})
+}
+
+// TestTick checks that workers are told of the time on each transport.
+func TestTick(t *testing.T) {
+	host := &echoHost{}
+	forEach(t, host, func(t *testing.T, tr *Transport) {
+		dial(t, tr)
+		before := host.ticks.Load()
+		for end := time.Now().Add(20 * time.Second); host.ticks.Load() == before; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("no tick")
+			}
 		}
 	})
 }
