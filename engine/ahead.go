@@ -121,6 +121,15 @@ func (ks *Keyspace) AnswerAhead(incs []Increment, now int64) int {
 	return len(incs)
 }
 
+// DropSpares gives up the tables that are kept for the next increments answered ahead: up to 256 KiB a part.
+func (ks *Keyspace) DropSpares() {
+	for part := range ks.parts {
+		ks.LockPart(part)
+		ks.parts[part].spare = nil
+		ks.UnlockPart(part)
+	}
+}
+
 // fetchTallies reads where the keys' tallies are found, or will be written. The tables may have been written by another
 // core last; without fetchTallies, find would wait for one cache miss after the other. The parts are locked.
 func (ks *Keyspace) fetchTallies(keys []target) {

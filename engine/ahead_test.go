@@ -512,3 +512,28 @@ func (m *aheadModel) verify(t *rapid.T) {
 		}
 	}
 }
+
+// TestDropSpares checks that a part keeps the table of what it answered ahead for the next increments, until it is told
+// not to.
+func TestDropSpares(t *testing.T) {
+	ks := newNode(t, "a", 1)
+	part := Part([]byte("k"))
+	for range 2 {
+		if n, err := answer(t, ks, 0, "k", 1, 0); err != nil || n < 1 {
+			t.Fatal(n, err)
+		}
+		s, ok := seal(ks)
+		if !ok || deliver(t, ks, s, 0) != Accepted {
+			t.Fatal("nothing is delivered")
+		}
+		if ks.parts[part].spare == nil {
+			t.Fatal("the table is not kept")
+		}
+		if ks.DropSpares(); ks.parts[part].spare != nil {
+			t.Fatal("the table is still kept")
+		}
+	}
+	if v, ok := getAt(ks, 0, "k", 0, true); !ok || v.Int != 2 {
+		t.Errorf("k is %v", v)
+	}
+}

@@ -90,6 +90,13 @@ func (r *Replica) Queued() int64 { return r.batcher.Queued() }
 // Flush has the sub-batches that were handed over proposed: at once, or when the entry in flight is decided.
 func (r *Replica) Flush() { r.batcher.Flush() }
 
+// DropSpares gives up the memory that the replica keeps to use it again. Called when little is written; what is written
+// next has to allocate anew.
+func (r *Replica) DropSpares() {
+	r.batcher.DropSpare()
+	r.Keyspace.DropSpares()
+}
+
 // Stamp is the log time, in ms, of the last entry applied.
 func (r *Replica) Stamp() int64 { return r.machine.stamp.Load() }
 

@@ -355,6 +355,13 @@ func (b *Batcher) buffer(g *waiting) []byte {
 	return make([]byte, HeaderSize, HeaderSize+size)
 }
 
+// DropSpare gives up the buffer that is kept for the next entry.
+func (b *Batcher) DropSpare() {
+	b.mu.Lock()
+	b.spare = nil
+	b.mu.Unlock()
+}
+
 // Claim implements Proposer.
 func (b *Batcher) Claim(proposer, sequence uint64) Batch {
 	if p := b.lookup(proposer, sequence); p != nil && p.batch != nil && p.state.CompareAndSwap(stateUndecided, stateClaimed) {

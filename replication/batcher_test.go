@@ -458,3 +458,26 @@ func TestMemoryGroup(t *testing.T) {
 		t.Error("writable after shutdown")
 	}
 }
+
+// TestBatcherDropsSpare checks that the buffer of an entry is used for the next one, until it is given up.
+func TestBatcherDropsSpare(t *testing.T) {
+	withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		propose := func() *byte {
+			done := submit(b, 1)
+			p := g.take()
+			g.commit(p, nil)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			return &p.data[0]
+		}
+		first := propose()
+		if propose() != first {
+			t.Error("the buffer is not used again")
+		}
+		b.DropSpare()
+		if propose() == first {
+			t.Error("the buffer that was given up is used again")
+		}
+	})
+}

@@ -180,6 +180,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 	srv.log.Info("ready to accept connections", "keys", srv.dbStats(0).Keys, "took", time.Since(srv.started).Round(time.Millisecond))
 	srv.stats.loadTime.Store(int64(time.Since(srv.started)))
 	srv.readyFlag.Store(true)
+	var rest restWatch
 	ticker := time.NewTicker(replica.ReclaimEvery)
 	defer ticker.Stop()
 	for {
@@ -190,7 +191,9 @@ func (srv *Server) housekeeping(ctx context.Context) {
 			for _, r := range srv.replicas {
 				r.Reclaim()
 			}
-			srv.stats.sample(srv)
+			if srv.stats.sample(srv) {
+				srv.giveBack(&rest)
+			}
 		}
 	}
 }

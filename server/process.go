@@ -25,7 +25,7 @@ func (srv *Server) setLogLevel(level slog.Level) {
 
 // ballastBytes is memory on the Go heap that is never touched, and so never resident: the collector waits until the heap
 // has doubled, and without it that means every few MiB, because the data is not on the heap. At Go's default INCR at
-// pipeline 100 lost 5 to 10 %; with it up to 20 MiB more may be resident. A higher GOGC would do the same for the small
+// pipeline 100 lost 5 to 10 %; with it up to 20 MiB more may be resident until the node rests (giveback.go). A higher GOGC would do the same for the small
 // heap, but let a large one, of replies to clients that do not read, grow several times over.
 const ballastBytes = 16 << 20
 

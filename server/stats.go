@@ -105,12 +105,12 @@ func (e *errorCounts) codes() (codes []string, counts []int64, total int64) {
 	return codes, counts, total
 }
 
-// sample updates the rates about once a second.
-func (st *statistics) sample(srv *Server) {
+// sample updates the rates about once a second, and reports whether it has done so.
+func (st *statistics) sample(srv *Server) bool {
 	now := time.Now().UnixNano()
 	last := st.sampled.Load()
 	if now-last < int64(time.Second) {
-		return
+		return false
 	}
 	st.sampled.Store(now)
 	calls, in, out := srv.totalCalls(), st.bytesIn.Sum(), st.bytesOut.Sum()
@@ -119,6 +119,7 @@ func (st *statistics) sample(srv *Server) {
 	st.inPerSec.Store(rate(in-st.lastIn.Swap(in), seconds))
 	st.outPerSec.Store(rate(out-st.lastOut.Swap(out), seconds))
 	st.peakMemory.Store(max(st.peakMemory.Load(), srv.usedMemory()))
+	return true
 }
 
 func rate(n int64, seconds float64) int64 {
