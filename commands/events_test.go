@@ -114,7 +114,7 @@ func TestEvents(t *testing.T) {
 			return strconv.FormatInt(n.N, 10)
 		}
 		told = append(told, fmt.Sprintf("%s %d %s %s>%s", c.Event, c.DB, c.Key, show(c.Old), show(c.New)))
-	})
+	}, nil)
 	untested := map[string]bool{}
 	for _, cmd := range s.table.All() {
 		if cmd.Write != nil {

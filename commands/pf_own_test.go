@@ -111,7 +111,7 @@ func TestPFCountTouches(t *testing.T) {
 	var told []string
 	s.ks.Observe(func(c *engine.Change) {
 		told = append(told, fmt.Sprint(c.Op == engine.OpOwnTail, " ", string(c.Key), c.Event))
-	})
+	}, nil)
 	for _, line := range []string{"PFCOUNT given", "PFCOUNT k", "PFCOUNT k", "PFCOUNT none", "PFCOUNT k given"} {
 		s.do(words(t, line)...)
 	}

@@ -31,11 +31,11 @@ type Integer struct {
 type Change struct {
 	Op       Op
 	DB       int
-	Key      []byte // aliases the arena or an argument
-	Event    string // see Cause; "expired" where a record was reclaimed
-	Old, New Integer
-	Index    uint64 // of the entry in the log, 0 outside of one
-	Stamp    int64  // log time in milliseconds
+	Key      []byte  // aliases the arena or an argument
+	Event    string  // see Cause; "expired" where a record was reclaimed
+	Old, New Integer // Old is not known to an observer whose interest begins with this very change
+	Index    uint64  // of the entry in the log, 0 outside of one
+	Stamp    int64   // log time in milliseconds
 }
 
 // Observer is told of every mutation, with the key's part locked. The Change is valid only during the

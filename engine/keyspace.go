@@ -15,7 +15,7 @@ import (
 type Keyspace struct {
 	databases int
 	seed      uint64
-	observers []Observer
+	observers []observer
 	changes   []Change                             // one for each part, guarded by its lock: what observers are shown
 	hashWith  func(key []byte, seed uint64) uint64 // nil for xxh3; tests inject collisions
 

@@ -1,20 +1,49 @@
 package engine
 
-// Observe adds an observer. To be called before the keyspace is used.
-func (ks *Keyspace) Observe(o Observer) {
-	ks.observers = append(ks.observers, o)
+import "sync/atomic"
+
+// observer is an Observer, and how many keys, or whatever it counts, it cares for at present; nil: it always cares.
+type observer struct {
+	told     Observer
+	interest *atomic.Int64
+}
+
+// Observe adds an observer, which is told only while interest is not 0; nil: always. To be called before the keyspace is
+// used. Where interest grows with the part of a key locked, no later change of that key is missed.
+//
+// A Change is not free: filling one for each increment took about 15 ns of 100 (BenchmarkAddRuns with an observer), for observers that nearly
+// always have nobody to tell, such as WATCH.
+func (ks *Keyspace) Observe(o Observer, interest *atomic.Int64) {
+	ks.observers = append(ks.observers, observer{o, interest})
 	if ks.changes == nil {
 		ks.changes = make([]Change, Parts)
 	}
 }
 
 // observed reports whether there is anybody to tell. Whoever has to look something up for a Change asks first.
-func (ks *Keyspace) observed() bool { return len(ks.observers) != 0 }
+func (ks *Keyspace) observed() bool {
+	for i := range ks.observers {
+		if ks.observers[i].cares() {
+			return true
+		}
+	}
+	return false
+}
+
+func (ks *Keyspace) notify(c *Change) {
+	for i := range ks.observers {
+		if o := &ks.observers[i]; o.cares() {
+			o.told(c)
+		}
+	}
+}
+
+func (o *observer) cares() bool { return o.interest == nil || o.interest.Load() != 0 }
 
 // tell tells the observers of a change of a key of the shard. The Change is built in memory that belongs to the part: one
 // on the stack would escape to the heap, at each mutation, because nobody knows what observers do with it.
 func (sh *shard) tell(key []byte, op Op, old, is Integer, now int64, cause *Cause) {
-	if len(sh.ks.observers) != 0 {
+	if sh.ks.observed() {
 		sh.announce(key, op, old, is, now, cause)
 	}
 }
@@ -28,9 +57,7 @@ func (sh *shard) announce(key []byte, op Op, old, is Integer, now int64, cause *
 	if op == OpReclaim {
 		c.Event = "expired"
 	}
-	for _, o := range sh.ks.observers {
-		o(c)
-	}
+	sh.ks.notify(c)
 	c.Key = nil
 }
 
@@ -52,7 +79,7 @@ func (sh *shard) integerAt(ref uint32) Integer {
 
 // tell tells the observers of a change by the transaction.
 func (t Txn) tell(sh *shard, key []byte, op Op, old, is Integer) {
-	if len(t.ks.observers) != 0 {
+	if t.ks.observed() {
 		sh.announce(key, op, old, is, t.now, t.cause)
 	}
 }
@@ -77,7 +104,5 @@ func (t Txn) tellFlushed() {
 	if t.cause != nil {
 		c.Event, c.Index = t.cause.Event, t.cause.Index
 	}
-	for _, o := range t.ks.observers {
-		o(c)
-	}
+	t.ks.notify(c)
 }

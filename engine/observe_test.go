@@ -20,8 +20,8 @@ func TestObservers(t *testing.T) {
 	show := func(c *Change) string {
 		return fmt.Sprintf("%d %d %s %s %v>%v %d@%d", c.Op, c.DB, c.Key, c.Event, c.Old, c.New, c.Index, c.Stamp)
 	}
-	ks.Observe(func(c *Change) { got = append(got, show(c)) })
-	ks.Observe(func(c *Change) { again = append(again, show(c)) })
+	ks.Observe(func(c *Change) { got = append(got, show(c)) }, nil)
+	ks.Observe(func(c *Change) { again = append(again, show(c)) }, nil)
 	k := []byte("k")
 	cause := &Cause{Event: "why", Index: 7}
 	txn := ks.Txn(1, 10, true).For(cause)
@@ -85,7 +85,7 @@ func TestObserversDoNotAllocate(t *testing.T) {
 		ks := newTestKeyspace(t, Config{Databases: 1})
 		told := int64(0)
 		if observed {
-			ks.Observe(func(c *Change) { told += c.New.N })
+			ks.Observe(func(c *Change) { told += c.New.N }, nil)
 		}
 		cause := &Cause{Event: "incrby", Index: 1}
 		k := []byte("k")

@@ -26,7 +26,7 @@ func TestOwnTail(t *testing.T) {
 		})
 		before := ks.Checksum(1)
 		s := ks.Capture()
-		ks.Observe(func(c *Change) { t.Errorf("told of %+v", c) })
+		ks.Observe(func(c *Change) { t.Errorf("told of %+v", c) }, nil)
 		locked(ks, func() {
 			v := ks.View(0, 1, true)
 			for _, k := range []string{"key", "number", "none"} {

@@ -18,7 +18,7 @@ func TestEventsOfEntries(t *testing.T) {
 	var told []string
 	s.ks.Observe(func(c *engine.Change) {
 		told = append(told, fmt.Sprintf("%s %s %d>%d entry %d at %d", c.Event, c.Key, c.Old.N, c.New.N, c.Index, c.Stamp))
-	})
+	}, nil)
 	b := NewSubBatch(s.table)
 	b.Begin(nil, 0)
 	r := s.r

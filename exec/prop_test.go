@@ -52,7 +52,7 @@ func newRig(tb testing.TB, table *commands.Table) *rig {
 		default:
 			g.changed[fmt.Sprintf("%d %s", c.DB, c.Key)] = true
 		}
-	})
+	}, nil)
 	return g
 }
 

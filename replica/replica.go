@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"quipu/commands"
@@ -32,6 +33,7 @@ type Options struct {
 	Open         OpenGroup
 	WriteTimeout time.Duration
 	Observer     engine.Observer
+	Interest     *atomic.Int64         // of Observer, see engine.Keyspace.Observe
 	LocalKeys    func(key []byte) bool // whether the settings have a key at ack level local
 	Ahead        func() AheadLimits    // called again and again, since the settings may change
 	CountError   func(text string)     // called for each error reply to a command in a sub-batch; any goroutine, one at a time
@@ -62,7 +64,7 @@ const SoftLimit = 512 << 10
 func Open(opt Options) (*Replica, error) {
 	r := &Replica{opt: opt, log: opt.Log}
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: rand.Uint64()})
-	r.Keyspace.Observe(opt.Observer)
+	r.Keyspace.Observe(opt.Observer, opt.Interest)
 	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal}
 	group, err := opt.Open(opt.Group, r.machine)
 	if err != nil {

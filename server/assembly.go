@@ -67,6 +67,7 @@ func (srv *Server) replicaOptions(open replica.OpenGroup) replica.Options {
 			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
 		},
 		Observer:  srv.watches.changed,
+		Interest:  &srv.watches.count,
 		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
 		Ahead: func() replica.AheadLimits {
 			cfg := srv.config()

@@ -13,7 +13,7 @@ import (
 // Lock order: a part of the keyspace, then mu. A key is registered while its part is locked, so no change can fall
 // between looking at the key and watching it.
 type watchRegistry struct {
-	count atomic.Int64 // watched keys over all clients; 0 lets changed return at once
+	count atomic.Int64 // watched keys over all clients; changed is called while it is not 0
 	mu    sync.Mutex
 	keys  map[watchKey]map[*watcher]struct{}
 }
@@ -45,7 +45,7 @@ func newWatchRegistry() *watchRegistry {
 
 // changed is the keyspace's observer. Reclaiming an expired key is no change: whoever watches it looks at its deadline.
 func (r *watchRegistry) changed(c *engine.Change) {
-	if r.count.Load() == 0 || c.Op == engine.OpReclaim {
+	if c.Op == engine.OpReclaim {
 		return
 	}
 	r.mu.Lock()
