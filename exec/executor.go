@@ -19,7 +19,7 @@ type executor struct {
 // Replay executes the operations of an entry's payload at its stamp, where no client of this node waits for them. An error
 // means that the payload cannot be understood; the state is then undefined and the node must stop.
 func (r *Runner) Replay(payload []byte, stamp int64) error {
-	x := r.executor(payload, stamp, false)
+	x := r.executor(payload, stamp)
 	defer x.end()
 	return x.untilBytes(0)
 }
@@ -27,7 +27,7 @@ func (r *Runner) Replay(payload []byte, stamp int64) error {
 // Execute executes the entry that the batch was sealed into, whose payload is payload, at its stamp, together with the
 // batch's reads, and collects the replies in the sub-batches.
 func (b *Batch) Execute(r *Runner, payload []byte, stamp int64) error {
-	x := r.executor(payload, stamp, true)
+	x := r.executor(payload, stamp)
 	defer x.end()
 	if err := x.untilBytes(len(payload) - b.ahead); err != nil {
 		return err
@@ -43,10 +43,10 @@ func (b *Batch) Execute(r *Runner, payload []byte, stamp int64) error {
 	return nil
 }
 
-func (r *Runner) executor(payload []byte, stamp int64, trusted bool) *executor {
+func (r *Runner) executor(payload []byte, stamp int64) *executor {
 	x := &r.executing
 	*x = executor{r: r, stamp: stamp, ahead: &r.ahead}
-	x.d = decoder{table: r.table, databases: r.ks.Databases(), trusted: trusted, rest: payload, args: r.args}
+	x.d = decoder{table: r.table, databases: r.ks.Databases(), rest: payload, args: r.args}
 	x.ahead.begin(&x.d, payload, r.ks)
 	r.set.clear()
 	return x

@@ -64,19 +64,19 @@ type op struct {
 }
 
 // decoder reads the operations of a payload one after the other. It trusts nothing: whatever the bytes, it returns an
-// error or an operation that can be executed, and allocates no more than its arguments' headers.
+// error or an operation that can be executed, and allocates no more than its arguments' headers. The body of a counted
+// section it leaves to who reads it: on the node that sealed it, that is nobody (engine.Txn.ApplyCounted).
 type decoder struct {
 	table     *commands.Table
 	databases int // number of databases: an operation must name a lower one
 	scope     scope
-	trusted   bool // the body of a counted section needs no check: this process wrote it, or the caller checks it
 	rest      []byte
 	args      [][]byte // scratch for op.args
 }
 
 // next decodes one operation into o and reports false at the end of the payload. An error means that the entry was
 // not written by this version of the program: the node must stop rather than guess.
-func (d *decoder) next(o *op) (bool, error) {
+func (d *decoder) next(o *op) (more bool, err error) {
 	if len(d.rest) == 0 {
 		return false, nil
 	}
@@ -93,14 +93,15 @@ func (d *decoder) next(o *op) (bool, error) {
 	case code == opConditional && d.scope == scopeEntry:
 		return true, d.conditional(o)
 	case code == opCounted && d.scope == scopeConditional:
-		return true, d.counted(o)
+		o.body, err = d.body()
+		return true, err
 	}
 	return false, fmt.Errorf("%w: unknown operation %#x", errPayload, code)
 }
 
 // inside returns a decoder of o's body, with scratch memory of its own.
 func (d *decoder) inside(o *op, s scope) *decoder {
-	return &decoder{table: d.table, databases: d.databases, scope: s, trusted: d.trusted, rest: o.body}
+	return &decoder{table: d.table, databases: d.databases, scope: s, rest: o.body}
 }
 
 // nextIsRun reports whether a run follows.
@@ -187,13 +188,6 @@ func (d *decoder) conditional(o *op) (err error) {
 		return fmt.Errorf("%w: an origin that cannot be", errPayload)
 	}
 	o.body, err = d.body()
-	return err
-}
-
-func (d *decoder) counted(o *op) (err error) {
-	if o.body, err = d.body(); err == nil && !d.trusted && engine.EachCounted(o.body, d.databases, nil) != nil {
-		err = errPayload
-	}
 	return err
 }
 

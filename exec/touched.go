@@ -28,7 +28,7 @@ func touchedHash(db int, key []byte) uint64 {
 
 // has reports whether an operation in buf may change the key. buf has the operations of the last call, and maybe more.
 func (k *touchedKeys) has(buf []byte, db int, key []byte) bool {
-	d := decoder{table: k.table, databases: engine.MaxDatabases, trusted: true, rest: buf[k.from:]}
+	d := decoder{table: k.table, databases: engine.MaxDatabases, rest: buf[k.from:]}
 	k.from = len(buf)
 	if err := k.add(&d); err != nil {
 		panic("BUG: a batch cannot read its own entry: " + err.Error())

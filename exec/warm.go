@@ -17,7 +17,6 @@ func (w *warmer) begin(d *decoder, payload []byte, ks *engine.Keyspace) {
 	const worthwhile = 256 // bytes
 	args := w.d.args
 	w.d, w.until = *d, len(payload)
-	w.d.trusted = true // the executor checks the operations
 	w.d.args, w.d.rest = args, nil
 	if len(payload) < worthwhile || !ks.WorthWarming() {
 		w.until = 0
