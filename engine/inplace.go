@@ -27,7 +27,12 @@ func (t Txn) Content(key []byte) (c Content, ok bool) {
 
 func (sh *shard) contentAt(ref uint32) Content {
 	r := sh.at(ref)
-	return Content{Kind: r.kind(), Bytes: r.value().Bytes, sh: sh, ref: ref, off: r.contentOffset()}
+	c := Content{Kind: r.kind(), sh: sh, ref: ref, off: r.contentOffset()}
+	if c.Kind != KindInt {
+		n, _ := r.length()
+		c.Bytes = bytesAt(r.p, c.off, n)
+	}
+	return c
 }
 
 // Touch lets a snapshot in progress keep the n bytes at from, which are about to be changed, and drops
