@@ -209,6 +209,9 @@ func (srv *Server) stopContext() (context.Context, context.CancelFunc) {
 func (srv *Server) shutdown(graceful bool) error {
 	srv.transport.StopListening()
 	srv.draining.Store(true)
+	if graceful {
+		srv.awaitHandOver()
+	}
 	err := srv.stopReplicas(graceful)
 	srv.transport.Stop()
 	srv.serving.Wait()
@@ -216,6 +219,19 @@ func (srv *Server) shutdown(graceful bool) error {
 	srv.tasks.stop()
 	// A log that takes no entries would not let a snapshot end either.
 	return errors.Join(err, srv.closeReplicas(graceful && err == nil))
+}
+
+// awaitHandOver waits until the workers have handed over what they were gathering when draining was set: a replica that
+// stopped before would refuse it. A turn takes microseconds and does not wait for clients, and being told of its end would
+// cost every turn something; so this looks again and again.
+func (srv *Server) awaitHandOver() {
+	ctx, cancel := srv.stopContext()
+	defer cancel()
+	for _, s := range srv.clients.all() {
+		for s.worker.gathers.Load() && ctx.Err() == nil {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
 }
 
 // stopReplicas ends all writes, see replica.Stop.

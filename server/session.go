@@ -143,6 +143,7 @@ func (s *Session) Process(input []byte, out int) int {
 	if cfg != s.limitsOf {
 		s.useLimits(cfg)
 	}
+	s.worker.begins()
 	for used < len(input) && s.ready(cfg) {
 		args, n, err := s.parser.Next(input[used:], &s.limits, s.args)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"quipu/config"
 )
@@ -107,6 +108,31 @@ func TestShutdownCommand(t *testing.T) {
 		expectClosed(t, waiting, "")
 		if v, _ := n.srv.replicas[0].Group.Status(), 0; v.SnapshotIndex == 0 {
 			t.Error("no snapshot was taken")
+		}
+	})
+}
+
+// TestStopWhileGathering stops a node in the middle of a turn that has read an increment and not yet handed it over.
+func TestStopWhileGathering(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
+		n := startNode(t, transport)
+		c := n.dial()
+		expect(t, c, "PING", "+PONG\r\n")
+		s := n.session(c)
+		gathered, goOn := make(chan struct{}), make(chan struct{})
+		s.worker.loop.Post(func() {
+			s.Process([]byte("INCR a\r\n"), 0)
+			close(gathered)
+			<-goOn
+		})
+		<-gathered
+		n.cancel()
+		eventually(t, "the node to read no more", n.srv.draining.Load)
+		time.Sleep(50 * time.Millisecond) // in which a node that does not wait refuses everything
+		close(goOn)
+		checkReply(t, "INCR", readRaw(t, c), ":1\r\n")
+		if err := n.wait(); err != nil {
+			t.Error(err)
 		}
 	})
 }

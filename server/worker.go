@@ -25,6 +25,10 @@ type worker struct {
 
 	waiting int // sub-batches handed over and not yet back
 
+	// gathers is true from before the first session of a turn looks at Server.draining until all lanes are handed over:
+	// whoever sets draining and then finds it false knows that nothing is on its way to the replicas.
+	gathers atomic.Bool
+
 	mu        sync.Mutex // guards completed; a leaf
 	completed []*replica.SubBatch
 
@@ -139,6 +143,16 @@ func (w *worker) Submit() {
 			l.flush = false
 			l.replica.Flush()
 		}
+	}
+	if w.gathers.Load() {
+		w.gathers.Store(false)
+	}
+}
+
+// begins is called before a session looks at Server.draining.
+func (w *worker) begins() {
+	if !w.gathers.Load() {
+		w.gathers.Store(true)
 	}
 }
 

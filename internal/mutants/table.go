@@ -102,6 +102,10 @@ var mutants = []mutant{
 		"\tp.future = b.group.Propose(buf)\n",
 		"\tp.future = b.group.Propose(buf)\n\tif p.batch != nil && p.state.CompareAndSwap(stateUndecided, stateClaimed) {\n\t\tp.batch.Decide(Applied, nil)\n\t}\n",
 		"replication TestToldOnlyWhenApplied"},
+	{"a node that stops does not wait for what its workers gather", "server/assembly.go",
+		"\t\tsrv.awaitHandOver()\n",
+		"\t\t_ = srv.awaitHandOver\n",
+		"server TestStopWhileGathering"},
 
 	// Several groups behind one server.
 	{"an increment goes through the log of another group", "server/increments.go",
