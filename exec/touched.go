@@ -51,7 +51,9 @@ func (k *touchedKeys) add(d *decoder) error {
 		case opRun:
 			see(o.db, o.key)
 		case opCounted:
-			err = engine.EachCounted(o.body, d.databases, see)
+			if engine.EachCounted(o.body, d.databases, see) != nil {
+				err = errPayload
+			}
 		case opTxn:
 			err = k.add(d.inside(&o, scopeTxn))
 		case opConditional:
