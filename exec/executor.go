@@ -165,6 +165,9 @@ func (x *executor) writer(c *cursor, kind itemKind) (*protocol.Writer, error) {
 	return c.writer(), nil
 }
 
+// worthASet is how many runs fetch enough records together. Where a client has sent fewer, the warmer looks further.
+const worthASet = 4
+
 // stepRuns executes the next runs together: as many as stand one behind the other in the entry, as the set takes, and as c
 // allows (see cursor.runs).
 func (x *executor) stepRuns(c *cursor) error {
@@ -172,6 +175,9 @@ func (x *executor) stepRuns(c *cursor) error {
 	if c != nil {
 		if limit, sees = c.runs(); limit == 0 {
 			return errPayload
+		}
+		if limit < worthASet { // clients that send one increment each: the next ones are in other submissions
+			x.ahead.step(x.r.ks, x.d.rest)
 		}
 	}
 	set := &x.r.set
