@@ -202,7 +202,11 @@ func diskFilledByOthers(t *testing.T, size int) {
 		time.Sleep(300*time.Millisecond + time.Duration(round)*170*time.Millisecond)
 		ballast := filepath.Join(dir, "ballast")
 		before := refused.Load()
-		hogDisk(ballast, 1500*time.Millisecond)
+		began := time.Now()
+		hogDisk(ballast, func() bool { // an entry in flight may wait for room first
+			held := time.Since(began)
+			return held > 1500*time.Millisecond && (size >= segmentLimit || refused.Load() > before) || held > 15*time.Second
+		})
 		if size < segmentLimit && refused.Load() == before {
 			t.Error("no write was refused")
 		}
@@ -216,15 +220,15 @@ func diskFilledByOthers(t *testing.T, size int) {
 	n.stop(t)
 }
 
-// hogDisk takes every free byte for a while, also what is freed meanwhile.
-func hogDisk(path string, d time.Duration) {
+// hogDisk takes every free byte until it is enough, also what is freed meanwhile.
+func hogDisk(path string, enough func() bool) {
 	f, err := os.Create(path)
 	if err != nil {
 		return
 	}
 	defer f.Close()
 	chunk := make([]byte, 1<<20)
-	for deadline := time.Now().Add(d); time.Now().Before(deadline); {
+	for !enough() {
 		if _, err := f.Write(chunk); err != nil {
 			time.Sleep(100 * time.Microsecond)
 		}
