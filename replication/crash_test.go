@@ -61,7 +61,7 @@ func crashChild(dir string) {
 // TestKillNine kills a writing process again and again: what it acknowledged is there, in order, once; rotations, snapshots
 // and compactions are under way all the time.
 func TestKillNine(t *testing.T) {
-	dir := filepath.Join(fastDir(t), "data")
+	dir := filepath.Join(redistest.FastDir(t), "data")
 	rnd := rand.New(rand.NewPCG(1, 2))
 	rounds := redistest.Size(5, 12, 50)
 	var acked, sent uint64 // counts
@@ -125,7 +125,7 @@ func TestKillNine(t *testing.T) {
 }
 
 func TestSecondProcessIsRefused(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	n := startNode(t, cfg)
 	if _, err := tryNode(cfg, &counter{}); err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("%v", err)
@@ -136,7 +136,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 }
 
 func TestIdentityIsKept(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	cfg.ClusterName = "counts"
 	n := startNode(t, cfg)
 	first := n.Status()
@@ -166,7 +166,7 @@ func TestIdentityIsKept(t *testing.T) {
 
 // The boot counter rises at each start, and a node without it does not start.
 func TestBootRises(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	for want := uint64(1); want <= 3; want++ {
 		n := startNode(t, cfg)
 		if got := n.Status().Boot; got != want {
@@ -204,7 +204,7 @@ func TestBootRises(t *testing.T) {
 
 // An entry this version does not know stops the node; nothing behind it is applied.
 func TestEntryFromTheFutureStopsTheNode(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	fatal := make(chan error, 1)
 	cfg.OnFatal = func(err error) { fatal <- err }
 	n := startNode(t, cfg)

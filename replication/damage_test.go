@@ -9,20 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-// fastDir is a directory in memory where there is one: these tests sync often and damage files themselves.
-func fastDir(t testing.TB) string {
-	t.Helper()
-	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
-		dir, err := os.MkdirTemp("/dev/shm", "quipu-test-")
-		if err == nil {
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			return dir
-		}
-	}
-	return t.TempDir()
-}
+	"quipu/internal/redistest"
+)
 
 func copyDir(t testing.TB, from, to string) {
 	t.Helper()
@@ -53,7 +42,7 @@ const damageWrites = 900
 // damagedBase makes a data directory with two snapshots and several segments and copies it while the node runs, as kill -9
 // would leave it.
 func damagedBase(t *testing.T) (dir string, cfg Config) {
-	live := testConfig(filepath.Join(fastDir(t), "live"))
+	live := testConfig(filepath.Join(redistest.FastDir(t), "live"))
 	live.SegmentBytes = 16 << 10
 	live.TrailingLogBytes = 12 << 10
 	n := startNode(t, live)
@@ -66,7 +55,7 @@ func damagedBase(t *testing.T) (dir string, cfg Config) {
 		}
 	}
 	waitForSpare(t, live.Dir)
-	dir = filepath.Join(fastDir(t), "base")
+	dir = filepath.Join(redistest.FastDir(t), "base")
 	copyDir(t, live.Dir, dir)
 	n.stop(t)
 	return dir, live
@@ -137,7 +126,7 @@ func damage(t *testing.T, path string, rnd *rand.Rand) string {
 func TestDamagedFiles(t *testing.T) {
 	base, cfg := damagedBase(t)
 	files := listFiles(t, base)
-	work := fastDir(t)
+	work := redistest.FastDir(t)
 	cases := 320
 	if testing.Short() || raceDetector {
 		cases = 60

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"quipu/internal/redistest"
 )
 
 func TestRestartReplaysSnapshotAndLog(t *testing.T) {
@@ -33,7 +35,7 @@ var errUnloadable = errors.New("section 7 is damaged")
 func (*unloadable) Restore(io.ReaderAt, int64) error { return errUnloadable }
 
 func TestMachineRefusesSnapshot(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	n := startNode(t, cfg)
 	n.write(t, 0, 3)
 	if err := n.Snapshot(); err != nil {
@@ -53,7 +55,7 @@ func TestMachineRefusesSnapshot(t *testing.T) {
 
 // A snapshot without a change since the last is not written again, also after a restart.
 func TestSnapshotOfNothingNew(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	n := startNode(t, cfg)
 	n.write(t, 0, 3)
 	if err := n.Snapshot(); err != nil {

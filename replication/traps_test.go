@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"quipu/internal/redistest"
 	"quipu/replication/storage"
 )
 
@@ -72,7 +73,7 @@ func TestTrapStalledDiskStopsHeartbeats(t *testing.T) {
 
 // A stall shows in the status; a leader with other voters makes way, a sole voter waits.
 func TestTrapStalledLeaderExitsOnlyWithPeers(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	fatal := make(chan error, 1)
 	cfg.OnFatal = func(err error) { fatal <- err }
 	var faked fakedStores
@@ -125,7 +126,7 @@ func TestTrapSettings(t *testing.T) {
 
 // A failed write of the log is final: nothing after it is acknowledged, and the process is told to stop.
 func TestTrapLogWriteErrorStopsTheNode(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	fatal := make(chan error, 2)
 	cfg.OnFatal = func(err error) { fatal <- err }
 	var faked fakedStores
@@ -155,7 +156,7 @@ func TestTrapLogWriteErrorStopsTheNode(t *testing.T) {
 
 // A log entry that no longer reads as it was written is never served, and stops the node. Raft would panic.
 func TestTrapLogReadErrorStopsTheNode(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	fatal := make(chan error, 1)
 	cfg.OnFatal = func(err error) { fatal <- err }
 	n := startNode(t, cfg)
@@ -196,7 +197,7 @@ func TestTrapLogReadErrorStopsTheNode(t *testing.T) {
 
 // Writes are refused before the disk is full, certainly not applied, and resume.
 func TestTrapDiskFull(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	cfg.MinFreeBytes = 1 << 20
 	plenty := storage.DiskUsage{Total: 1 << 30, Free: 1 << 29}
 	var disk atomic.Pointer[storage.DiskUsage]
@@ -235,7 +236,7 @@ func TestTrapDiskFull(t *testing.T) {
 
 // A damaged newest snapshot must not be replaced by an older one whose log is gone.
 func TestTrapBrokenSnapshotIsNotReplacedByAnOlder(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	n := startNode(t, cfg)
 	for i := range uint64(2) {
 		n.write(t, i*10, i*10+10)
@@ -306,7 +307,7 @@ func (c slowCapture) Persist(w io.Writer) error {
 // Writes go on while a snapshot is written.
 func TestTrapSnapshotDoesNotBlockApply(t *testing.T) {
 	sm := &slowSnapshots{started: make(chan struct{}), release: make(chan struct{})}
-	g, err := openGroup(context.Background(), testConfig(fastDir(t)), sm)
+	g, err := openGroup(context.Background(), testConfig(redistest.FastDir(t)), sm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +330,7 @@ func TestTrapSnapshotDoesNotBlockApply(t *testing.T) {
 
 // Raft blocks on NotifyCh.
 func TestTrapNotifyChIsDrained(t *testing.T) {
-	n := startNode(t, testConfig(fastDir(t)))
+	n := startNode(t, testConfig(redistest.FastDir(t)))
 	defer n.stop(t)
 	for i := range 10 * cap(n.notify) {
 		select {
@@ -344,7 +345,7 @@ func TestTrapNotifyChIsDrained(t *testing.T) {
 // Futures that Raft leaves unresolved at shutdown: every caller gets an outcome all the same.
 func TestTrapShutdownResolvesEverything(t *testing.T) {
 	for range 5 {
-		n := startNode(t, testConfig(fastDir(t)))
+		n := startNode(t, testConfig(redistest.FastDir(t)))
 		var wg sync.WaitGroup
 		var ok, unknown, not atomic.Int64
 		for range 8 {
@@ -382,7 +383,7 @@ func TestTrapShutdownResolvesEverything(t *testing.T) {
 
 // What a crash during bootstrap leaves, in any state, is thrown away; nothing has the final name before it is complete.
 func TestTrapBootstrapIsAtomic(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	n := startNode(t, cfg)
 	n.stop(t)
 	group, temp := filepath.Join(cfg.Dir, groupName), filepath.Join(cfg.Dir, groupTempName)
@@ -420,7 +421,7 @@ func TestTrapBootstrapIsAtomic(t *testing.T) {
 
 // In-flight depth stays one, however many callers there are.
 func TestTrapOneEntryInFlight(t *testing.T) {
-	n := startNode(t, testConfig(fastDir(t)))
+	n := startNode(t, testConfig(redistest.FastDir(t)))
 	defer n.stop(t)
 	var depth, most atomic.Int64
 	n.batch.mu.Lock()
@@ -469,7 +470,7 @@ func (r *recorder) has(s string) bool {
 // A sole voter does not wait for heartbeats nobody sends.
 func TestTrapSoleVoterLeadsAtOnce(t *testing.T) {
 	rec := &recorder{}
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	cfg.Logger = slog.New(rec)
 	for range 3 {
 		n := startNode(t, cfg)
@@ -483,7 +484,7 @@ func TestTrapSoleVoterLeadsAtOnce(t *testing.T) {
 
 // A snapshot right after a membership change: without BatchingFSM it fails until the next command.
 func TestTrapSnapshotAfterMembershipChange(t *testing.T) {
-	n := startNode(t, testConfig(fastDir(t)))
+	n := startNode(t, testConfig(redistest.FastDir(t)))
 	defer n.stop(t)
 	n.write(t, 0, 3)
 	if err := n.raft.AddNonvoter("other", "other", 0, time.Second).Error(); err != nil {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"quipu/internal/redistest"
 )
 
 // A snapshot never takes the whole log away, and what it leaves is measured in bytes.
 func TestTrapTrailingLogsByBytes(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	cfg.SegmentBytes, cfg.TrailingLogBytes = 4<<10, 2<<10
 	n := startNode(t, cfg)
 	defer n.stop(t)
@@ -25,7 +27,7 @@ func TestTrapTrailingLogsByBytes(t *testing.T) {
 
 // Snapshots are triggered by bytes of commands. Ticks and Raft's own entries do not count.
 func TestTrapSnapshotsByLogBytes(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	cfg.SnapshotLogBytes = 100 * (HeaderSize + 8)
 	n := startNode(t, cfg)
 	defer n.stop(t)
@@ -47,7 +49,7 @@ func TestTrapSnapshotsByLogBytes(t *testing.T) {
 
 // The default trigger follows the size of the last snapshot.
 func TestTrapSnapshotTriggerGrows(t *testing.T) {
-	cfg := testConfig(fastDir(t))
+	cfg := testConfig(redistest.FastDir(t))
 	var faked fakedStores
 	faked.snapshotSize.Store(1 << 40)
 	faked.into(&cfg)

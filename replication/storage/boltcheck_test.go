@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"quipu/internal/redistest"
 )
 
 // voteFile makes a file with votes of some terms for the candidate and returns its bytes.
 func voteFile(t *testing.T, candidate string, terms, opens int) []byte {
 	t.Helper()
-	path := filepath.Join(fastDir(t), "stable.db")
+	path := filepath.Join(redistest.FastDir(t), "stable.db")
 	for i := range opens {
 		s, err := OpenVotes(path, i == 0, func(err error) { t.Error(err) })
 		if err != nil {
@@ -53,7 +55,7 @@ func TestBoltCheckAcceptsWhatBoltWrites(t *testing.T) {
 // A record too large for the one page is refused, and the vote before it stays.
 func TestVoteTooLarge(t *testing.T) {
 	var failed error
-	s, err := OpenVotes(filepath.Join(fastDir(t), "stable.db"), true, func(err error) { failed = err })
+	s, err := OpenVotes(filepath.Join(redistest.FastDir(t), "stable.db"), true, func(err error) { failed = err })
 	if err != nil {
 		t.Fatal(err)
 	}

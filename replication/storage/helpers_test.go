@@ -9,22 +9,11 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
+
+	"quipu/internal/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// fastDir is a directory in memory where there is one: these tests sync often and damage files themselves.
-func fastDir(t testing.TB) string {
-	t.Helper()
-	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
-		dir, err := os.MkdirTemp("/dev/shm", "quipu-test-")
-		if err == nil {
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			return dir
-		}
-	}
-	return t.TempDir()
-}
 
 func copyDir(t testing.TB, from, to string) {
 	t.Helper()
@@ -59,7 +48,7 @@ func testLog(t testing.TB, dir string) LogConfig {
 // newLog makes an empty log in a directory of its own and opens it.
 func newLog(t testing.TB) (*LogStore, LogConfig) {
 	t.Helper()
-	cfg := testLog(t, filepath.Join(fastDir(t), "wal"))
+	cfg := testLog(t, filepath.Join(redistest.FastDir(t), "wal"))
 	if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

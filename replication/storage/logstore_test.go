@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"quipu/internal/redistest"
 )
 
 // segmentFiles are the paths of a log's segments, oldest first.
@@ -85,7 +87,7 @@ func TestTornTail(t *testing.T) {
 		"behind zeros":         append(make([]byte, 64), frameEntry, 0, 0, 0, 1, 2, 3, 4),
 		"length beyond file":   {frameEntry, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 1},
 	} {
-		cfg := testLog(t, filepath.Join(fastDir(t), "wal"))
+		cfg := testLog(t, filepath.Join(redistest.FastDir(t), "wal"))
 		copyDir(t, base.Dir, cfg.Dir)
 		f, err := os.OpenFile(filepath.Join(cfg.Dir, tail), os.O_RDWR, 0)
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"quipu/internal/redistest"
 )
 
 // shortenLog opens the log in dir; its errors fail the test.
@@ -49,7 +51,7 @@ func TestShortenedLogOpens(t *testing.T) {
 	const last = 200 // several segments
 	for _, first := range []uint64{last, last - 1, 150, 70, 2, 1} {
 		t.Run(fmt.Sprintf("from %d", first), func(t *testing.T) {
-			root := fastDir(t)
+			root := redistest.FastDir(t)
 			dir, during, after := filepath.Join(root, "log"), filepath.Join(root, "during"), filepath.Join(root, "after")
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)

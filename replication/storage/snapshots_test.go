@@ -5,11 +5,13 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"quipu/internal/redistest"
 )
 
 // A snapshot of several blocks comes back, and one damaged bit in any of them is found and placed.
 func TestSnapshotBlocks(t *testing.T) {
-	dir := fastDir(t)
+	dir := redistest.FastDir(t)
 	cfg := SnapshotConfig{
 		Dir: dir, Identity: NewIdentity("a", "counts"), Logger: silent(), Guard: testGuard(dir),
 		LogWritten: func() int64 { return 0 },

@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"quipu/internal/redistest"
 )
 
 // A vote is two writes of Raft; after the first alone, the disk must still hold the old vote.
 func TestTrapVoteIsOneWrite(t *testing.T) {
-	dir := fastDir(t)
+	dir := redistest.FastDir(t)
 	path := filepath.Join(dir, "stable.db")
 	s, err := OpenVotes(path, true, func(err error) { t.Error(err) })
 	if err != nil {
@@ -65,7 +67,7 @@ func TestTrapVoteIsOneWrite(t *testing.T) {
 
 // bolt must not write its freelist at each commit: NoFreelistSync shows in the meta pages.
 func TestTrapBoltOptions(t *testing.T) {
-	path := filepath.Join(fastDir(t), "stable.db")
+	path := filepath.Join(redistest.FastDir(t), "stable.db")
 	s, err := OpenVotes(path, true, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
