@@ -16,10 +16,11 @@ import (
 // Comparing two builds of Quipu (-before).
 //
 // The naive way runs the whole of one build's measurements and then the other's.
-// A virtual machine gets some percent faster or slower within minutes, more than
-// most changes of the code cost, and such a comparison would show that. So each
-// figure is measured of both builds directly one after the other, in an order that
-// alternates (before, after, after, before, …), and judged by ratios.
+// A virtual machine gets some percent faster or slower within seconds, more than
+// most changes of the code cost, and such a comparison would show that. So both
+// builds run side by side, one of them idle, and short runs alternate between them
+// (before, after, after, before, …). Two runs that follow each other are a pair;
+// the result is the median of the ratios of all pairs.
 //
 // Where a process finds its memory makes some percent as well, and stays as it is
 // until the process ends. So every round starts new processes.

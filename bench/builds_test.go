@@ -50,16 +50,30 @@ func TestTurn(t *testing.T) {
 	}
 }
 
-// TestAddRound: a figure that one of the builds lacks is left out for both, so that
-// figures of one round stay beside each other.
-func TestAddRound(t *testing.T) {
+// TestAddPair: a figure that one of the builds lacks is left out for both, so that
+// figures of one pair stay beside each other.
+func TestAddPair(t *testing.T) {
 	l := &lab{figures: figures{}}
 	for _, round := range [][2]float64{{10, 20}, {0, 30}, {40, 0}, {50, 60}} {
-		l.addRound(map[cell]float64{{"m", buildBefore, 1}: round[0], {"m", buildAfter, 1}: round[1]})
+		l.addPair(map[cell]float64{{"m", buildBefore, 1}: round[0], {"m", buildAfter, 1}: round[1]})
 	}
 	before, after := l.figures[cell{"m", buildBefore, 1}], l.figures[cell{"m", buildAfter, 1}]
 	if !slices.Equal(before, []float64{10, 50}) || !slices.Equal(after, []float64{20, 60}) {
 		t.Errorf("before %v, after %v", before, after)
+	}
+}
+
+// TestMedianInterval holds the ranks to those in tables of the binomial distribution.
+func TestMedianInterval(t *testing.T) {
+	for n, rank := range map[int]int{1: 1, 4: 1, 6: 1, 8: 1, 9: 2, 12: 3, 20: 6, 24: 7, 25: 8, 100: 40} {
+		var values []float64
+		for i := range n {
+			values = append(values, float64((i*7919)%n+1)) // 1 … n in some order, as 7919 is a prime
+		}
+		low, high := medianInterval(values)
+		if low != float64(rank) || high != float64(n+1-rank) {
+			t.Errorf("%d values: %v to %v, want %d to %d", n, low, high, rank, n+1-rank)
+		}
 	}
 }
 
@@ -126,7 +140,7 @@ func TestBuildReport(t *testing.T) {
 	page := r.page()
 	rows := tableRows(page)
 	for name, want := range map[string]string{
-		"SET P=16": "2.00 1.30 1.538 1.25–2.00 1,000 960 **0.960** 0.96–0.99",
+		"SET P=16": "2.00 1.30 1.625 1.25–2.00 1,000 960 **0.960** 0.96–0.99",
 		"GET P=16": "1.00 1.25 **0.800** 0.80–1.11 1,000 980 0.980 0.98–0.98",
 		"NONE":     "not measured",
 		"Bytes":    "50.0 40.0 1.250 1.25–1.25",
@@ -135,7 +149,7 @@ func TestBuildReport(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
-	below := []string{"SET, P=16, throughput: 0.960 (0.96–0.99), worse in every round", "GET, P=16, CPU: 0.800 (0.80–1.11)"}
+	below := []string{"SET, P=16, throughput: 0.960 (0.96–0.99), the whole interval below 1", "GET, P=16, CPU: 0.800 (0.80–1.11)"}
 	if got := r.below(); !slices.Equal(got, below) {
 		t.Errorf("below: %q", got)
 	}

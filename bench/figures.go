@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"slices"
 	"strconv"
 
@@ -51,6 +52,46 @@ func (f figures) ratio(num, den cell) (value, low, high float64, ok bool) {
 		low, high = min(low, above[i]/below[i]), max(high, above[i]/below[i])
 	}
 	return median(above) / median(below), low, high, true
+}
+
+// paired is the median of the ratios of the pairs of two figures, and the interval
+// that holds the true median with 95 % certainty (medianInterval).
+func (f figures) paired(num, den cell) (value, low, high float64, ok bool) {
+	above, below := f[num], f[den]
+	var ratios []float64
+	for i := range min(len(above), len(below)) {
+		if below[i] != 0 {
+			ratios = append(ratios, above[i]/below[i])
+		}
+	}
+	if len(ratios) == 0 {
+		return 0, 0, 0, false
+	}
+	low, high = medianInterval(ratios)
+	return median(ratios), low, high, true
+}
+
+// medianInterval is the narrowest pair of values, equally far from both ends of the
+// sorted list, between which the median of what they were drawn from lies with at
+// least 95 % certainty. Of fewer than six values it is the lowest and the highest,
+// which is less certain.
+//
+// A draw is below the true median with probability 1/2, whatever the distribution. So
+// the true median lies below the k-th lowest of n draws (k from 1) only if fewer than
+// k of them are below it, and the probability of that is a sum of binomial terms
+// (Conover, Practical Nonparametric Statistics, section 3.2).
+func medianInterval(values []float64) (low, high float64) {
+	v := slices.Sorted(slices.Values(values))
+	n, k := len(v), 0 // k from 0
+	term := math.Pow(0.5, float64(n))
+	for sum, j := term, 1; j <= n/2; j++ {
+		term *= float64(n-j+1) / float64(j)
+		if sum += term; sum > 0.025 { // the probability that at most j draws are below the median
+			break
+		}
+		k = j
+	}
+	return v[k], v[n-1-k]
 }
 
 // median is the middle of values; of an even number the mean of the middle two.

@@ -19,8 +19,15 @@ const (
 // buildKeys are the numbers of counters that INCR is measured with.
 var buildKeys = []int{1, 10_000, barKeys}
 
+// pairsInRound is how often each load runs on both servers of a round, and how often
+// both are started; the time of a run is divided among them. With one pair of long
+// runs the two builds are measured seconds apart, and what the machine gives changes
+// within a second: eight rounds found one build beside itself at 0.87 to 1.06.
+const pairsInRound = 4
+
 // buildMeasurements are all there are, in the order in which they run.
 func buildMeasurements(cfg config) []measurement {
+	cfg.seconds /= pairsInRound
 	benchmark := func(name, what string, ack string, keys int, ld load, depths ...int) contest {
 		return contest{
 			metric: requestsMetric(name+" "+strconv.Itoa(keys), what), ack: ack, depths: depths,
@@ -106,8 +113,8 @@ func (l *lab) contest(ctx context.Context, c contest) error {
 	return nil
 }
 
-// contestRound starts both servers, runs the load at each depth on both and, in
-// the last round, checks what came of it: with a million keys that takes as long as
+// contestRound starts both servers, runs the load at each depth on both in turns and,
+// in the last round, checks what came of it: with a million keys that takes as long as
 // a run.
 func (l *lab) contestRound(ctx context.Context, c contest, round int, requests map[string]map[load]int) error {
 	var servers fleet
@@ -127,20 +134,11 @@ func (l *lab) contestRound(ctx context.Context, c contest, round int, requests m
 		return err
 	}
 	for i, depth := range c.depths {
-		found := map[cell]float64{}
-		for _, s := range turn(i, servers) {
-			if err := pause(ctx, l.cfg.rest()); err != nil {
+		for pair := range pairsInRound {
+			if err := l.contestPair(ctx, c, round, depth, turn(i+pair, servers)); err != nil {
 				return err
 			}
-			m, err := c.send(ctx, s, depth)
-			if err != nil {
-				return err
-			}
-			found[cell{c.metric.id, s.variant, depth}] = m.rate
-			found[cell{cpuOf(c.metric.id), s.variant, depth}] = m.cpu
-			l.progress(round, s.variant, c.metric.id+" "+depthName(depth), m.rate, "requests/s")
 		}
-		l.addRound(found)
 	}
 	if c.check == nil || round < l.cfg.rounds-1 {
 		return nil
@@ -153,11 +151,30 @@ func (l *lab) contestRound(ctx context.Context, c contest, round int, requests m
 	return nil
 }
 
-// addRound leaves what one round has found of both builds. The figures of a round
-// have the same place in the lists of both, as ratios are of one round: where one of
+// contestPair runs the load once on both servers.
+func (l *lab) contestPair(ctx context.Context, c contest, round, depth int, servers fleet) error {
+	found := map[cell]float64{}
+	for _, s := range servers {
+		if err := pause(ctx, l.cfg.rest()/pairsInRound); err != nil {
+			return err
+		}
+		m, err := c.send(ctx, s, depth)
+		if err != nil {
+			return err
+		}
+		found[cell{c.metric.id, s.variant, depth}] = m.rate
+		found[cell{cpuOf(c.metric.id), s.variant, depth}] = m.cpu
+		l.progress(round, s.variant, c.metric.id+" "+depthName(depth), m.rate, "requests/s")
+	}
+	l.addPair(found)
+	return nil
+}
+
+// addPair leaves what one pair of runs has found of both builds. The figures of a pair
+// have the same place in the lists of both, as ratios are of one pair: where one of
 // them is zero, which is a CPU time that is too short to be known, both are left
 // out.
-func (l *lab) addRound(found map[cell]float64) {
+func (l *lab) addPair(found map[cell]float64) {
 	for c, value := range found {
 		other := c
 		other.variant = buildBefore
@@ -290,8 +307,9 @@ const (
 	startAfterStop = "start-stop"
 )
 
-// countersMeasurement fills a server, reads its memory, ends it with kill -9,
-// starts it, stops it as an operator does and starts it again.
+// countersMeasurement fills both servers, reads their memory, ends them with kill -9
+// and starts them again in turns; then the same after they were stopped as an operator
+// does.
 func countersMeasurement(cfg config) measurement {
 	keys := cfg.scaled(barKeys)
 	if cfg.long {
@@ -314,64 +332,86 @@ func countersMeasurement(cfg config) measurement {
 			start(startAfterKill, "kill -9")...), start(startAfterStop, "a graceful stop")...),
 		run: func(ctx context.Context, l *lab) error {
 			for round := range l.cfg.rounds {
-				found := map[cell]float64{}
-				for _, build := range turn(round, bothBuilds) {
-					if err := l.measureCounters(ctx, build, round, keys, found); err != nil {
-						return err
-					}
+				if err := l.countersRound(ctx, round, keys); err != nil {
+					return err
 				}
-				l.addRound(found)
 			}
 			return nil
 		},
 	}
 }
 
-// measureCounters does one round of one build.
-func (l *lab) measureCounters(ctx context.Context, build string, round, keys int, found map[cell]float64) error {
-	s, err := l.start(ctx, build, "--ack", ackQuorum)
-	if err != nil {
+func (l *lab) countersRound(ctx context.Context, round, keys int) error {
+	var servers fleet
+	defer func() { servers.kill() }()
+	found := map[cell]float64{}
+	for _, build := range turn(round, bothBuilds) {
+		s, err := l.start(ctx, build, "--ack", ackQuorum)
+		if err != nil {
+			return err
+		}
+		servers = append(servers, s)
+		perKey, err := l.fillAndWeigh(ctx, s, keys)
+		if err != nil {
+			return s.explain(err)
+		}
+		found[cell{bytesPerKey, build, keys}] = perKey
+		l.progress(round, build, bytesPerKey, perKey, "bytes/key")
+	}
+	l.addPair(found)
+	if err := l.starts(ctx, startAfterKill, round, keys, servers); err != nil {
 		return err
 	}
-	defer func() { s.kill() }()
+	// A process that is killed after a graceful stop and a start leaves the snapshot of
+	// the stop and a log of a few bytes. So the next start finds what the first did.
+	for _, s := range servers {
+		if err := s.terminate(ctx); err != nil {
+			return s.explain(err)
+		}
+		if _, err := s.relaunch(ctx, string(likesKey(nil, keys-1))); err != nil {
+			return s.explain(err)
+		}
+	}
+	return l.starts(ctx, startAfterStop, round, keys, servers)
+}
+
+// fillAndWeigh fills a server and measures its bytes for each key.
+func (l *lab) fillAndWeigh(ctx context.Context, s *server, keys int) (float64, error) {
 	empty, err := s.resident()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := s.fill(ctx, counterSet{name: likesKey}, 0, keys); err != nil {
-		return s.explain(err)
+		return 0, err
 	}
 	if err := pause(ctx, l.cfg.settle()); err != nil {
-		return err
+		return 0, err
 	}
-	perKey, err := s.perKey(empty, keys)
-	if err != nil {
-		return s.explain(err)
-	}
-	found[cell{bytesPerKey, build, keys}] = perKey
-	l.progress(round, build, bytesPerKey, perKey, "bytes/key")
-	kill := func(context.Context) error { s.crash(); return nil }
-	for _, end := range []struct {
-		metric string
-		stop   func(context.Context) error
-	}{{startAfterKill, kill}, {startAfterStop, s.terminate}} {
-		if err := end.stop(ctx); err != nil {
-			return fmt.Errorf("%s: %w", build, err)
+	return s.perKey(empty, keys)
+}
+
+// starts kills both servers and starts them again, in turns.
+func (l *lab) starts(ctx context.Context, metric string, round, keys int, servers fleet) error {
+	for pair := range pairsInRound {
+		found := map[cell]float64{}
+		for _, s := range turn(pair, servers) {
+			s.crash()
+			took, err := s.relaunch(ctx, string(likesKey(nil, keys-1)))
+			if err != nil {
+				return s.explain(err)
+			}
+			used, err := s.cpuTime()
+			if err != nil {
+				return s.explain(err)
+			}
+			if err := s.checkSize(ctx, keys); err != nil {
+				return s.explain(err)
+			}
+			found[cell{metric, s.variant, keys}] = took.Seconds()
+			found[cell{cpuOf(metric), s.variant, keys}] = used.Seconds()
+			l.progress(round, s.variant, metric, took.Seconds(), "s")
 		}
-		took, err := s.relaunch(ctx, string(likesKey(nil, keys-1)))
-		if err != nil {
-			return s.explain(err)
-		}
-		used, err := s.cpuTime()
-		if err != nil {
-			return s.explain(err)
-		}
-		if err := s.checkSize(ctx, keys); err != nil {
-			return s.explain(err)
-		}
-		found[cell{end.metric, build, keys}] = took.Seconds()
-		found[cell{cpuOf(end.metric), build, keys}] = used.Seconds()
-		l.progress(round, build, end.metric, took.Seconds(), "s")
+		l.addPair(found)
 	}
 	return nil
 }

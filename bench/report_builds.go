@@ -15,9 +15,9 @@ type buildReport struct {
 	measured []measurement
 }
 
-// gain is how much better the newer build is in one figure: the ratio of the
-// medians, and the lowest and highest of single rounds. Above 1 it is better,
-// whether that is more requests or less memory.
+// gain is how much better the newer build is in one figure: the median of the
+// ratios of the pairs, and the interval that holds the true median with 95 %
+// certainty. Above 1 it is better, whether that is more requests or less memory.
 type gain struct {
 	before, after    float64
 	ratio, low, high float64
@@ -31,7 +31,7 @@ func (r buildReport) gain(metric string, x int, less bool) gain {
 	if less {
 		num, den = older, newer
 	}
-	g.ratio, g.low, g.high, g.known = r.l.figures.ratio(num, den)
+	g.ratio, g.low, g.high, g.known = r.l.figures.paired(num, den)
 	return g
 }
 
@@ -61,8 +61,9 @@ func (r buildReport) page() string {
 	for _, line := range append(lines, r.l.course()...) {
 		fmt.Fprintf(&b, "* %s\n", line)
 	}
-	b.WriteString("\nMedians of the rounds. Ratio: of the medians, above 1 where after is better; behind it the lowest\n" +
-		"and the highest ratio of single rounds. CPU: user and system time of the server for each request.\n\n")
+	b.WriteString("\nFigures: medians. Ratio: the median of the ratios of all pairs of runs, above 1 where after is better;\n" +
+		"behind it the interval that holds the true median with 95 % certainty, or the lowest and the highest\n" +
+		"where there are fewer than six pairs. CPU: user and system time of the server for each request.\n\n")
 	for _, text := range []string{r.requestsTable(), r.costsTable()} {
 		if text != "" {
 			b.WriteString(text + "\n")
@@ -109,8 +110,8 @@ func (r buildReport) requestsTable() string {
 		return ""
 	}
 	return table([]string{
-		"What", "Pipeline", "CPU before, µs", "CPU after, µs", "before ÷ after", "Range",
-		"Requests/s before", "Requests/s after", "after ÷ before", "Range",
+		"What", "Pipeline", "CPU before, µs", "CPU after, µs", "before ÷ after", "95 %",
+		"Requests/s before", "Requests/s after", "after ÷ before", "95 %",
 	}, "llrrrrrrrr", rows)
 }
 
@@ -128,7 +129,7 @@ func (r buildReport) costsTable() string {
 	if len(rows) == 0 {
 		return ""
 	}
-	return table([]string{"What", "Before", "After", "before ÷ after", "Range"}, "lrrrr", rows)
+	return table([]string{"What", "Before", "After", "before ÷ after", "95 %"}, "lrrrr", rows)
 }
 
 // below names the figures that became worse by more than is tolerated.
@@ -138,7 +139,7 @@ func (r buildReport) below() []string {
 		if g.below() {
 			line := fmt.Sprintf("%s: %.3f (%.2f–%.2f)", what, g.ratio, g.low, g.high)
 			if g.high < 1 {
-				line += ", worse in every round"
+				line += ", the whole interval below 1"
 			}
 			all = append(all, line)
 		}
