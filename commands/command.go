@@ -200,11 +200,14 @@ type Call struct {
 // event sets what observers are told from now on that the write does.
 func (c *Call) event(name string) { c.cause.Event = name }
 
-// RunWrite calls the handler of a write, and has observers told of the entry's event.
-func (c *Call) RunWrite(t engine.Txn) {
+// Cause is what observers are told as the cause of the write that Cmd is about to do.
+func (c *Call) Cause() *engine.Cause {
 	c.cause.Event = c.Cmd.Event
-	c.Cmd.Write(c, t.For(&c.cause))
+	return &c.cause
 }
+
+// RunWrite calls the handler of a write, and has observers told of the entry's event.
+func (c *Call) RunWrite(t engine.Txn) { c.Cmd.Write(c, t.For(c.Cause())) }
 
 // BeginEntry says which entry of the log is executed from now on; observers are told.
 func (c *Call) BeginEntry(index uint64) { c.cause.Index = index }

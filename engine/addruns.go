@@ -35,7 +35,7 @@ func (ks *Keyspace) AddRuns(runs []Run, now int64, cause *Cause) int {
 		}
 		moved = true
 		var ok bool
-		r.Before, ok, r.Err = ks.Txn(r.DB, now, false).In(k.part).For(cause).AddRun(r.Key, r.Delta, r.Count)
+		r.Before, ok, r.Err = ks.TxnIn(k.part, r.DB, now, cause).AddRun(r.Key, r.Delta, r.Count)
 		if !ok && r.Err == nil {
 			return i
 		}

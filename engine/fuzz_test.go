@@ -83,7 +83,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		// What was read and is written again must read the same.
 		ks := New(Config{Databases: 1})
 		defer ks.Close()
-		ks.Txn(0, 0, true).put(key, v)
+		ks.Txn(0, 0, true).put(key, &v)
 		sh := ks.shard(Part(key), 0)
 		again := appendRecord(nil, sh.at(sh.find(ks.hash(key), key)))
 		key2, v2, n2, err := decodeRecord(again)

@@ -23,6 +23,13 @@ func (ks *Keyspace) Txn(db int, now int64, held bool) Txn {
 	return Txn{View: ks.View(db, now, held)}
 }
 
+// TxnIn is Txn(db, now, false).In(part).For(c), for the path that most writes take: Go copies a value of more than four
+// fields through memory at each of those steps, which took 25 of 280 ns (BenchmarkBatchSet).
+func (ks *Keyspace) TxnIn(part, db int, now int64, c *Cause) Txn {
+	ks.tick(now)
+	return Txn{View{ks: ks, now: now, db: int32(db), in: uint16(part + 1)}, c}
+}
+
 // For returns the same transaction with a cause, which observers are told with each change. c may be modified between
 // changes: observers are told what c holds at the time of the change.
 func (t Txn) For(c *Cause) Txn {
@@ -180,15 +187,15 @@ func (t Txn) Set(key, val []byte, deadline int64) {
 
 // SetInt writes a counter.
 func (t Txn) SetInt(key []byte, n, deadline int64) {
-	t.put(key, Value{Kind: KindInt, Int: n, Deadline: deadline})
+	t.put(key, &Value{Kind: KindInt, Int: n, Deadline: deadline})
 }
 
 // SetBytes writes bytes as they are, as a value of a kind other than KindInt.
 func (t Txn) SetBytes(key, val []byte, kind Kind, deadline int64) {
-	t.put(key, Value{Kind: kind, Bytes: val, Deadline: deadline})
+	t.put(key, &Value{Kind: kind, Bytes: val, Deadline: deadline})
 }
 
-func (t Txn) put(key []byte, v Value) {
+func (t Txn) put(key []byte, v *Value) {
 	sh, ref, old, was := t.store(key, v, nil)
 	t.tell(sh, key, OpSet, was, sh.integerAt(ref))
 	sh.retire(old)
@@ -196,7 +203,7 @@ func (t Txn) put(key []byte, v Value) {
 
 // store is put that tells no observers. It returns the record, the one that it has replaced, which the caller retires,
 // and what the key was before. own is the tail that this node keeps of the value.
-func (t Txn) store(key []byte, v Value, own []byte) (sh *shard, ref, old uint32, was Integer) {
+func (t Txn) store(key []byte, v *Value, own []byte) (sh *shard, ref, old uint32, was Integer) {
 	sh, h, ref := t.open(key)
 	was = sh.integerAt(ref)
 	length := len(v.Bytes) + int(tailRoom(len(own)))
@@ -316,7 +323,7 @@ func (t Txn) CopyTo(dst Txn, from, to []byte) bool {
 	if !ok {
 		return false
 	}
-	dst.put(to, v)
+	dst.put(to, &v)
 	return true
 }
 
@@ -329,7 +336,7 @@ func (t Txn) MoveTo(dst Txn, from, to []byte, fromEvent, toEvent string) bool {
 	}
 	var tail [MaxTail]byte
 	own := tail[:copy(tail[:], v.OwnTail())] // it is the same value, on the same node
-	sh, ref, old, was := dst.store(to, v, own)
+	sh, ref, old, was := dst.store(to, &v, own)
 	is := sh.integerAt(ref)
 	sh.retire(old)
 	cause := Cause{Event: fromEvent}

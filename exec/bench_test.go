@@ -135,3 +135,13 @@ func BenchmarkBatchCMSIncrBy(b *testing.B) {
 		batch.Write(t.ByLogID(52), items[i], As{RESP: 2})
 	})
 }
+
+// BenchmarkBatchSet has ordinary commands: each is an operation of its own.
+func BenchmarkBatchSet(b *testing.B) {
+	args := benchArgs("SET", 1600)
+	for i := range args {
+		args[i] = append(args[i], []byte("1234567"))
+	}
+	set := commands.NewTable().Lookup([]byte("set"))
+	benchBatch(b, func(batch *SubBatch, _ *commands.Table, i int) { batch.Write(set, args[i], As{RESP: 2}) })
+}

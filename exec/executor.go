@@ -55,7 +55,8 @@ func (r *Runner) executor(payload []byte, stamp int64) *executor {
 // end keeps the scratch memory, unless it has become large, and drops all references to the entry and to who waits for it.
 func (x *executor) end() {
 	x.r.args, x.ahead.d.args = keepArgs(x.d.args), keepArgs(x.ahead.d.args)
-	x.d.args, x.d.rest, x.op, x.ahead.op = nil, nil, op{}, op{}
+	x.d.args, x.d.rest, x.op = nil, nil, op{}
+	x.ahead.op, x.ahead.inner = op{}, op{}
 	x.r.call.Args, x.r.call.W = nil, nil
 	if cap(x.r.unread.B) > keptScratch {
 		x.r.unread.B = nil
@@ -276,7 +277,7 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 		if err != nil {
 			return err
 		}
-		x.r.runWrite(x.op.cmd, x.op.args, x.r.ks.Txn(x.op.db, x.stamp, parts.IsAll()), w)
+		x.r.writeHeld(x.op.cmd, x.op.args, x.op.db, x.stamp, parts.IsAll(), w)
 		c.done()
 	}
 	if len(x.d.rest) > 0 {

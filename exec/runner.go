@@ -76,7 +76,7 @@ func (r *Runner) write(cmd *commands.Command, args [][]byte, db int, now int64, 
 	case cmd.OneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
-		r.runWrite(cmd, args, r.ks.Txn(db, now, false).In(part), w)
+		r.writeIn(part, cmd, args, db, now, w)
 		r.ks.UnlockPart(part)
 	case cmd.HasKeys():
 		r.lockKeys(cmd, args)
@@ -104,6 +104,21 @@ func (r *Runner) runRead(cmd *commands.Command, args [][]byte, v engine.View, w 
 	r.call.Random = 0 // a write that depended on it would differ from node to node
 }
 
+// writeHeld is write for a caller that holds the locks of the command's keys; all says that they are all parts' locks.
+func (r *Runner) writeHeld(cmd *commands.Command, args [][]byte, db int, now int64, all bool, w *protocol.Writer) {
+	if cmd.OneKey() {
+		r.writeIn(engine.Part(args[cmd.Keys[0].First]), cmd, args, db, now, w)
+	} else {
+		r.runWrite(cmd, args, r.ks.Txn(db, now, all), w)
+	}
+}
+
+// writeIn runs a command whose only key is in a part that is locked.
+func (r *Runner) writeIn(part int, cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
+	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	cmd.Write(&r.call, r.ks.TxnIn(part, db, now, r.call.Cause()))
+}
+
 func (r *Runner) runWrite(cmd *commands.Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
 	r.call.RunWrite(t)
@@ -122,7 +137,7 @@ func (r *Runner) addRun(key []byte, db int, now, delta int64, count uint32, ahea
 	part := engine.Part(key)
 	r.ks.LockPart(part)
 	defer r.ks.UnlockPart(part)
-	t := r.ks.Txn(db, now, false).In(part).For(&r.counts)
+	t := r.ks.TxnIn(part, db, now, &r.counts)
 	if ahead {
 		defer func() { before = countAhead(before, delta*int64(applied), t.Ahead(key)) }()
 	}

@@ -9,6 +9,7 @@ type warmer struct {
 	d     decoder
 	until int // bytes of the payload that the warmer has not yet decoded; 0: all is decoded, or the entry is not worth it
 	op    op
+	inner op // a command of the transaction op
 	hints [engine.WarmMax]engine.Hint
 }
 
@@ -37,14 +38,37 @@ func (w *warmer) step(ks *engine.Keyspace, rest []byte) {
 			w.d.rest = nil
 			break
 		}
-		if key := w.op.firstKey(); key != nil {
-			w.hints[n] = engine.Hint{DB: w.op.db, Key: key}
-			n++
+		if w.op.code == opTxn {
+			n = w.transaction(n)
+		} else {
+			n = w.hint(n, &w.op)
 		}
 	}
 	w.until = len(w.d.rest)
 	ks.Warm(w.hints[:n])
 	clear(w.hints[:n])
+}
+
+// hint adds the operation's key to the n hints that there are, and returns how many there are then.
+func (w *warmer) hint(n int, o *op) int {
+	if key := o.firstKey(); key != nil {
+		w.hints[n] = engine.Hint{DB: o.db, Key: key}
+		n++
+	}
+	return n
+}
+
+// transaction adds the keys of the transaction w.op, as far as there is room.
+func (w *warmer) transaction(n int) int {
+	d := decoder{table: w.d.table, databases: w.d.databases, scope: scopeTxn, rest: w.op.body, args: w.d.args}
+	for n < engine.WarmMax {
+		if more, err := d.next(&w.inner); err != nil || !more {
+			break
+		}
+		n = w.hint(n, &w.inner)
+	}
+	w.d.args = d.args
+	return n
 }
 
 // firstKey is the key that the operation is most likely about, or nil.

@@ -32,8 +32,9 @@ type worker struct {
 	mu        sync.Mutex // guards completed; a leaf
 	completed []*replica.SubBatch
 
-	spareCompleted []*replica.SubBatch
-	spareResumed   []*Session
+	spareCompleted   []*replica.SubBatch
+	spareTransaction *transaction // or nil
+	spareResumed     []*Session
 }
 
 // lane is what a worker has for one replica.
