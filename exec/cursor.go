@@ -10,12 +10,15 @@ import (
 // executor gives the cursor the result of each operation. Between two operations the executor has the cursor execute the
 // items that are not operations of the entry: reads, known replies, transactions that only read.
 //
-// A nil cursor stands for nobody: the executor then calls no methods but done and void, which do nothing.
+// A nil cursor stands for nobody: the executor then calls no methods but done, void and hasResults, which do nothing.
 type cursor struct {
 	b    *SubBatch
 	sub  *Submission
 	at   int // the next item
 	last int // the first item behind the submission
+
+	set  *runSet // executed last; its runs may belong to several submissions
+	used int     // runs of set whose results their items have
 
 	start      int  // where in the output the reply of the item begins
 	overflowed bool // the submission's replies exceeded MaxReplyBytes: there will be none
@@ -140,10 +143,13 @@ func (c *cursor) readArgs(it *item) (*commands.Command, [][]byte) {
 	return c.b.table.All()[it.cmd], c.args
 }
 
-// runs is how many of the runs that come next may be executed together: no item between them looks at the keyspace. A run
-// whose replies count what is answered ahead is executed alone, with SeesAhead.
+// runs is how many of the runs that come next, also those of later submissions, may be executed together: no item between
+// them looks at the keyspace. A run whose replies count what is answered ahead is executed alone, with SeesAhead.
+//
+// To end a set with its submission is not good enough: clients that send one increment at a time then wait for their
+// records one after the other (a third more CPU time of ours with 50 of them and 10,000 keys).
 func (c *cursor) runs() (n int, sees Sees) {
-	for i := c.at; i < len(c.b.items) && i < c.last && n < engine.WarmMax; i++ {
+	for i := c.at; i < len(c.b.items) && n < engine.WarmMax; i++ {
 		switch it := &c.b.items[i]; it.kind {
 		case itemRun:
 			if c.b.runs[it.at].ahead {
@@ -161,11 +167,13 @@ func (c *cursor) runs() (n int, sees Sees) {
 	return n, SeesApplied
 }
 
-// ran replies to the runs of the set, to the known replies between them, and to the joins behind the last run. It is the
-// hot path of INCR, and does by itself what writer and done do for other items.
-func (c *cursor) ran(set *runSet) error {
-	b, w := c.b, &c.b.out
-	next := 0
+// hasResults reports whether the next runs have been executed, together with those before them.
+func (c *cursor) hasResults() bool { return c != nil && c.set != nil && c.used < c.set.n }
+
+// ran replies to the runs of the set, as far as they belong to this submission, to the known replies between them, and to
+// the joins behind the last run. It is the hot path of INCR, and does by itself what writer and done do for other items.
+func (c *cursor) ran() error {
+	b, w, set, next := c.b, &c.b.out, c.set, c.used
 	for ; c.at < c.last; c.at++ {
 		it := &b.items[c.at]
 		start := len(w.B)
@@ -182,15 +190,14 @@ func (c *cursor) ran(set *runSet) error {
 		case next < set.n:
 			return errPayload
 		default:
+			c.used = next
 			return nil
 		}
 		if it.flags&itemSilent != 0 || len(w.B)-c.sub.begin > MaxReplyBytes || c.overflowed {
 			c.keep(it, start)
 		}
 	}
-	if next < set.n {
-		return errPayload
-	}
+	c.used = next
 	return nil
 }
 

@@ -110,7 +110,7 @@ func (x *executor) subBatch(s *SubBatch) error {
 		}
 		c.end()
 	}
-	if len(x.d.rest) != left {
+	if len(x.d.rest) != left || c.hasResults() {
 		return errPayload
 	}
 	return nil
@@ -118,6 +118,9 @@ func (x *executor) subBatch(s *SubBatch) error {
 
 // step executes the next operation, or the next runs together, and gives the results to c; nil: nobody wants them.
 func (x *executor) step(c *cursor) error {
+	if c.hasResults() {
+		return c.ran()
+	}
 	if x.d.nextIsRun() {
 		return x.stepRuns(c)
 	}
@@ -166,9 +169,6 @@ func (x *executor) writer(c *cursor, kind itemKind) (*protocol.Writer, error) {
 	return c.writer(), nil
 }
 
-// worthASet is how many runs fetch enough records together. Where a client has sent fewer, the warmer looks further.
-const worthASet = 4
-
 // stepRuns executes the next runs together: as many as stand one behind the other in the entry, as the set takes, and as c
 // allows (see cursor.runs).
 func (x *executor) stepRuns(c *cursor) error {
@@ -176,9 +176,6 @@ func (x *executor) stepRuns(c *cursor) error {
 	if c != nil {
 		if limit, sees = c.runs(); limit == 0 {
 			return errPayload
-		}
-		if limit < worthASet { // clients that send one increment each: the next ones are in other submissions
-			x.ahead.step(x.r.ks, x.d.rest)
 		}
 	}
 	set := &x.r.set
@@ -195,7 +192,8 @@ func (x *executor) stepRuns(c *cursor) error {
 		x.r.execute(set, x.stamp)
 	}
 	if c != nil {
-		return c.ran(set)
+		c.set, c.used = set, 0
+		return c.ran()
 	}
 	return nil
 }

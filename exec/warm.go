@@ -3,8 +3,8 @@ package exec
 import "quipu/engine"
 
 // warmer decodes an entry WarmMax operations ahead of their execution, and has the keyspace fetch the records that these
-// operations will need. It is not asked where many runs follow, for which runSet does the same. On 1,000,000 random counters an operation takes
-// a third less time, see engine.Warm.
+// operations will need. It is not asked before runs, for which runSet does the same. On 1,000,000 random counters an
+// operation takes a third less time, see engine.Warm.
 type warmer struct {
 	d     decoder
 	until int // bytes of the payload that the warmer has not yet decoded; 0: all is decoded, or the entry is not worth it
