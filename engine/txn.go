@@ -24,7 +24,7 @@ func (ks *Keyspace) Txn(db int, now int64, held bool) Txn {
 }
 
 // TxnIn is Txn(db, now, false).In(part).For(c), for the path that most writes take: Go copies a value of more than four
-// fields through memory at each of those steps, which took 25 of 280 ns (BenchmarkBatchSet).
+// fields through memory at each of those steps. BenchmarkBatchSet: 311 instead of 367 ns.
 func (ks *Keyspace) TxnIn(part, db int, now int64, c *Cause) Txn {
 	ks.tick(now)
 	return Txn{View{ks: ks, now: now, db: int32(db), in: uint16(part + 1)}, c}

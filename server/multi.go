@@ -46,7 +46,7 @@ func (t *transaction) arguments(q *queued) [][]byte {
 }
 
 // maxSpareTransaction is the most bytes of a transaction that are kept for the next one of any session of the worker.
-// Without it a transaction of two INCRs made ten allocations, a tenth of its CPU time.
+// Without it each transaction allocates its slices anew, a tenth of the CPU time of MULTI, two INCR, EXEC.
 const maxSpareTransaction = 64 << 10
 
 // newTransaction returns an empty transaction.
