@@ -351,7 +351,7 @@ func runPFMerge(c *Call, t engine.Txn) {
 	}
 	hll.MarkStale(to)
 	own.markStale()
-	own.rewrite(t, key, dest, to)
+	t.Changed(key, own.rewrite(t, key, dest, to))
 	c.W.OK()
 }
 
@@ -372,7 +372,7 @@ func runPFDebug(c *Call, t engine.Txn) {
 	}
 	var own ownHLLTail
 	own.openCount(content.OwnTail())
-	own.rewrite(t, key, content, dense[:])
+	own.rewrite(t, key, content, dense[:]) // the same registers: no event, and WATCH does not see it
 	if isWord(c.Args[1], "todense") {
 		c.W.Int(1)
 		return

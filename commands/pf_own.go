@@ -110,8 +110,9 @@ func keepRaw(v engine.View, key []byte, value engine.Value) {
 	v.SetOwnTail(key, value.Bytes[hll.CountAt:][:hll.CountBytes])
 }
 
-// rewrite gives a key, whose content was opened, the value b, which has no skips yet, and keeps the count.
-func (o *ownHLLTail) rewrite(t engine.Txn, key []byte, content engine.Content, b []byte) {
+// rewrite gives a key, whose content was opened, the value b, which has no skips yet, and keeps the count. It tells no
+// observers: the caller does, by Changed, unless b has the same registers.
+func (o *ownHLLTail) rewrite(t engine.Txn, key []byte, content engine.Content, b []byte) engine.Content {
 	tail := 0
 	if o.counted {
 		tail = len(o.count)
@@ -121,7 +122,7 @@ func (o *ownHLLTail) rewrite(t engine.Txn, key []byte, content engine.Content, b
 	if o.counted {
 		content.SetOwnTail(o.count[:])
 	}
-	t.Changed(key, content)
+	return content
 }
 
 // bulkShown replies with the bytes from to to of a value that holds bytes, with the count of a HyperLogLog as this node
