@@ -22,6 +22,7 @@ import (
 //	Submit, Flush:  filling ──(nothing in flight)──► Seal ─► Propose ─► in flight
 //	filling above the soft limit: the batch waits in a queue, a new one fills
 //	applier:  Claim ─► StateMachine.Apply ─► Applied { Decide(Applied); propose the next }
+//	       or Void, TermBegan: the entry is never applied { Decide(NotApplied); propose the next }
 //
 // An owner gathers its sub-batch without any lock; Submit holds the Batcher's lock only while it appends the sub-batch to a
 // list. The goroutine that applies an entry (the applier) completes the entry's batch and proposes the next one itself: a
@@ -29,11 +30,13 @@ import (
 // succeeds; watch.go looks after proposals that take long.
 //
 // The Outcome of a batch is decided here and nowhere else, by one compare-and-swap on proposal.state: either by the applier
-// (Claim) or by whoever gives up (deadline, failure, Close). The batch is told by Batch.Decide and, after Unknown, by
+// (Claim, Void, TermBegan) or by whoever gives up (deadline, failure, Close). The batch is told by Batch.Decide and, after Unknown, by
 // Batch.Fate. Both are called without the lock, so they may use the Batcher.
 //
 // Invariant: when an entry is sealed, every earlier one has been applied or never will be. So nothing is proposed while an
-// entry that was given up has neither been applied nor failed. Source.Ahead relies on the invariant: what it returned for an
+// entry that was given up may still be applied. The loss of leadership does not decide an entry: it may be in the log of
+// the next leader. What decides it is the entry itself in the log, or any later term there (TermBegan): an entry is only
+// executed in the term that it was proposed in. Source.Ahead relies on the invariant: what it returned for an
 // entry is returned again if that entry was not applied, and only then.
 //
 // Two entries in flight were measured, and gain nothing if a round trip to the followers takes less than about 5 ms.
@@ -43,7 +46,6 @@ type BatcherOptions struct {
 	WriteTimeout   time.Duration // from the first Submit into a batch until the batch is given up; default 5 s
 	EntrySoftLimit int           // payload bytes from which a batch takes no more; default 512 KiB
 	EntryHardLimit int           // payload bytes above which a batch is refused; default 8 MiB
-	Level          uint16        // semantics level of the entries; default SemanticsLevel
 }
 
 const (
@@ -56,7 +58,6 @@ func (o *BatcherOptions) setDefaults() {
 	setDefault(&o.WriteTimeout, defaultWriteTimeout)
 	setDefault(&o.EntrySoftLimit, defaultEntrySoftLimit)
 	setDefault(&o.EntryHardLimit, defaultEntryHardLimit)
-	setDefault(&o.Level, SemanticsLevel)
 }
 
 func setDefault[T comparable](p *T, v T) {
@@ -101,6 +102,7 @@ type proposal struct {
 	batch    Batch // nil: no client waits for the entry; it has only what Source.Ahead returned, or advances log time
 	buf      []byte
 	sequence uint64
+	term     uint64        // in which it was proposed
 	since    time.Duration // waiting.since of the batch; without a batch, when it was proposed
 	bytes    int64         // counted in queued
 	state    atomic.Uint32
@@ -323,8 +325,8 @@ func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
 		buf = g.batch.Seal(buf, stamp)
 	}
 	b.sequence++
-	p.sequence, p.buf = b.sequence, buf
-	header := entryHeader{level: b.opt.Level, stamp: stamp, proposer: b.proposer, sequence: b.sequence}
+	p.sequence, p.term, p.buf = b.sequence, b.group.Term(), buf
+	header := entryHeader{level: b.group.Level(), stamp: stamp, term: p.term, proposer: b.proposer, sequence: b.sequence}
 	if len(buf) == HeaderSize {
 		header.flags = flagTick
 	}
@@ -384,6 +386,39 @@ func (b *Batcher) Applied(proposer, sequence uint64) {
 	b.decided(p, true)
 }
 
+// Void implements Proposer.
+func (b *Batcher) Void(proposer, sequence uint64) {
+	if p := b.lookup(proposer, sequence); p != nil {
+		b.never(p, true, errNotLeader)
+	}
+}
+
+// TermBegan implements Proposer.
+func (b *Batcher) TermBegan(term uint64) {
+	if p := b.inflight.Load(); p != nil && p.term < term {
+		b.never(p, false, errNotLeader)
+	}
+}
+
+// Restored implements Proposer.
+func (b *Batcher) Restored() {
+	if p := b.inflight.Load(); p != nil {
+		p.giveUp(Unknown, fmt.Errorf("%w (a snapshot has taken the place of the state)", ErrUnknown))
+		p.fate(false)
+		b.decided(p, false)
+	}
+}
+
+// never ends a proposal whose entry is certain not to be applied. logged says that the log has the entry all the same.
+func (b *Batcher) never(p *proposal, logged bool, reason *NotAppliedError) {
+	if p.state.Load() == stateClaimed {
+		return // BUG elsewhere: the entry is being applied, and Applied decides the batch
+	}
+	p.giveUp(NotApplied, reason)
+	p.fate(false)
+	b.decided(p, logged)
+}
+
 // lookup returns the proposal in flight if it has these numbers, else nil.
 func (b *Batcher) lookup(proposer, sequence uint64) *proposal {
 	if proposer != b.proposer {
@@ -395,8 +430,8 @@ func (b *Batcher) lookup(proposer, sequence uint64) *proposal {
 	return nil
 }
 
-// decided makes room for the next entry: p has been applied, or has failed for good.
-func (b *Batcher) decided(p *proposal, applied bool) {
+// decided makes room for the next entry: p has been applied, or never will be. logged says that the log has the entry.
+func (b *Batcher) decided(p *proposal, logged bool) {
 	b.mu.Lock()
 	if b.inflight.Load() != p {
 		b.mu.Unlock()
@@ -404,7 +439,7 @@ func (b *Batcher) decided(p *proposal, applied bool) {
 	}
 	b.inflight.Store(nil)
 	b.queued.Add(-p.bytes)
-	if applied && cap(p.buf) <= maxSpareEntry {
+	if logged && cap(p.buf) <= maxSpareEntry {
 		b.spare = p.buf // nobody reads it any more: the log has the entry in its files
 	}
 	refused := b.proposeNext(false)
@@ -412,24 +447,16 @@ func (b *Batcher) decided(p *proposal, applied bool) {
 	deliver(refused)
 }
 
-// failed is called when the future of p ended with an error. Even if that error does not exclude that the entry is applied,
-// p ends here, since no later call would end it. (If the entry is applied after all, its counted section still counts once,
-// because the copy in a later entry has the same number; its batch has been decided as unknown.)
+// failed is called when the future of p ended with an error. An error that does not exclude that the entry is applied only
+// decides its batch: p stays in flight until Applied, Void or TermBegan ends it.
 func (b *Batcher) failed(p *proposal, err error) {
-	if p.state.Load() == stateClaimed {
-		return // the entry is being applied all the same; Applied decides the batch
-	}
 	reason := classify(err)
-	outcome := Unknown
 	var no *NotAppliedError
 	if errors.As(reason, &no) {
-		outcome = NotApplied
+		b.never(p, false, no)
+		return
 	}
-	p.giveUp(outcome, reason)
-	if p.state.Load() != stateClaimed {
-		p.fate(false)
-		b.decided(p, false)
-	}
+	p.giveUp(Unknown, reason)
 }
 
 // classify returns a *NotAppliedError if err is known to exclude that the entry is ever applied, else an ErrUnknown.
@@ -463,7 +490,7 @@ func (b *Batcher) refuseWaiting(refused []refusal, err error) []refusal {
 	return refused
 }
 
-// notifyIdle wakes Drain. mu held; nothing waits or is in flight.
+// notifyIdle wakes Drain. mu held; nothing waits, and nothing that clients wait for is in flight.
 func (b *Batcher) notifyIdle() {
 	for _, ch := range b.idle {
 		close(ch)
@@ -471,7 +498,8 @@ func (b *Batcher) notifyIdle() {
 	b.idle = nil
 }
 
-// Drain flushes, and returns when no batch waits or is in flight. Nothing may be submitted any more.
+// Drain flushes, and returns when no batch waits or is in flight. (The fate of an entry that was given up is not waited for by a
+// node that does not lead: until another one does, it stays open.) Nothing may be submitted any more.
 func (b *Batcher) Drain(ctx context.Context) error {
 	done := make(chan struct{})
 	b.mu.Lock()

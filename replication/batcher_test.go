@@ -212,10 +212,22 @@ func TestBatcherOutcomeClasses(t *testing.T) {
 				t.Errorf("%v: outcome %v, want %s", tc.err, err, tc.applied)
 			}
 			synctest.Wait()
+			next := g.take()
+			if tc.applied == "unknown" {
+				if next != nil || len(batch.fates) > 0 {
+					t.Fatalf("%v: %v proposed, fates %v, while the entry may still be applied", tc.err, next, batch.fates)
+				}
+				b.TermBegan(g.term)
+				if g.take() != nil {
+					t.Fatal("the same term decides nothing")
+				}
+				g.term++
+				b.TermBegan(g.term)
+				next = g.take()
+			}
 			if want := map[string]string{"no": "[]", "unknown": "[false]"}[tc.applied]; fmt.Sprint(batch.fates) != want {
 				t.Errorf("%v: fates %v, want %v", tc.err, batch.fates, want)
 			}
-			next := g.take()
 			if next == nil {
 				t.Fatal("the next batch was not proposed after a failure")
 			}
@@ -225,6 +237,88 @@ func TestBatcherOutcomeClasses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBatcherEntryEndedByTheLog: what is in the log, or a later term there, decides an entry, whatever its clients were told.
+func TestBatcherEntryEndedByTheLog(t *testing.T) {
+	withBatcher(t, BatcherOptions{WriteTimeout: time.Second}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		// Void: in the log under a later term.
+		first, second := submit(b, 1), submit(b, 2)
+		p := g.take()
+		b.Void(p.header.proposer, p.header.sequence)
+		if err := <-first; !isNotApplied(err) || !errors.Is(err, ErrNotLeader) {
+			t.Errorf("void: %v", err)
+		}
+		// A later term begins before Raft's future knows anything.
+		g.term = 2
+		if p = g.take(); p.header.term != 1 {
+			t.Errorf("proposed in term %d", p.header.term)
+		}
+		third := submit(b, 3)
+		b.TermBegan(2)
+		if err := <-second; !isNotApplied(err) {
+			t.Errorf("a later term: %v", err)
+		}
+		if p = g.take(); p.header.term != 2 {
+			t.Errorf("proposed in term %d", p.header.term)
+		}
+		// Given up, and then applied in its own term, which is found in the log of the next leader.
+		batch := b.inflight.Load().batch.(*testBatch)
+		if err := <-third; !errors.Is(err, ErrUnknown) {
+			t.Errorf("after the timeout: %v", err)
+		}
+		// Meanwhile this node does not lead: who comes is told so at once, not after a second.
+		g.refuse(errNotLeader)
+		start := time.Now()
+		if err := <-submit(b, 4); !isNotApplied(err) || time.Since(start) > 2*watchEvery {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		g.refuse(nil)
+		if g.commit(p, nil) != nil || fmt.Sprint(batch.fates) != "[true]" {
+			t.Errorf("fates %v", batch.fates)
+		}
+		last := submit(b, 5)
+		g.commit(g.take(), nil)
+		if err := <-last; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestBatcherRestored: a snapshot that takes the place of the state ends the entry in flight, which may be in it.
+func TestBatcherRestored(t *testing.T) {
+	withBatcher(t, BatcherOptions{}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		batch := b.filling.batch.(*testBatch)
+		ch := submit(b, 1)
+		g.take()
+		b.Restored()
+		if err := <-ch; !errors.Is(err, ErrUnknown) || isNotApplied(err) || fmt.Sprint(batch.fates) != "[false]" {
+			t.Errorf("outcome %v, fates %v", err, batch.fates)
+		}
+		last := submit(b, 2)
+		g.commit(g.take(), nil)
+		if err := <-last; err != nil {
+			t.Error(err)
+		}
+		b.Restored() // nothing is in flight
+	})
+}
+
+// TestBatcherDrainWithoutOffice: a node that has lost its office does not wait for the fate of its last entry when it stops.
+func TestBatcherDrainWithoutOffice(t *testing.T) {
+	withBatcher(t, BatcherOptions{WriteTimeout: time.Hour}, func(t *testing.T, g *fakeGroup, b *Batcher) {
+		ch := submit(b, 1)
+		g.refuse(errNotLeader)
+		g.take().result <- raft.ErrLeadershipLost
+		if err := <-ch; !errors.Is(err, ErrUnknown) {
+			t.Errorf("outcome %v", err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := b.Drain(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestBatcherTickOnlyWhenIdle(t *testing.T) {

@@ -15,6 +15,10 @@ type Config struct {
 	Logger      *slog.Logger
 	Clock       *Clock // log time; made if nil
 
+	// Founding is what the nodes of a new cluster have agreed on; it is used when Dir is new. Nil: this node founds a cluster of
+	// its own, as its only voter.
+	Founding *Founding
+
 	// SnapshotLogBytes is the amount of log after which a snapshot is taken. 0: the larger of 256 MiB (less on a small file
 	// system) and twice the last snapshot.
 	SnapshotLogBytes int64
@@ -41,6 +45,16 @@ type Config struct {
 
 	usage func(dir string) (storage.DiskUsage, error) // storage.DiskSpace, or what a test says
 }
+
+// Founding is how a cluster begins. All of its first voters are in the first configuration: if one node began alone and added
+// the others, acknowledged writes would be on one disk for a while.
+type Founding struct {
+	Incarnation string   // of the cluster's data; the same on all nodes
+	Voters      []Member // the first voters, the same list on all nodes; empty: this node waits until a cluster adds it
+}
+
+// Member is a node as the others know it.
+type Member struct{ ID, Address string }
 
 const (
 	maxNodeID            = 255 // bytes; it stands in the record of the vote

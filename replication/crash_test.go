@@ -209,7 +209,7 @@ func TestEntryFromTheFutureStopsTheNode(t *testing.T) {
 	cfg.OnFatal = func(err error) { fatal <- err }
 	n := startNode(t, cfg)
 	n.write(t, 0, 3)
-	n.batch.opt.Level = SemanticsLevel + 1
+	n.fsm.level.Store(uint32(SemanticsLevel + 1)) // the next entry gets it
 	if err := outcomeOf(t, submit(n.batch, 3)); err == nil {
 		t.Error("acknowledged")
 	}

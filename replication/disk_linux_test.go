@@ -146,7 +146,7 @@ func startBulk(t *testing.T, cfg Config, live int) *node {
 		t.Fatal(err)
 	}
 	n := &node{g, &sm.counter, NewBatcher(g, g.Clock(), &testSource{}, BatcherOptions{})}
-	waitFor(t, "the node to be ready", n.Leader)
+	waitFor(t, "the node to be ready", func() bool { return n.Term() != 0 })
 	return n
 }
 

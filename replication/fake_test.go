@@ -14,6 +14,7 @@ type fakeGroup struct {
 	refus error
 	done  chan struct{}
 	err   error
+	term  uint64
 	most  int // highest number of undecided proposals
 }
 
@@ -26,7 +27,7 @@ type fakeProposal struct {
 func (p *fakeProposal) Error() error { return <-p.result }
 
 func newFakeGroup() *fakeGroup {
-	return &fakeGroup{clock: NewClock(nil), done: make(chan struct{})}
+	return &fakeGroup{clock: NewClock(nil), done: make(chan struct{}), term: 1}
 }
 
 func (g *fakeGroup) Bind(p Proposer) { g.prop = p }
@@ -80,7 +81,8 @@ func (g *fakeGroup) Writable() error {
 }
 
 func (g *fakeGroup) SoleVoter() bool                { return true }
-func (g *fakeGroup) Leader() bool                   { return true }
+func (g *fakeGroup) Term() uint64                   { return g.term }
+func (g *fakeGroup) Level() uint16                  { return 1 }
 func (g *fakeGroup) AppliedIndex() uint64           { return 0 }
 func (g *fakeGroup) Ready() <-chan struct{}         { return nil }
 func (g *fakeGroup) Done() <-chan struct{}          { return g.done }

@@ -12,24 +12,28 @@ import (
 //	┌─────────┬─────┬─────┬───────┬───────┬───────┬──────────┐
 //	│ "QPEN"  │ ver │flags│ level │ group │ part  │ reserved │   group, part: 0; reserved for many groups and for moves
 //	├─────────┴─────┴─────┴───────┼───────┴───────┴──────────┤
-//	│ stamp: log time, ms         │ proposer: random number  │   proposer: chosen anew at each start of a process
-//	├─────────────────────────────┤   of the process         │
-//	│ sequence: of the proposer   ├──────────────┬───────────┤   sequence: 1, 2, 3 … as proposed
-//	│                             │ payload len  │  CRC32C   │   CRC32C (Castagnoli) of bytes 0–43 and the payload
-//	├─────────────────────────────┴──────────────┴───────────┤
-//	│ payload …                                              │
-//	└────────────────────────────────────────────────────────┘
-//	16 stamp · 24 proposer · 32 sequence · 40 length · 44 CRC · 48 payload
+//	│ stamp: log time, ms         │ term                     │   term: in which the proposer leads
+//	├─────────────────────────────┼──────────────────────────┤
+//	│ proposer: random number of  │ sequence: of the         │   proposer: chosen anew at each start of a process
+//	│ the process                 │ proposer                 │   sequence: 1, 2, 3 … as proposed
+//	├──────────────┬───────────┬──┴──────────────────────────┤
+//	│ payload len  │  CRC32C   │ payload …                   │   CRC32C (Castagnoli) of bytes 0–51 and the payload
+//	└──────────────┴───────────┴─────────────────────────────┘
+//	16 stamp · 24 term · 32 proposer · 40 sequence · 48 length · 52 CRC · 56 payload
+//
+// An entry is void, on every node, if the term that Raft has given it in the log is another than the one here. Without that
+// rule a proposal that slept in Raft's channel while the node lost its office and won it again would still be executed,
+// after its clients were told that it was not.
 //
 // Flag bit 0 (tick): no payload, the entry only advances log time. Other flag bits are 0; if one is set, a newer version has
 // written the entry.
 
 // HeaderSize is the number of bytes Batch.Seal leaves free at the front of its buffer.
-const HeaderSize = 48
+const HeaderSize = 56
 
 const (
 	entryMagic   = 0x4e455051 // "QPEN"
-	entryVersion = 1
+	entryVersion = 2
 
 	flagTick   = 1 << 0
 	knownFlags = flagTick
@@ -42,6 +46,7 @@ type entryHeader struct {
 	flags    uint8
 	level    uint16
 	stamp    int64
+	term     uint64
 	proposer uint64
 	sequence uint64
 }
@@ -56,14 +61,15 @@ func encodeEntry(buf []byte, h entryHeader) {
 	le.PutUint16(buf[6:], h.level)
 	le.PutUint64(buf[8:], 0)
 	le.PutUint64(buf[16:], uint64(h.stamp))
-	le.PutUint64(buf[24:], h.proposer)
-	le.PutUint64(buf[32:], h.sequence)
-	le.PutUint32(buf[40:], uint32(len(buf)-HeaderSize))
-	le.PutUint32(buf[44:], entryCRC(buf))
+	le.PutUint64(buf[24:], h.term)
+	le.PutUint64(buf[32:], h.proposer)
+	le.PutUint64(buf[40:], h.sequence)
+	le.PutUint32(buf[48:], uint32(len(buf)-HeaderSize))
+	le.PutUint32(buf[52:], entryCRC(buf))
 }
 
 func entryCRC(buf []byte) uint32 {
-	return crc32.Update(crc32.Checksum(buf[:44], castagnoli), castagnoli, buf[HeaderSize:])
+	return crc32.Update(crc32.Checksum(buf[:52], castagnoli), castagnoli, buf[HeaderSize:])
 }
 
 // decodeEntry is the mirror of encodeEntry. The payload aliases buf. It refuses anything but exactly one undamaged entry.
@@ -82,15 +88,16 @@ func decodeEntry(buf []byte) (h entryHeader, payload []byte, err error) {
 		}
 		return h, nil, fmt.Errorf("entry has version %d", v)
 	}
-	if n := le.Uint32(buf[40:]); uint64(n) != uint64(len(buf)-HeaderSize) {
+	if n := le.Uint32(buf[48:]); uint64(n) != uint64(len(buf)-HeaderSize) {
 		return h, nil, fmt.Errorf("entry says %d bytes of payload and has %d", n, len(buf)-HeaderSize)
 	}
-	if want, got := le.Uint32(buf[44:]), entryCRC(buf); want != got {
+	if want, got := le.Uint32(buf[52:]), entryCRC(buf); want != got {
 		return h, nil, fmt.Errorf("entry has CRC32C %08x and says %08x", got, want)
 	}
 	h = entryHeader{
 		flags: buf[5], level: le.Uint16(buf[6:]),
-		stamp: int64(le.Uint64(buf[16:])), proposer: le.Uint64(buf[24:]), sequence: le.Uint64(buf[32:]),
+		stamp: int64(le.Uint64(buf[16:])), term: le.Uint64(buf[24:]),
+		proposer: le.Uint64(buf[32:]), sequence: le.Uint64(buf[40:]),
 	}
 	if h.flags&^knownFlags != 0 || le.Uint64(buf[8:]) != 0 {
 		return h, nil, fmt.Errorf("entry has unknown flags %#02x or reserved bytes: it is from a newer version of Quipu", h.flags)

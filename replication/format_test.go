@@ -14,7 +14,7 @@ func TestEntryRoundTrip(t *testing.T) {
 		payload := rapid.SliceOf(rapid.Byte()).Draw(t, "payload")
 		h := entryHeader{
 			flags: rapid.Uint8Range(0, knownFlags).Draw(t, "flags"), level: rapid.Uint16().Draw(t, "level"),
-			stamp:    rapid.Int64().Draw(t, "stamp"),
+			stamp: rapid.Int64().Draw(t, "stamp"), term: rapid.Uint64().Draw(t, "term"),
 			proposer: rapid.Uint64().Draw(t, "proposer"), sequence: rapid.Uint64().Draw(t, "sequence"),
 		}
 		buf := append(make([]byte, HeaderSize), payload...)
@@ -47,16 +47,16 @@ func TestEntryFromTheFuture(t *testing.T) {
 // The bytes of released formats stay readable: a change here is a new version.
 func TestEntryBytes(t *testing.T) {
 	buf := append(make([]byte, HeaderSize), "abc"...)
-	encodeEntry(buf, entryHeader{level: 1, stamp: 0x0102030405060708, proposer: 9, sequence: 10})
-	want := "QPEN\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08\x07\x06\x05\x04\x03\x02\x01\x09\x00\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00"
-	if string(buf[:44]) != want || string(buf[48:]) != "abc" {
+	encodeEntry(buf, entryHeader{level: 1, stamp: 0x0102030405060708, term: 11, proposer: 9, sequence: 10})
+	want := "QPEN\x02\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x08\x07\x06\x05\x04\x03\x02\x01\x0b\x00\x00\x00\x00\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\x00\x0a\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00"
+	if string(buf[:52]) != want || string(buf[56:]) != "abc" {
 		t.Errorf("%q", buf)
 	}
 }
 
 func FuzzDecodeEntry(f *testing.F) {
 	buf := append(make([]byte, HeaderSize), "payload"...)
-	encodeEntry(buf, entryHeader{level: 1, stamp: 2, proposer: 3, sequence: 4})
+	encodeEntry(buf, entryHeader{level: 1, stamp: 2, term: 5, proposer: 3, sequence: 4})
 	f.Add(buf)
 	f.Add(buf[:HeaderSize])
 	f.Fuzz(func(t *testing.T, b []byte) {

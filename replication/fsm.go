@@ -22,15 +22,20 @@ type fsm struct {
 
 	// Owned by the applying goroutine; part of snapshots.
 	stamp int64
-	level uint16 // semantics level of the last entry
+	level atomic.Uint32 // semantics level of the last entry, which the next ones get too; read by anyone
 
-	restoreErr error // why the last Restore failed; Raft only logs it
+	term uint64 // of the last entry, also of a void one; owned by the applying goroutine
+
+	restoreErr error       // why the last Restore failed; Raft only logs it
+	started    atomic.Bool // Raft runs: a Restore is that of a snapshot from the leader
 }
 
 var _ raft.BatchingFSM = (*fsm)(nil)
 
 func newFSM(sm StateMachine, clock *Clock, fail func(error)) *fsm {
-	return &fsm{machine: sm, clock: clock, fail: fail, level: 1}
+	f := &fsm{machine: sm, clock: clock, fail: fail}
+	f.level.Store(1)
+	return f
 }
 
 func (f *fsm) bind(p Proposer) { f.proposer.Store(&p) }
@@ -45,25 +50,45 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 
 // Apply implements raft.FSM.
 func (f *fsm) Apply(log *raft.Log) any {
-	if log.Type == raft.LogCommand {
-		f.applyEntry(log.Index, log.Data)
-	} else if !f.broken.Load() {
+	switch {
+	case f.broken.Load():
+	case log.Type == raft.LogCommand:
+		f.applyEntry(log.Index, log.Term, log.Data)
+	default:
+		f.begin(log.Term)
 		f.applied.Store(log.Index)
 	}
 	return nil
 }
 
-func (f *fsm) applyEntry(index uint64, data []byte) {
+// begin notes the term of the next entry. Terms never decrease along a log.
+func (f *fsm) begin(term uint64) {
+	if term == f.term {
+		return
+	}
+	f.term = term
+	if p := f.proposer.Load(); p != nil {
+		(*p).TermBegan(term)
+	}
+}
+
+func (f *fsm) applyEntry(index, term uint64, data []byte) {
 	if f.broken.Load() {
 		return
 	}
+	f.begin(term)
 	h, payload, err := decodeEntry(data)
+	if err == nil && h.term != term {
+		f.applied.Store(index)
+		if p := f.proposer.Load(); p != nil {
+			(*p).Void(h.proposer, h.sequence)
+		}
+		return
+	}
 	switch {
 	case err != nil:
 	case h.level > SemanticsLevel:
 		err = &VersionError{What: "semantics level of log entry", Found: int(h.level), Known: int(SemanticsLevel)}
-	case h.stamp < f.stamp:
-		err = fmt.Errorf("its log time %d is before %d of an earlier entry", h.stamp, f.stamp)
 	case index <= f.applied.Load():
 		err = fmt.Errorf("BUG: entry %d is already applied", f.applied.Load())
 	}
@@ -71,14 +96,17 @@ func (f *fsm) applyEntry(index uint64, data []byte) {
 		f.stop(fmt.Errorf("log entry %d cannot be applied: %w", index, err))
 		return
 	}
-	f.stamp, f.level = h.stamp, h.level
-	f.clock.Observe(h.stamp)
+	// A leader whose log time is behind that of the leader before it has not applied an entry since. Every node sets
+	// the stamp to the same value, so that is no reason to stop.
+	f.stamp = max(f.stamp, h.stamp)
+	f.level.Store(max(f.level.Load(), uint32(h.level)))
+	f.clock.Observe(f.stamp)
 	var ours Batch
 	proposer := f.proposer.Load()
 	if proposer != nil {
 		ours = (*proposer).Claim(h.proposer, h.sequence)
 	}
-	f.machine.Apply(Entry{Index: index, Stamp: h.stamp, Level: h.level, Payload: payload}, ours)
+	f.machine.Apply(Entry{Index: index, Stamp: f.stamp, Level: h.level, Payload: payload}, ours)
 	f.applied.Store(index)
 	if proposer != nil {
 		(*proposer).Applied(h.proposer, h.sequence)
@@ -97,7 +125,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 		return nil, ErrFailed
 	}
 	return &fsmSnapshot{
-		prefix: fsmPrefix{applied: f.applied.Load(), stamp: f.stamp, level: f.level},
+		prefix: fsmPrefix{applied: f.applied.Load(), stamp: f.stamp, level: uint16(f.level.Load())},
 		state:  f.machine.Capture(),
 	}, nil
 }
@@ -116,8 +144,8 @@ func (s *fsmSnapshot) writeTo(w io.Writer) error {
 
 // Persist implements raft.FSMSnapshot; Raft closes or cancels the sink.
 func (s *fsmSnapshot) Persist(sink raft.SnapshotSink) error {
-	if k, ok := sink.(interface{ SetHurry(func() bool) }); ok {
-		k.SetHurry(s.state.Hurry)
+	if k, ok := sink.(interface{ Own(hurry func() bool) }); ok {
+		k.Own(s.state.Hurry)
 	}
 	return s.writeTo(sink)
 }
@@ -134,6 +162,16 @@ type snapshotBody interface {
 // Restore implements raft.FSM.
 func (f *fsm) Restore(rc io.ReadCloser) error {
 	f.restoreErr = f.restore(rc)
+	switch {
+	case !f.started.Load():
+	case f.restoreErr != nil:
+		// Half of the state is there, and Raft would go on with the entries behind the old one.
+		f.stop(fmt.Errorf("cannot load the leader's snapshot: %w", f.restoreErr))
+	default:
+		if p := f.proposer.Load(); p != nil {
+			(*p).Restored()
+		}
+	}
 	return f.restoreErr
 }
 
@@ -165,7 +203,8 @@ func (f *fsm) restoreBody(body snapshotBody) error {
 	if err := f.machine.Restore(io.NewSectionReader(body, fsmPrefixSize, size), size); err != nil {
 		return err
 	}
-	f.stamp, f.level = p.stamp, p.level
+	f.stamp = p.stamp
+	f.level.Store(uint32(p.level))
 	f.applied.Store(p.applied)
 	f.clock.Observe(p.stamp)
 	return nil

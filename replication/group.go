@@ -33,12 +33,12 @@ type raftGroup struct {
 	diskLogged  time.Time // when noteDisk logged its last message
 	diskNoted   bool      // noteDisk has logged that writes are refused at present
 
-	logs  LogStore
-	votes VoteStore
-	snaps SnapshotStore
-	trans *gatedTransport
-	fsm   *fsm
-	raft  *raft.Raft
+	logs    LogStore
+	votes   VoteStore
+	snaps   SnapshotStore
+	trans   *gatedTransport
+	fsm     *fsm
+	running atomic.Pointer[raft.Raft]
 
 	notify   chan bool // leadership changes, from Raft
 	routines sync.WaitGroup
@@ -49,11 +49,12 @@ type raftGroup struct {
 	err      error         // set before done is closed
 	failure  atomic.Pointer[error]
 
-	changes atomic.Uint64 // changes of leadership; a barrier from before the last change means nothing
-	stop    sync.Once     // Shutdown
-	stopErr error         // the result of stop
-	serving atomic.Bool   // leads, and everything of earlier terms is applied
+	office  atomic.Pointer[office]
+	stop    sync.Once // Shutdown
+	stopErr error     // the result of stop
 	sole    atomic.Bool
+
+	restarting sync.Mutex // restartRaft, and the end of Raft
 
 	snapMu   sync.Mutex // one snapshot at a time
 	snapWant chan struct{}
@@ -61,6 +62,19 @@ type raftGroup struct {
 	snapBase atomic.Int64  // logs.Written at the newest snapshot
 	snapping atomic.Bool
 	snapInfo atomic.Pointer[snapResult]
+}
+
+// office says whether this node serves as leader. It is immutable, and replaced by compare-and-swap: with a flag and a
+// count of changes apart, a barrier could find that nothing has changed, and set the flag after a loss that came just then.
+type office struct {
+	term uint64 // in which this node leads, with everything of earlier terms applied; 0: it does not serve
+}
+
+// leave ends serving, also for a barrier that is under way, and returns what that barrier's successor has to replace.
+func (g *raftGroup) leave() *office {
+	none := &office{}
+	g.office.Store(none)
+	return none
 }
 
 type snapResult struct {
@@ -72,6 +86,7 @@ const (
 	minTrailingLogs = 16
 	monitorEvery    = 250 * time.Millisecond
 	diskLogEvery    = 10 * time.Second
+	barrierRetry    = 50 * time.Millisecond
 )
 
 var _ Group = (*raftGroup)(nil)
@@ -84,8 +99,12 @@ func newRaftGroup(cfg Config, lock *os.File, sm StateMachine) *raftGroup {
 		snapWant: make(chan struct{}, 1),
 	}
 	g.fsm = newFSM(sm, g.cfg.Clock, g.fail)
+	g.leave()
 	return g
 }
+
+// raft is Raft as it runs now (see restartRaft).
+func (g *raftGroup) raft() *raft.Raft { return g.running.Load() }
 
 // fail stops the group for good and tells the process. It may be called from any goroutine, with Raft's or the stores'
 // locks held.
@@ -94,7 +113,7 @@ func (g *raftGroup) fail(err error) {
 	if !g.failure.CompareAndSwap(nil, &err) {
 		return
 	}
-	g.serving.Store(false)
+	g.leave()
 	g.cfg.Logger.Error("this node stops: nothing is acknowledged any more", "err", err)
 	if g.ending.CompareAndSwap(false, true) {
 		g.err = err
@@ -119,7 +138,7 @@ func (g *raftGroup) Propose(data []byte) Future {
 	if full := g.logs.Room(len(data)); full != nil {
 		return failedFuture{notApplied(full)}
 	}
-	return g.raft.Apply(data, 0)
+	return g.raft().Apply(data, 0)
 }
 
 var (
@@ -134,7 +153,7 @@ func (g *raftGroup) Writable() error {
 		return notApplied(fmt.Errorf("%w: %w", ErrFailed, *g.failure.Load()))
 	case g.ending.Load():
 		return errShutdown
-	case !g.serving.Load():
+	case g.Term() == 0:
 		return errNotLeader
 	}
 	if full := g.guard.Full(); full != nil {
@@ -146,8 +165,11 @@ func (g *raftGroup) Writable() error {
 // SoleVoter implements Group.
 func (g *raftGroup) SoleVoter() bool { return g.sole.Load() }
 
-// Leader implements Group.
-func (g *raftGroup) Leader() bool { return g.serving.Load() }
+// Term implements Group.
+func (g *raftGroup) Term() uint64 { return g.office.Load().term }
+
+// Level implements Group.
+func (g *raftGroup) Level() uint16 { return uint16(g.fsm.level.Load()) }
 
 // AppliedIndex implements Group.
 func (g *raftGroup) AppliedIndex() uint64 { return g.fsm.applied.Load() }
@@ -173,51 +195,62 @@ func (g *raftGroup) Err() error {
 
 // watchLeadership reads NotifyCh, on which Raft's main goroutine would otherwise block.
 func (g *raftGroup) watchLeadership() {
-	barrier := make(chan uint64, 1)
-	go g.awaitBarriers(barrier)
 	for {
 		select {
 		case leads := <-g.notify:
-			g.serving.Store(false)
-			change := g.changes.Add(1)
+			left := g.leave()
 			if !leads {
 				g.cfg.Logger.Warn("this node no longer leads")
 				continue
 			}
-			g.noteVoters(g.raft.GetConfiguration().Configuration())
-			select {
-			case <-barrier: // that of an earlier change, for which awaitBarriers has not begun to wait
-			default:
-			}
-			barrier <- change
+			g.noteVoters(g.raft().GetConfiguration().Configuration())
+			go g.awaitBarrier(g.raft(), left)
 		case <-g.done:
 			return
 		}
 	}
 }
 
-// awaitBarriers lets a new leader serve after a barrier in its term: until then its state machine may lack entries. Shutdown
-// does not wait for awaitBarriers, since Raft may then leave the future of a barrier unresolved.
-func (g *raftGroup) awaitBarriers(barrier <-chan uint64) {
+// awaitBarrier lets a new leader serve after a barrier in its term: until then its state machine may lack entries. Nobody
+// waits for awaitBarrier: if leadership is lost at once, the barrier stays in Raft's channel until this node leads again, and
+// if Raft is stopped its future may never be resolved.
+func (g *raftGroup) awaitBarrier(r *raft.Raft, left *office) {
 	for {
-		select {
-		case change := <-barrier:
-			if err := g.raft.Barrier(0).Error(); err == nil && g.changes.Load() == change {
-				g.serve()
-			}
+		// The barrier is of the term that is current before and after it; if there are two, another change is under way.
+		term := r.CurrentTerm()
+		err := r.Barrier(0).Error()
+		if err == nil && r.CurrentTerm() == term {
+			g.serve(left, term)
+		}
+		if !errors.Is(err, raft.ErrLeadershipTransferInProgress) || g.office.Load() != left {
+			return
+		}
+		select { // the transfer may fail, and then this node still leads
+		case <-time.After(barrierRetry):
 		case <-g.done:
 			return
 		}
 	}
 }
 
-func (g *raftGroup) serve() {
-	if g.ending.Load() || g.fsm.broken.Load() {
+// serve lets this node serve in a term, unless its office has changed since left.
+func (g *raftGroup) serve(left *office, term uint64) {
+	// A node that has failed skips entries, and its barriers succeed all the same. What ends a node is set before it leaves.
+	if !g.office.CompareAndSwap(left, &office{term}) {
 		return
 	}
-	g.serving.Store(true)
+	if g.ending.Load() || g.fsm.broken.Load() {
+		g.leave()
+		return
+	}
+	if p := g.fsm.proposer.Load(); p != nil {
+		(*p).TermBegan(term) // the barrier has been applied, and with it everything of earlier terms
+		if !g.SoleVoter() {
+			(*p).Tick() // barriers do not reach the state machines of followers
+		}
+	}
 	g.isReady.Do(func() {
-		g.cfg.Logger.Info("ready", "node", g.id.NodeID, "applied", g.AppliedIndex(), "term", g.raft.CurrentTerm())
+		g.cfg.Logger.Info("ready", "node", g.id.NodeID, "applied", g.AppliedIndex(), "term", term)
 		close(g.ready)
 	})
 }
@@ -227,7 +260,7 @@ func (g *raftGroup) monitor() {
 	ticker := time.NewTicker(monitorEvery)
 	defer ticker.Stop()
 	g.checkDisk()
-	var stalled, jumped bool
+	var stalled, jumped, stuck bool
 	for n := 1; ; n++ {
 		select {
 		case <-ticker.C:
@@ -240,8 +273,9 @@ func (g *raftGroup) monitor() {
 		}
 		if n%int(time.Second/monitorEvery) == 0 {
 			g.checkDisk()
-			g.noteVoters(g.raft.GetConfiguration().Configuration())
+			g.noteVoters(g.raft().GetConfiguration().Configuration())
 			jumped = g.checkClock(jumped)
+			stuck = g.checkInstalled(stuck)
 		}
 	}
 }
@@ -257,7 +291,7 @@ func (g *raftGroup) checkStall(was bool) bool {
 	case was && !is:
 		g.cfg.Logger.Info("the disk writes the log again")
 	}
-	if d > stallExit && !g.SoleVoter() && g.serving.Load() {
+	if d > stallExit && !g.SoleVoter() && g.Term() != 0 {
 		g.fail(fmt.Errorf("a write of the log has not finished for %v: this leader makes way for a node whose disk works", d))
 	}
 	return is
@@ -302,8 +336,8 @@ func (g *raftGroup) checkClock(was bool) bool {
 func (g *raftGroup) Status() Status {
 	s := Status{
 		NodeID: g.id.NodeID, ClusterName: g.id.Cluster, Incarnation: g.id.Incarnation, Boot: g.boot,
-		Leader: g.Leader(), SoleVoter: g.SoleVoter(), Term: g.raft.CurrentTerm(),
-		LastIndex: g.raft.LastIndex(), CommitIndex: g.raft.CommitIndex(), AppliedIndex: g.AppliedIndex(),
+		Leader: g.Term() != 0, SoleVoter: g.SoleVoter(), Term: g.raft().CurrentTerm(),
+		LastIndex: g.raft().LastIndex(), CommitIndex: g.raft().CommitIndex(), AppliedIndex: g.AppliedIndex(),
 		LogBytes: g.LogBytes(), SnapshotTrigger: g.snapshotTrigger(), Segments: g.logs.Segments(),
 		SnapshotRunning: g.snapping.Load(), FreeBytes: g.guard.Free(), Clock: g.cfg.Clock.Status(),
 	}
@@ -326,16 +360,21 @@ func (g *raftGroup) Status() Status {
 // Shutdown implements Group. If ctx ends first the files stay open: a write may still be under way, and only the end of the
 // process lets go of the directory.
 func (g *raftGroup) Shutdown(ctx context.Context) error {
-	g.serving.Store(false)
 	if g.ending.CompareAndSwap(false, true) {
 		close(g.done)
 	}
+	g.leave()
 	g.snaps.Stop()
 	g.logs.Hasten()
 	stopped := make(chan error, 1)
 	go func() {
 		g.stop.Do(func() {
-			err := g.raft.Shutdown().Error()
+			g.restarting.Lock()
+			ended := g.raft().Shutdown()
+			// Before Raft has ended: it would wait until a snapshot that is being sent or received is through.
+			closed := g.trans.Transport.Close()
+			err := errors.Join(ended.Error(), closed)
+			g.restarting.Unlock()
 			g.routines.Wait()
 			g.stopErr = errors.Join(err, g.closeFiles())
 		})
@@ -353,7 +392,7 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 func (g *raftGroup) closeFiles() error {
 	err := Stores{Log: g.logs, Votes: g.votes}.close()
 	if g.trans != nil {
-		err = errors.Join(err, g.trans.Close())
+		err = errors.Join(err, g.trans.Transport.Close())
 	}
 	return errors.Join(err, g.lock.Close())
 }

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	// Raft may leave the future of a barrier unresolved when it is stopped, and with it the goroutine that waits for it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("quipu/replication.(*raftGroup).awaitBarriers"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("quipu/replication.(*raftGroup).awaitBarrier"))
 }
 
 // counter is the state machine of these tests: each payload is a sequence of u64 numbers, which are summed and chained, so

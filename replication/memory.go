@@ -28,6 +28,8 @@ type memoryGroup struct {
 	stop     sync.Once
 }
 
+const memoryTerm = 1
+
 type memoryProposal struct {
 	data []byte
 	done chan error // buffered
@@ -65,7 +67,7 @@ func (g *memoryGroup) run() {
 			g.queue = nil
 			g.mu.Unlock()
 			for _, p := range queue {
-				g.fsm.applyEntry(g.index.Add(1), p.data)
+				g.fsm.applyEntry(g.index.Add(1), memoryTerm, p.data)
 				if g.fsm.broken.Load() {
 					p.done <- ErrFailed
 					return
@@ -115,11 +117,19 @@ func (g *memoryGroup) Writable() error {
 }
 
 func (g *memoryGroup) SoleVoter() bool        { return true }
-func (g *memoryGroup) Leader() bool           { return g.Writable() == nil }
+func (g *memoryGroup) Level() uint16          { return uint16(g.fsm.level.Load()) }
 func (g *memoryGroup) AppliedIndex() uint64   { return g.fsm.applied.Load() }
 func (g *memoryGroup) Ready() <-chan struct{} { return g.ready }
 func (g *memoryGroup) Done() <-chan struct{}  { return g.done }
 func (g *memoryGroup) Clock() *Clock          { return g.clock }
+
+// Term implements Group.
+func (g *memoryGroup) Term() uint64 {
+	if g.Writable() != nil {
+		return 0
+	}
+	return memoryTerm
+}
 
 func (g *memoryGroup) Err() error {
 	select {
@@ -153,7 +163,7 @@ func (g *memoryGroup) Snapshot() error {
 
 func (g *memoryGroup) Status() Status {
 	return Status{
-		NodeID: "memory", ClusterName: "memory", Boot: 1, Leader: g.Leader(), SoleVoter: true, Term: 1,
+		NodeID: "memory", ClusterName: "memory", Boot: 1, Leader: g.Term() != 0, SoleVoter: true, Term: memoryTerm,
 		LastIndex: g.index.Load(), CommitIndex: g.index.Load(), AppliedIndex: g.AppliedIndex(),
 		SnapshotIndex: g.snapped.Load(), SnapshotBytes: g.snapSize.Load(), Clock: g.clock.Status(), Err: g.Err(),
 	}

@@ -80,6 +80,12 @@ func openGroup(ctx context.Context, cfg Config, sm StateMachine) (_ *raftGroup, 
 	if err := g.checkGap(); err != nil {
 		return nil, err
 	}
+	if err := g.endInstall(); err != nil {
+		return nil, err
+	}
+	if err := g.noteJoined(dir); err != nil {
+		return nil, err
+	}
 	// Before Raft can answer anything; behind the checks, which change nothing.
 	if g.boot, err = storage.RaiseBoot(dir); err != nil {
 		return nil, err
@@ -127,6 +133,9 @@ func (g *raftGroup) bootstrap(dir string) error {
 	cluster := g.cfg.ClusterName
 	setDefault(&cluster, "quipu")
 	g.id = storage.NewIdentity(g.cfg.NodeID, cluster)
+	if f := g.cfg.Founding; f != nil {
+		g.id.Incarnation, g.id.Joins = f.Incarnation, len(f.Voters) == 0
+	}
 	if err := storage.WriteIdentity(temp, g.id); err != nil {
 		return err
 	}
@@ -138,8 +147,9 @@ func (g *raftGroup) bootstrap(dir string) error {
 	if err != nil {
 		return err
 	}
-	server := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(g.id.NodeID), Address: g.trans.LocalAddr()}
-	err = raft.BootstrapCluster(g.raftConfig(), stores.Log, stores.Votes, stores.Snapshots, g.trans, raft.Configuration{Servers: []raft.Server{server}})
+	if first := g.firstVoters(); len(first.Servers) > 0 {
+		err = raft.BootstrapCluster(g.raftConfig(), stores.Log, stores.Votes, stores.Snapshots, g.trans, first)
+	}
 	if err := errors.Join(err, stores.close()); err != nil {
 		return err
 	}
@@ -152,6 +162,18 @@ func (g *raftGroup) bootstrap(dir string) error {
 		return err
 	}
 	return storage.SyncDir(g.cfg.Dir)
+}
+
+// firstVoters is the configuration that a new directory begins with.
+func (g *raftGroup) firstVoters() (c raft.Configuration) {
+	voters := []Member{{g.id.NodeID, string(g.trans.LocalAddr())}}
+	if f := g.cfg.Founding; f != nil {
+		voters = f.Voters
+	}
+	for _, v := range voters {
+		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(v.ID), Address: raft.ServerAddress(v.Address)})
+	}
+	return c
 }
 
 // openStores opens what is below dir. closeFiles closes it.
@@ -210,7 +232,7 @@ func (g *raftGroup) checkGap() error {
 		return err
 	}
 	snapshot, _ := g.snaps.Newest()
-	if first > snapshot+1 || first == 0 && snapshot == 0 {
+	if first > snapshot+1 || first == 0 && snapshot == 0 && !g.id.Joins {
 		return &CorruptError{
 			File: g.snapshotDir(), Offset: -1, Action: storage.SnapshotAdvice,
 			What: fmt.Sprintf("a snapshot is missing: the log begins at entry %d and the newest snapshot ends at entry %d", first, snapshot),
@@ -219,15 +241,57 @@ func (g *raftGroup) checkGap() error {
 	return nil
 }
 
+// endInstall ends the installation of a snapshot that a crash has cut off: Raft empties the log when the snapshot is complete.
+// If the log still ends below the snapshot, the next entry would leave a gap in it, which raft-wal refuses. Every entry
+// that is removed is in the snapshot.
+func (g *raftGroup) endInstall() error {
+	snapshot, _ := g.snaps.Newest()
+	first, err := g.logs.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := g.logs.LastIndex()
+	if err != nil || last == 0 || last >= snapshot {
+		return err
+	}
+	list, err := g.snaps.List()
+	if err != nil {
+		return err
+	}
+	_, body, err := g.snaps.Open(list[0].ID) // verifies the whole file: while it is damaged, the log is all there is
+	if err != nil {
+		return err
+	}
+	if err := body.Close(); err != nil {
+		return err
+	}
+	g.cfg.Logger.Info("emptying the log: it ends below the newest snapshot", "last", last, "snapshot", snapshot)
+	return g.logs.DeleteRange(first, last)
+}
+
+// noteJoined remembers that a node that was waiting to be added has got a log or a snapshot: from here on it is damage if
+// both are missing.
+func (g *raftGroup) noteJoined(dir string) error {
+	snapshot, _ := g.snaps.Newest()
+	last, err := g.logs.LastIndex()
+	if err != nil || !g.id.Joins || last == 0 && snapshot == 0 {
+		return err
+	}
+	g.id.Joins = false
+	return storage.WriteIdentity(dir, g.id)
+}
+
 // raftConfig follows the traps known of hashicorp/raft 1.7.
 func (g *raftGroup) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(g.id.NodeID)
 	c.Logger = storage.NewHCLog(g.cfg.Logger, "raft")
 	// Heartbeats go through the main loop (gatedTransport), where an fsync delays them.
-	c.HeartbeatTimeout = 750 * time.Millisecond
-	c.ElectionTimeout = 750 * time.Millisecond
-	c.LeaderLeaseTimeout = 500 * time.Millisecond
+	// A voter refuses a candidate while it knows a leader, so a new leader waits for the second follower's timer too. Time
+	// without a leader, median and 95th percentile: 1.49 and 2.0 s with 750 ms here, 0.99 and 1.33 s with 500 ms.
+	c.HeartbeatTimeout = 500 * time.Millisecond
+	c.ElectionTimeout = 500 * time.Millisecond
+	c.LeaderLeaseTimeout = 400 * time.Millisecond
 	// An idle follower lags by this much.
 	c.CommitTimeout = 5 * time.Millisecond
 	// 16 entries of 512 KiB are 8 MiB for one message.
@@ -247,14 +311,14 @@ func (g *raftGroup) raftConfig() *raft.Config {
 
 // startRaft restores the newest snapshot and starts Raft and our own goroutines.
 func (g *raftGroup) startRaft() (err error) {
-	if g.raft, err = raft.NewRaft(g.raftConfig(), g.fsm, g.logs, g.votes, g.snaps, g.trans); err != nil {
+	if err := g.newRaft(g.raftConfig()); err != nil {
 		return g.explain(err)
 	}
 	g.snapped.Store(g.fsm.applied.Load())
 	g.guard.SetSnapshotNeed(g.snapshotNeed)
 	g.logs.Start()
 	g.votes.Start()
-	configuration := g.raft.GetConfiguration().Configuration()
+	configuration := g.raft().GetConfiguration().Configuration()
 	g.noteVoters(configuration)
 	if !hasVoter(configuration, g.raftConfig().LocalID) {
 		g.cfg.Logger.Warn("this node is not a voter of its cluster", "node", g.id.NodeID)
@@ -262,11 +326,20 @@ func (g *raftGroup) startRaft() (err error) {
 	g.routines.Go(g.watchLeadership)
 	g.routines.Go(g.monitor)
 	g.routines.Go(g.snapshotLoop)
+	g.fsm.started.Store(true)
 	if g.SoleVoter() {
 		// Errors only cost the wait for the election timeout.
 		g.routines.Go(func() { _ = g.trans.electSelf(raft.ServerID(g.id.NodeID)) })
 	}
 	return nil
+}
+
+func (g *raftGroup) newRaft(c *raft.Config) error {
+	r, err := raft.NewRaft(c, g.fsm, g.logs, g.votes, g.snaps, g.trans)
+	if err == nil {
+		g.running.Store(r)
+	}
+	return err
 }
 
 // explain says why Raft could not start: it logs the reasons and returns a general error.
@@ -293,7 +366,7 @@ func hasVoter(c raft.Configuration, id raft.ServerID) bool {
 	return false
 }
 
-// noteVoters remembers whether this node is the only voter.
+// noteVoters remembers whether this node is the only voter, and whether there are others to which entries are sent.
 func (g *raftGroup) noteVoters(c raft.Configuration) {
 	voters := 0
 	for _, s := range c.Servers {
@@ -302,4 +375,5 @@ func (g *raftGroup) noteVoters(c raft.Configuration) {
 		}
 	}
 	g.sole.Store(voters == 1 && hasVoter(c, raft.ServerID(g.id.NodeID)))
+	g.logs.KeepTail(len(c.Servers) > 1)
 }

@@ -16,6 +16,7 @@
 //	transport.go     to other nodes                  stores.go             what a group keeps, made by package storage
 //	takesnapshot.go  when, and the room for it       memory.go             an ideal group for tests
 //	config.go        Config of a group               status.go, errors.go  what a group reports
+//	restart.go       Raft started again, in place
 package replication
 
 import (
@@ -24,7 +25,8 @@ import (
 )
 
 // SemanticsLevel is the highest level of command semantics this code knows. An entry of a higher level stops the node:
-// executing it by older rules would fork this replica.
+// executing it by older rules would fork this replica. A leader gives its entries the level of the state (Group.Level),
+// which may be lower: else the first node that runs newer code would stop the others.
 const SemanticsLevel uint16 = 1
 
 // Entry is one committed entry of the log.
@@ -85,8 +87,8 @@ type Batch interface {
 	// Decide reports the outcome, exactly once, with a reason unless it is Applied: *NotAppliedError with NotApplied (Seal
 	// may or may not have been called then), ErrUnknown with Unknown.
 	Decide(o Outcome, reason error)
-	// Fate reports after Unknown, at most once, whether the entry was applied after all, or never will be. It is not
-	// called when the node stops first.
+	// Fate reports after Unknown, at most once, whether the entry was applied after all, or never will be by this node: a
+	// snapshot that was restored may hold what it has done. Fate is not called when the node stops first.
 	Fate(applied bool)
 }
 
@@ -117,6 +119,15 @@ type Proposer interface {
 	Claim(proposer, sequence uint64) Batch
 	// Applied reports that the entry has been applied, claimed or not.
 	Applied(proposer, sequence uint64)
+	// Void reports that the entry is in the log under another term than the one it was proposed in, and is not executed.
+	Void(proposer, sequence uint64)
+	// TermBegan reports that no entry that was proposed in a term before this one will be applied any more. It may be called
+	// by other goroutines as well.
+	TermBegan(term uint64)
+	// Restored reports that a snapshot has taken the place of the state. An entry in flight is in it, or never will be applied.
+	Restored()
+	// Tick proposes an entry at once unless one is in flight: followers learn from it that a new term has begun.
+	Tick()
 }
 
 // Group is one Raft group.
@@ -127,13 +138,16 @@ type Group interface {
 	// applied; by then it is in the log's files, from which followers are served as well. A failure the caller can be sure of is
 	// returned by the future as *NotAppliedError; every other one means unknown.
 	Propose(data []byte) Future
+	// Term is the term in which this node leads, having applied everything of earlier terms; 0 while it does not lead.
+	// Entries are proposed with it.
+	Term() uint64
+	// Level is the semantics level of the state; new entries get it.
+	Level() uint16
 	// Writable is nil when a proposal may be tried; else the *NotAppliedError that it would meet: not leader (yet), disk
 	// full, shut down, failed. It is cheap.
 	Writable() error
 	// SoleVoter says that this node is the only voter, so that a commit needs no other node.
 	SoleVoter() bool
-	// Leader says that this node leads and has applied everything committed before its term.
-	Leader() bool
 	// AppliedIndex is the index of the last entry the state machine has finished.
 	AppliedIndex() uint64
 	// Ready is closed when the log has been replayed and this node may serve.

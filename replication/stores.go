@@ -27,6 +27,7 @@ type LogStore interface {
 	Start()
 	Hasten()
 	Prepare()
+	KeepTail(on bool)
 	Room(bytes int) *storage.DiskFullError
 	Written() int64
 	Trailing(bytes int64) (entries uint64)

@@ -127,12 +127,12 @@ func (g *raftGroup) Snapshot() error {
 }
 
 func (g *raftGroup) takeSnapshot() error {
-	c := g.raft.ReloadableConfig()
+	c := g.raft().ReloadableConfig()
 	c.TrailingLogs = g.logs.Trailing(g.cfg.TrailingLogBytes)
-	if err := g.raft.ReloadConfig(c); err != nil {
+	if err := g.raft().ReloadConfig(c); err != nil {
 		return err
 	}
-	err := g.raft.Snapshot().Error()
+	err := g.raft().Snapshot().Error()
 	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil
 	}

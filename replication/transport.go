@@ -19,6 +19,8 @@ type Transport interface {
 //
 //   - It ignores SetHeartbeatHandler. Raft's fast path for heartbeats changes term and state outside its main goroutine;
 //     without it heartbeats pass through the main loop like everything else.
+//   - It has no pipeline (AppendEntriesPipeline).
+//   - It stays open when Raft closes it: Raft may be started again (restart.go). The group closes what is inside.
 //   - It does not send heartbeats while a write of the log stands still. They are sent by a goroutine that knows nothing of
 //     the disk, and would keep a leader in office that can commit nothing.
 type gatedTransport struct {
@@ -36,6 +38,15 @@ func newSoleTransport(self string) Transport {
 	t.Connect(addr, t)
 	return t
 }
+
+// AppendEntriesPipeline implements raft.Transport: there is none. A pipeline can come to a standstill after one refused
+// message while heartbeats look well, and hides nothing here, where one entry is in flight.
+func (t *gatedTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
+// Close implements raft.WithClose.
+func (t *gatedTransport) Close() error { return nil }
 
 // SetHeartbeatHandler implements raft.Transport.
 func (t *gatedTransport) SetHeartbeatHandler(func(raft.RPC)) {}

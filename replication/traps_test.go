@@ -487,10 +487,10 @@ func TestTrapSnapshotAfterMembershipChange(t *testing.T) {
 	n := startNode(t, testConfig(redistest.FastDir(t)))
 	defer n.stop(t)
 	n.write(t, 0, 3)
-	if err := n.raft.AddNonvoter("other", "other", 0, time.Second).Error(); err != nil {
+	if err := n.raft().AddNonvoter("other", "other", 0, time.Second).Error(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the change to be applied", func() bool { return n.AppliedIndex() == n.raft.LastIndex() })
+	waitFor(t, "the change to be applied", func() bool { return n.AppliedIndex() == n.raft().LastIndex() })
 	if err := n.Snapshot(); err != nil {
 		t.Errorf("snapshot after a membership change: %v", err)
 	}

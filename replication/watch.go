@@ -90,6 +90,13 @@ func (b *Batcher) round(last *proposal) *proposal {
 		refused = b.proposeNext(false)
 		p = b.inflight.Load()
 	}
+	if p != nil && p.state.Load() >= stateGivingUp {
+		// Its fate may take until another node leads. What waits behind it need not wait for that to learn that this one does not.
+		if err := b.group.Writable(); err != nil {
+			refused = b.refuseWaiting(refused, err)
+			b.notifyIdle()
+		}
+	}
 	refused = b.expireWaiting(refused)
 	b.mu.Unlock()
 	deliver(refused)

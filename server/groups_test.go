@@ -302,8 +302,9 @@ func TestOneGroupRefuses(t *testing.T) {
 		check := talk(t, c, "SET A 1", "+OK\r\n", "SET B 1", "-UNKNOWN", "GET A", bulk("1"), "GET B", "-TRYAGAIN", "INCR A", ":2\r\n", "PING", "+PONG\r\n")
 		n.proposed()
 		n.groups[1].abandon()
-		n.release(1)
+		n.groups[0].release()
 		check()
+		n.groups[1].release()
 		n.check()
 	})
 }

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// Raft may leave the future of a barrier unresolved when it is stopped, and with it the goroutine that waits for it.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("quipu/replication.(*raftGroup).awaitBarriers"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("quipu/replication.(*raftGroup).awaitBarrier"))
 }
 
 // testNode is a node inside of the test's process.
@@ -223,10 +223,12 @@ type testGroup struct {
 	replication.Group
 	clock *replication.Clock
 
-	mu      sync.Mutex
-	holding bool
-	held    []*heldProposal
-	refusal error
+	mu       sync.Mutex
+	proposer replication.Proposer
+	holding  bool
+	held     []*heldProposal
+	lost     bool // something was abandoned in this term
+	refusal  error
 }
 
 // heldProposal is one that has not been handed on yet; it may never be.
@@ -244,6 +246,11 @@ func (p *heldProposal) Error() error {
 	}
 	p.done <- f
 	return f.Error()
+}
+
+func (g *testGroup) Bind(p replication.Proposer) {
+	g.proposer = p
+	g.Group.Bind(p)
 }
 
 func (g *testGroup) Propose(data []byte) replication.Future {
@@ -264,12 +271,18 @@ func (g *testGroup) hold() {
 	g.holding = true
 }
 
-// release commits what was held, and everything after it.
+// release commits what was held, and everything after it. If something was abandoned, a new term begins first, in which the
+// fate of that is known.
 func (g *testGroup) release() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.holding = false
 	g.commit()
+	lost := g.lost
+	g.lost = false
+	g.mu.Unlock()
+	if lost {
+		g.proposer.TermBegan(g.Term() + 1) // without the lock: it proposes
+	}
 }
 
 // commitHeld commits what was held, and goes on to hold what comes after it.
@@ -292,6 +305,7 @@ func (g *testGroup) abandon() {
 	defer g.mu.Unlock()
 	for _, p := range g.held {
 		close(p.done)
+		g.lost = true
 	}
 	g.held = nil
 }

@@ -8,6 +8,9 @@ import (
 // ErrStopping ends a snapshot that is being written when the node stops.
 var ErrStopping = errors.New("the node stops")
 
+// ErrSuperseded ends a snapshot of this node's own while a newer one, received from the leader, is there or comes.
+var ErrSuperseded = errors.New("a newer snapshot takes its place")
+
 // DiskFullError is the reason writes are refused before the disk is full. Writes resume by themselves when there is room.
 type DiskFullError struct {
 	Dir        string

@@ -18,6 +18,7 @@ type Identity struct {
 	Cluster     string    `json:"cluster"`
 	Incarnation string    `json:"incarnation"` // hex of 16 random bytes: the identity of the cluster's data
 	Created     time.Time `json:"created"`
+	Joins       bool      `json:"joins,omitempty"` // began without a configuration: it may have neither log nor snapshot yet
 }
 
 const identityName = "node"

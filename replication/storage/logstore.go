@@ -50,6 +50,7 @@ type LogStore struct {
 	pointer []*raft.Log
 	exts    []byte
 	trail   trail
+	tail    tailCache
 }
 
 var _ raft.MonotonicLogStore = (*LogStore)(nil)
@@ -130,6 +131,9 @@ func (s *LogStore) Hasten() { s.fs.hasty.Store(true) }
 
 // Prepare tries again to prepare the next segment, if there is none. Call it once a second.
 func (s *LogStore) Prepare() { s.fs.retry() }
+
+// KeepTail says whether to keep copies of the newest entries in memory: a node with others beside it reads them again.
+func (s *LogStore) KeepTail(on bool) { s.tail.keep(on) }
 
 // Written is the number of bytes of Raft's command entries behind index Counted, without those that are Idle. It only grows.
 func (s *LogStore) Written() int64 { return s.total.Load() }
@@ -307,6 +311,9 @@ func (s *LogStore) IsMonotonic() bool { return true }
 
 // GetLog implements raft.LogStore.
 func (s *LogStore) GetLog(index uint64, l *raft.Log) error {
+	if s.tail.get(index, l) {
+		return nil
+	}
 	_, err := s.read(index, l)
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) || errors.Is(err, wal.ErrClosed) {
 		return err
@@ -351,6 +358,7 @@ func (s *LogStore) StoreLogs(logs []*raft.Log) error {
 		s.storageError(err)
 		return err
 	}
+	s.tail.add(logs)
 	for _, l := range logs {
 		s.count(l)
 	}
@@ -383,6 +391,7 @@ func (s *LogStore) DeleteRange(first, last uint64) error {
 	if err := s.check(); err != nil {
 		return err
 	}
+	s.tail.remove(first, last)
 	end, err := s.wal.LastIndex()
 	if err == nil && last >= end && first <= end {
 		err = s.lowerMark(first)

@@ -32,10 +32,13 @@ type SnapshotStore struct {
 	stopping atomic.Bool  // a snapshot being written is cut short
 	noRoom   atomic.Bool  // the last snapshot failed for want of room
 	written  atomic.Int64 // bytes written so far of the snapshot under way
+	sinks    atomic.Int64 // snapshots begun; numbers their temporary files, since two may have the same index
 	openErr  atomic.Pointer[error]
 
 	mu     sync.Mutex
-	newest *raft.SnapshotMeta
+	newest *raft.SnapshotMeta // the one of the highest index, whichever ended last
+	own    *SnapshotSink      // this node's own snapshot under way; nil: none
+	pins   map[string]int     // open readers of a file, which must not be deleted: deleting shortens it in steps
 }
 
 var _ raft.SnapshotStore = (*SnapshotStore)(nil)
@@ -62,7 +65,7 @@ type SnapshotConfig struct {
 
 // OpenSnapshots opens the store and verifies header and footer of the newest snapshot.
 func OpenSnapshots(cfg SnapshotConfig) (*SnapshotStore, error) {
-	s := &SnapshotStore{dir: cfg.Dir, id: cfg.Identity, log: cfg.Logger, room: cfg.Guard.Room, disk: &diskShare{written: cfg.LogWritten}}
+	s := &SnapshotStore{dir: cfg.Dir, id: cfg.Identity, log: cfg.Logger, room: cfg.Guard.Room, disk: &diskShare{written: cfg.LogWritten}, pins: map[string]int{}}
 	if err := s.removeTemporary(); err != nil {
 		return nil, err
 	}
@@ -147,36 +150,60 @@ func (s *SnapshotStore) OpenError() error {
 }
 
 // Open implements raft.SnapshotStore. The whole file is verified; the reader is also an io.ReaderAt of the body and knows
-// its Size, so that a state machine can load in parallel.
+// its Size, so that a state machine can load in parallel. The file stays until the reader is closed, even if newer
+// snapshots come: a leader may take minutes to send one.
 func (s *SnapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	f, err := s.open(id)
 	if err == nil {
-		err = f.verify()
-	}
-	if err != nil {
-		if f != nil {
+		if err = f.verify(); err != nil {
 			f.Close()
 		}
+	}
+	if err != nil {
 		s.openErr.Store(&err)
 		return nil, nil, err
 	}
 	return f.meta, f, nil
 }
 
-// snapshotFile is an open snapshot: a reader of its body.
+// snapshotFile is an open snapshot: a reader of its body. It is pinned until it is closed.
 type snapshotFile struct {
 	*io.SectionReader // the body
+	store             *SnapshotStore
 	f                 *os.File
 	meta              *raft.SnapshotMeta
 	start             int64
 	blocks            []uint32
+	closed            sync.Once
 }
 
 // Close implements io.Closer.
-func (f *snapshotFile) Close() error { return f.f.Close() }
+func (f *snapshotFile) Close() (err error) {
+	f.closed.Do(func() {
+		err = f.f.Close()
+		f.store.pin(filepath.Base(f.f.Name()), -1)
+	})
+	return err
+}
+
+// pin changes the number of readers of a file. A file that is not one of the newest any more when its last reader is done
+// is deleted with the next snapshot: the reader is the goroutine that sends entries to a follower, and deleting takes long.
+func (s *SnapshotStore) pin(name string, change int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pins[name] += change; s.pins[name] == 0 {
+		delete(s.pins, name)
+	}
+}
 
 // open reads and verifies header and footer.
-func (s *SnapshotStore) open(name string) (*snapshotFile, error) {
+func (s *SnapshotStore) open(name string) (_ *snapshotFile, err error) {
+	s.pin(name, 1)
+	defer func() {
+		if err != nil {
+			s.pin(name, -1)
+		}
+	}()
 	path := filepath.Join(s.dir, name)
 	f, err := os.Open(path)
 	if err != nil {
@@ -224,7 +251,7 @@ func (s *SnapshotStore) read(f *os.File) (*snapshotFile, error) {
 		Version: raft.SnapshotVersionMax, ID: filepath.Base(f.Name()), Index: h.index, Term: h.term,
 		Configuration: h.configuration, ConfigurationIndex: h.configIndex, Size: body,
 	}
-	return &snapshotFile{SectionReader: io.NewSectionReader(f, int64(n), body), f: f, meta: meta, start: int64(n), blocks: blocks}, nil
+	return &snapshotFile{SectionReader: io.NewSectionReader(f, int64(n), body), store: s, f: f, meta: meta, start: int64(n), blocks: blocks}, nil
 }
 
 // verify checks every block of the body, with a goroutine for each processor.
@@ -261,7 +288,8 @@ func (f *snapshotFile) verify() error {
 	return nil
 }
 
-// Create implements raft.SnapshotStore.
+// Create implements raft.SnapshotStore. Raft writes one snapshot of this node's own at a time: if there is one under way, the
+// new one is from the leader and supersedes it.
 func (s *SnapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
 	head := encodeSnapHeader(snapHeader{
@@ -270,13 +298,18 @@ func (s *SnapshotStore) Create(_ raft.SnapshotVersion, index, term uint64, confi
 	})
 	name := fmt.Sprintf(snapPattern, index, term)
 	k := &SnapshotSink{
-		store: s, name: name, path: filepath.Join(s.dir, name+snapTemp), headerCRC: crc32.Checksum(head, castagnoli),
+		store: s, name: name, path: fmt.Sprintf("%s.%d%s", filepath.Join(s.dir, name), s.sinks.Add(1), snapTemp), headerCRC: crc32.Checksum(head, castagnoli),
 		buf: make([]byte, 0, snapBlock),
 		meta: raft.SnapshotMeta{
 			Version: raft.SnapshotVersionMax, ID: name, Index: index, Term: term,
 			Configuration: configuration, ConfigurationIndex: configurationIndex,
 		},
 	}
+	s.mu.Lock()
+	if s.own != nil {
+		s.own.superseded.Store(true)
+	}
+	s.mu.Unlock()
 	s.noRoom.Store(false)
 	s.written.Store(0)
 	var err error
@@ -300,12 +333,19 @@ type SnapshotSink struct {
 	meta      raft.SnapshotMeta
 	buf       []byte // the block that fills
 	blocks    []uint32
-	hurry     func() bool // nil: never
+
+	hurry      func() bool // nil: always; a snapshot from the leader, for which Raft's main loop waits
+	superseded atomic.Bool // it is to end with ErrSuperseded
 }
 
-// SetHurry gives the sink a question that it asks between pieces: while the answer is yes it does not leave the disk to the
-// log. Call it before the first Write.
-func (k *SnapshotSink) SetHurry(hurry func() bool) { k.hurry = hurry }
+// Own says that the snapshot is of this node's own state. It then leaves the disk to the log between pieces, unless hurry
+// says not to, and ends with ErrSuperseded when one from the leader begins. Call Own before the first Write.
+func (k *SnapshotSink) Own(hurry func() bool) {
+	k.hurry = hurry
+	k.store.mu.Lock()
+	k.store.own = k
+	k.store.mu.Unlock()
+}
 
 // ID implements raft.SnapshotSink.
 func (k *SnapshotSink) ID() string { return k.name }
@@ -342,8 +382,11 @@ func (k *SnapshotSink) flush() error {
 	if len(k.buf) == 0 {
 		return nil
 	}
-	if k.store.stopping.Load() {
+	switch {
+	case k.store.stopping.Load():
 		return ErrStopping
+	case k.superseded.Load():
+		return ErrSuperseded
 	}
 	if !k.store.room(0) {
 		k.store.noRoom.Store(true)
@@ -358,7 +401,7 @@ func (k *SnapshotSink) flush() error {
 		if err := fdatasync(k.f); err != nil {
 			return err
 		}
-		if k.hurry == nil || !k.hurry() {
+		if k.hurry != nil && !k.hurry() {
 			k.store.disk.leave(time.Since(begin))
 		}
 	}
@@ -376,14 +419,33 @@ func (k *SnapshotSink) Close() error {
 		k.Cancel()
 		return err
 	}
+	s := k.store
+	if !k.end(&k.meta) {
+		// Raft would take the lower index for the newest and ask for entries that the log no longer has.
+		return errors.Join(ErrSuperseded, s.remove(k.name))
+	}
+	s.Prune(snapRetain)
+	if index, _ := s.Newest(); index > k.meta.Index { // meanwhile, which may have taken long
+		return ErrSuperseded
+	}
+	return nil
+}
+
+// end notes that the sink is done, with a snapshot or with nil, and says whether that is now the newest.
+func (k *SnapshotSink) end(done *raft.SnapshotMeta) (newest bool) {
 	k.f = nil
 	s := k.store
-	s.mu.Lock()
-	s.newest = &k.meta
-	s.mu.Unlock()
 	s.written.Store(0)
-	s.Prune(snapRetain)
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own == k {
+		s.own = nil
+	}
+	if done == nil || s.newest != nil && s.newest.Index > done.Index {
+		return false
+	}
+	s.newest = done
+	return true
 }
 
 func (k *SnapshotSink) finish() error {
@@ -411,12 +473,11 @@ func (k *SnapshotSink) Cancel() error {
 		return nil
 	}
 	k.f.Close()
-	k.f = nil
-	k.store.written.Store(0)
+	k.end(nil)
 	return os.Remove(k.path)
 }
 
-// Prune removes all but the newest snapshots.
+// Prune removes all but the newest snapshots, and those that are being read.
 func (s *SnapshotStore) Prune(keep int) {
 	names, err := s.names()
 	if err != nil {
@@ -427,17 +488,28 @@ func (s *SnapshotStore) Prune(keep int) {
 		if i < keep {
 			continue
 		}
-		path := filepath.Join(s.dir, name)
-		if err := s.remove(path); err != nil {
-			s.log.Warn("cannot delete an old snapshot", "file", path, "err", err)
+		if err := s.remove(name); err != nil {
+			s.log.Warn("cannot delete an old snapshot", "file", name, "err", err)
 		}
 	}
 }
 
-// remove deletes a snapshot's file. A crash in the middle leaves a file that removeTemporary removes at the next start.
-func (s *SnapshotStore) remove(path string) error {
+// remove deletes a snapshot's file, unless it is being read. A crash in the middle leaves a file that removeTemporary
+// removes at the next start.
+func (s *SnapshotStore) remove(name string) error {
+	path := filepath.Join(s.dir, name)
 	temp := path + snapTemp
-	if err := os.Rename(path, temp); err != nil {
+	s.mu.Lock()
+	if s.pins[name] > 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	err := os.Rename(path, temp) // a reader that comes later does not find it
+	s.mu.Unlock()
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // another call removes it
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.disk.shorten(temp); err != nil {
