@@ -3,9 +3,12 @@ package replication
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,7 +16,9 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"quipu/internal/certs"
 	"quipu/internal/redistest"
+	"quipu/replication/peer"
 	"quipu/replication/storage"
 )
 
@@ -26,6 +31,9 @@ type cluster struct {
 	names []string
 	up    map[string]*clusterNode
 	tune  func(*Config)
+
+	ports map[string]string // peer addresses by name; nil: over Raft's in-memory transport
+	tls   *tls.Config       // of the peer ports
 }
 
 type clusterNode struct {
@@ -47,9 +55,47 @@ func newCluster(t *testing.T, names ...string) *cluster {
 func (c *cluster) founding() *Founding {
 	f := &Founding{Incarnation: "00112233445566778899aabbccddeeff"}
 	for _, name := range c.names {
-		f.Voters = append(f.Voters, Member{ID: name, Address: name})
+		address := name
+		if c.ports != nil {
+			address = c.ports[name]
+		}
+		f.Voters = append(f.Voters, Member{ID: name, Address: address})
 	}
 	return f
+}
+
+// overPeerPorts gives each node a peer port on loopback.
+func (c *cluster) overPeerPorts() {
+	c.ports = map[string]string{}
+	for _, name := range c.names {
+		l, err := net.Listen("tcp", "127.0.0.1:0") // to find a free port
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.ports[name] = l.Addr().String()
+		defer l.Close()
+	}
+}
+
+func (c *cluster) peerTransport(name string, log *slog.Logger) Transport {
+	cfg := peer.Config{
+		Self: func() peer.Hello {
+			return peer.Hello{Level: SemanticsLevel, Databases: 16, Boot: 1, Cluster: "quipu", Incarnation: c.founding().Incarnation, Sender: name}
+		},
+		TLS: c.tls, Logger: log,
+	}
+	l, err := peer.Listen(c.ports[name], cfg)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return peer.NewTransport(l, cfg, c.ports[name], func(address string) string {
+		for id, a := range c.ports {
+			if a == address {
+				return id
+			}
+		}
+		return ""
+	})
 }
 
 func (c *cluster) startAll() {
@@ -66,6 +112,9 @@ func (c *cluster) start(name string, f *Founding) *clusterNode {
 	cfg.NodeID, cfg.Founding = name, f
 	cfg.OnFatal = func(err error) { c.t.Errorf("node %s stopped: %v", name, err) }
 	cfg.Transport = func(self string) Transport {
+		if c.ports != nil {
+			return c.peerTransport(name, cfg.Logger)
+		}
 		if n.trans == nil {
 			_, n.trans = raft.NewInmemTransportWithTimeout(raft.ServerAddress(self), 500*time.Millisecond)
 		}
@@ -86,6 +135,9 @@ func (c *cluster) start(name string, f *Founding) *clusterNode {
 // connect joins a node with all others that run.
 func (c *cluster) connect(name string) {
 	n := c.up[name]
+	if n.trans == nil {
+		return
+	}
 	for other, o := range c.up {
 		n.trans.Connect(raft.ServerAddress(other), o.trans)
 		o.trans.Connect(raft.ServerAddress(name), n.trans)
@@ -382,6 +434,44 @@ func TestInstallOnLongerLog(t *testing.T) {
 }
 
 func expectedCount(n *clusterNode) uint64 { return n.sm.state().count }
+
+// Raft runs over the peer port, with and without TLS: nodes elect a leader, lose it, and go on; one that was away catches up.
+func TestClusterOverPeerPort(t *testing.T) {
+	dir := t.TempDir()
+	if err := certs.Init(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	secure, err := peer.LoadTLS(in(certs.PeerCert), in(certs.PeerKey), in(certs.AuthorityCert))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": secure} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it mostly waits
+			c := newCluster(t, "a", "b", "c")
+			c.tls = config
+			c.tune = func(cfg *Config) { cfg.TrailingLogBytes = 1 }
+			c.overPeerPorts()
+			c.startAll()
+			first := c.leader()
+			first.write(t, 0, 100)
+			c.agree(expected(100))
+			away := first.id.NodeID
+			c.stop(away)
+			next := c.leader()
+			next.write(t, 100, 400)
+			if err := next.Snapshot(); err != nil {
+				t.Fatal(err)
+			}
+			next.write(t, 400, 410)
+			c.start(away, nil)
+			c.agree(expected(410))
+			c.leader().write(t, 410, 420)
+			c.agree(expected(420))
+		})
+	}
+}
 
 // A semantics level that a node does not know stops it; a stamp behind the last one does not: every node sets it to the same.
 func TestApplyClampsStamps(t *testing.T) {

@@ -18,6 +18,7 @@ type subcommand struct {
 func subcommands() []subcommand {
 	return []subcommand{
 		{"server", "[config-file] [--flag value …]", "start a node (also the default without a subcommand)", runServer},
+		{"tls", "init [--dir directory] [--hosts name,address,…]", "make a certificate authority and certificates for nodes and clients", runTLS},
 		{"version", "", "print the version", runVersion},
 		{"help", "", "print this help and every setting", runHelp},
 	}

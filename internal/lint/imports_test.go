@@ -21,7 +21,7 @@ type layer struct {
 // layers are the import arrows of docs/ARCHITECTURE.md. The longest matching
 // dir holds. Test files may import, besides, anything below internal.
 var layers = []layer{
-	{dir: "cmd", ours: []string{"server", "config"}},
+	{dir: "cmd", ours: []string{"server", "config", "internal/certs"}},
 	{dir: "server", ours: []string{"transport", "config", "commands", "engine", "exec", "protocol", "replica", "replication", "internal/glob"}},
 	{dir: "replica", ours: []string{"commands", "engine", "exec", "protocol", "replication"}},
 	{
@@ -55,9 +55,14 @@ var layers = []layer{
 		why:    "protocol works on bytes, without sockets and state",
 	},
 	{
-		dir: "replication", ours: []string{"replication/storage"},
+		dir: "replication", ours: []string{"replication/storage", "replication/peer"},
 		banned: []string{"github.com/tidwall/redcon"},
 		why:    "replication carries payloads and knows no RESP",
+	},
+	{
+		dir: "replication/peer", ours: []string{"replication/storage", "internal/certs"},
+		banned: []string{"github.com/tidwall/redcon", "os/exec"},
+		why:    "a peer port carries messages between nodes and knows none of them but the hello",
 	},
 	{
 		dir:    "replication/storage",
@@ -68,6 +73,7 @@ var layers = []layer{
 	{dir: "bench/accuracy", ours: []string{"bench/...", "engine/...", "internal/..."}},
 	{dir: "examples", ours: []string{"internal/..."}},
 	{dir: "internal/glob"},
+	{dir: "internal/certs"},
 	{dir: "internal", ours: []string{"server", "config", "commands", "exec", "engine", "engine/...", "protocol", "replica", "replication", "replication/...", "internal/..."}},
 }
 

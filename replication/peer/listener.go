@@ -1,0 +1,208 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Listener accepts connections from other nodes. A connection is a stranger until its hello is accepted. Strangers cost
+// little: there are at most maxStrangers at a time, each for at most helloTime; one more takes the place of the oldest, as
+// those who keep a connection open in silence would otherwise keep the other nodes out.
+type Listener struct {
+	cfg  Config
+	l    net.Listener
+	raft chan net.Conn
+	done chan struct{}
+	stop sync.Once
+	busy sync.WaitGroup
+	log  throttled
+
+	mu        sync.Mutex
+	strangers []net.Conn           // oldest first
+	served    map[*servedConn]bool // in use
+}
+
+// servedConn is a connection in use; the Listener closes it at the latest when it is closed itself.
+type servedConn struct {
+	net.Conn
+	listener *Listener
+}
+
+// Close implements net.Conn.
+func (c *servedConn) Close() error {
+	c.listener.mu.Lock()
+	delete(c.listener.served, c)
+	c.listener.mu.Unlock()
+	return c.Conn.Close()
+}
+
+const (
+	maxStrangers = 64
+	raftBacklog  = 16 // connections that Raft has not taken yet
+)
+
+// Listen opens the peer port.
+func Listen(address string, cfg Config) (*Listener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := lc.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("peer port: %w", err)
+	}
+	p := &Listener{cfg: cfg, l: l, raft: make(chan net.Conn, raftBacklog), done: make(chan struct{}), served: map[*servedConn]bool{}}
+	p.log = throttled{logger: cfg.Logger, now: cfg.now}
+	p.busy.Go(p.accept)
+	return p, nil
+}
+
+// Addr is the address that is listened on.
+func (p *Listener) Addr() net.Addr { return p.l.Addr() }
+
+// AcceptRaft waits for the next connection of Raft; net.ErrClosed after Close.
+func (p *Listener) AcceptRaft() (net.Conn, error) {
+	select {
+	case c := <-p.raft:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close closes the port and all connections, those of Raft that this node has dialed as well.
+func (p *Listener) Close() error {
+	err := error(nil)
+	p.stop.Do(func() {
+		close(p.done)
+		err = p.l.Close()
+		p.mu.Lock()
+		for _, c := range p.strangers {
+			c.Close()
+		}
+		p.mu.Unlock()
+		p.busy.Wait() // nothing is handed over any more
+		p.mu.Lock()
+		for c := range p.served {
+			c.Conn.Close()
+		}
+		p.mu.Unlock()
+	})
+	return err
+}
+
+func (p *Listener) accept() {
+	for {
+		c, err := p.l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // out of file descriptors, most likely: they come back
+			p.log.warn("cannot accept a connection on the peer port", "err", err)
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-p.done:
+				return
+			}
+			continue
+		}
+		if p.enter(c) {
+			p.busy.Go(func() { p.meet(c) })
+		}
+	}
+}
+
+// enter notes a stranger, in place of the oldest if there are too many. It returns false when the port is closed.
+func (p *Listener) enter(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.done:
+		c.Close()
+		return false
+	default:
+	}
+	if len(p.strangers) == maxStrangers {
+		p.strangers[0].Close() // its goroutine calls leave
+		p.strangers = p.strangers[1:]
+	}
+	p.strangers = append(p.strangers, c)
+	return true
+}
+
+// leave says that a connection is no stranger any more.
+func (p *Listener) leave(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, s := range p.strangers {
+		if s == c {
+			p.strangers = append(p.strangers[:i:i], p.strangers[i+1:]...)
+			return
+		}
+	}
+}
+
+// meet reads a stranger's hello, answers it, and hands the connection over.
+func (p *Listener) meet(raw net.Conn) {
+	c := raw
+	keep := false
+	defer func() {
+		p.leave(raw)
+		if !keep {
+			c.Close()
+		}
+	}()
+	raw.SetDeadline(time.Now().Add(helloTime))
+	if p.cfg.TLS != nil {
+		c = tls.Server(raw, p.cfg.TLS)
+	}
+	h, err := readHello(c)
+	if err != nil {
+		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
+		return
+	}
+	self := p.cfg.Self()
+	self.Purpose, self.Target, self.Refusal = h.Purpose, h.Sender, judge(self, h)
+	if len(self.Refusal) > maxRefusal {
+		self.Refusal = self.Refusal[:maxRefusal]
+	}
+	if self.Refusal != "" {
+		p.log.warn("a connection on the peer port was refused", "from", raw.RemoteAddr().String(), "node", h.Sender, "for", h.Purpose.String(), "why", self.Refusal)
+	}
+	if err := exchange(c, self); err != nil {
+		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
+		return
+	}
+	if self.Refusal != "" || h.Purpose != ForRaft {
+		return // the answer is all
+	}
+	raw.SetDeadline(time.Time{})
+	p.leave(raw)
+	s := p.serve(c)
+	if s == nil {
+		return
+	}
+	select {
+	case p.raft <- s:
+		keep = true
+	default: // Raft does not take them: the caller tries again
+		s.Close()
+	}
+}
+
+// serve notes a connection that is in use, accepted or dialed. It returns nil, and closes it, if the port is closed.
+func (p *Listener) serve(c net.Conn) net.Conn {
+	s := &servedConn{c, p}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.done:
+		c.Close()
+		return nil
+	default:
+		p.served[s] = true
+		return s
+	}
+}

@@ -1,0 +1,64 @@
+// Package peer connects the nodes of a cluster: one port, on which each connection begins with a hello (hello.go) that says
+// who calls, whom it wants, and what for. Only then is the connection handed to whoever serves that purpose.
+//
+// Files:
+//
+//	hello.go      the first message and its answer      listener.go  accepts and judges connections
+//	dial.go       connects to another node              stream.go    Raft's connections
+//	tls.go        certificates                          log.go       one line a second
+package peer
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Config is what a node needs to talk to others.
+type Config struct {
+	Self   func() Hello // what this node says of itself. Purpose, Target and Refusal are filled in here
+	TLS    *tls.Config  // nil: plain TCP, for loopback and trusted tests
+	Logger *slog.Logger
+
+	now func() time.Time // tests; nil: the system's
+}
+
+// keepAlive ends a connection whose other side has vanished, with its power or its network, within about four seconds. A
+// node that receives a snapshot can neither vote nor lead meanwhile, and Go's default is two and a half minutes.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}
+
+// helloTime is how long a connection may take until its hello is answered, TLS included.
+const helloTime = 5 * time.Second
+
+// judge says why this node, self, does not want a connection that begins with h; empty: it does.
+//
+// A node without data grants any vote in hashicorp/raft, so the target must be right: otherwise an address that was given to
+// another node would let a node vote in a cluster that it does not belong to.
+func judge(self, h Hello) string {
+	switch {
+	case h.Target != self.Sender && !(h.Target == "" && h.Purpose == ForStatus):
+		return fmt.Sprintf("this is node %s, not %s", self.Sender, h.Target)
+	case h.Sender == self.Sender && h.Boot != self.Boot:
+		return "this node has the same ID as the caller: a copy of its data runs elsewhere"
+	case h.Cluster != self.Cluster:
+		return fmt.Sprintf("this node belongs to cluster %q, the caller to %q", self.Cluster, h.Cluster)
+	case h.Purpose == ForStatus:
+		return ""
+	case h.Incarnation != self.Incarnation:
+		return "this node has the data of another cluster of the same name"
+	case h.Databases != self.Databases:
+		return fmt.Sprintf("this node has %d databases, the caller %d: they must be the same", self.Databases, h.Databases)
+	}
+	return ""
+}
+
+// exchange sends this node's part of the hello under the deadline that is set on c.
+func exchange(c net.Conn, h Hello) error {
+	b, err := h.encode()
+	if err == nil {
+		_, err = c.Write(b)
+	}
+	return err
+}
