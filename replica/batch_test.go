@@ -72,7 +72,12 @@ func TestSubBatchesReturnToTheirOwners(t *testing.T) {
 		r.Flush()
 		sum := 69 * round // of 1, 2, 11, 12, 21 and 22
 		for i, o := range owners {
-			s := <-o.back
+			var s *SubBatch
+			select {
+			case s = <-o.back:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("owner %d gets nothing back", i)
+			}
 			if s != given[i] {
 				t.Fatalf("owner %d gets the sub-batch of another", i)
 			}

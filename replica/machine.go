@@ -19,7 +19,9 @@ type machine struct {
 	stamp    atomic.Int64 // of the last entry applied, log time in ms
 	entries  atomic.Int64
 	fatal    func(error)
-	broken   atomic.Bool // an entry could not be executed to its end: no later one is executed
+	loading  func(load func() error) error // Options.Loading
+	open     atomic.Bool                   // the replica is open: others may use the keyspace
+	broken   atomic.Bool                   // an entry could not be executed to its end: no later one is executed
 }
 
 var errBroken = errors.New("an earlier log entry could not be applied")
@@ -56,8 +58,14 @@ func (m *machine) Capture() replication.Persister { return persister{m.keyspace.
 
 // Restore implements replication.StateMachine.
 func (m *machine) Restore(r io.ReaderAt, size int64) error {
-	m.keyspace.Txn(0, 0, false).FlushAll()
-	return m.keyspace.Load(r, size, runtime.GOMAXPROCS(0))
+	load := func() error {
+		m.keyspace.Txn(0, 0, false).FlushAll()
+		return m.keyspace.Load(r, size, runtime.GOMAXPROCS(0))
+	}
+	if m.open.Load() && m.loading != nil {
+		return m.loading(load)
+	}
+	return load()
 }
 
 type persister struct {

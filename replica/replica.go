@@ -33,11 +33,12 @@ type Options struct {
 	Open         OpenGroup
 	WriteTimeout time.Duration
 	Observer     engine.Observer
-	Interest     *atomic.Int64         // of Observer, see engine.Keyspace.Observe
-	LocalKeys    func(key []byte) bool // whether the settings have a key at ack level local
-	Ahead        func() AheadLimits    // called again and again, since the settings may change
-	CountError   func(text string)     // called for each error reply to a command in a sub-batch; any goroutine, one at a time
-	Reclaimed    func(keys int)        // called with a number of expired keys whose memory is free again
+	Interest     *atomic.Int64                 // of Observer, see engine.Keyspace.Observe
+	LocalKeys    func(key []byte) bool         // whether the settings have a key at ack level local
+	Ahead        func() AheadLimits            // called again and again, since the settings may change
+	Loading      func(load func() error) error // runs load with nobody else using the keyspace of a replica that is open; nil: load()
+	CountError   func(text string)             // called for each error reply to a command in a sub-batch; any goroutine, one at a time
+	Reclaimed    func(keys int)                // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
 }
 
@@ -65,7 +66,7 @@ func Open(opt Options) (*Replica, error) {
 	r := &Replica{opt: opt, log: opt.Log}
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: rand.Uint64()})
 	r.Keyspace.Observe(opt.Observer, opt.Interest)
-	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal}
+	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal, loading: opt.Loading}
 	group, err := opt.Open(opt.Group, r.machine)
 	if err != nil {
 		r.Keyspace.Close()
@@ -80,6 +81,7 @@ func Open(opt Options) (*Replica, error) {
 	r.batcher = replication.NewBatcher(group, r.Clock, source{r}, replication.BatcherOptions{
 		WriteTimeout: opt.WriteTimeout, EntrySoftLimit: SoftLimit,
 	})
+	r.machine.open.Store(true)
 	return r, nil
 }
 

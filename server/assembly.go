@@ -73,6 +73,7 @@ func (srv *Server) replicaOptions(open replica.OpenGroup) replica.Options {
 			cfg := srv.config()
 			return replica.AheadLimits{Interval: cfg.LocalInterval, MaxAge: cfg.LocalMaxAge, MaxBytes: cfg.LocalMaxBytes}
 		},
+		Loading:    srv.whileLoading,
 		CountError: srv.stats.errors.count,
 		Reclaimed:  func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
 	}
@@ -189,9 +190,11 @@ func (srv *Server) housekeeping(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			srv.reading.RLock()
 			for _, r := range srv.replicas {
 				r.Reclaim()
 			}
+			srv.reading.RUnlock()
 			if srv.stats.sample(srv) {
 				srv.giveBack(&rest)
 			}
@@ -210,7 +213,9 @@ func (srv *Server) shutdown(graceful bool) error {
 	srv.transport.StopListening()
 	srv.draining.Store(true)
 	if graceful {
-		srv.awaitHandOver()
+		ctx, cancel := srv.stopContext()
+		srv.awaitTurns(ctx.Done())
+		cancel()
 	}
 	err := srv.stopReplicas(graceful)
 	srv.transport.Stop()
@@ -221,15 +226,17 @@ func (srv *Server) shutdown(graceful bool) error {
 	return errors.Join(err, srv.closeReplicas(graceful && err == nil))
 }
 
-// awaitHandOver waits until the workers have handed over what they were gathering when draining was set: a replica that
-// stopped before would refuse it. A turn takes microseconds and does not wait for clients, and being told of its end would
-// cost every turn something; so this looks again and again.
-func (srv *Server) awaitHandOver() {
-	ctx, cancel := srv.stopContext()
-	defer cancel()
+// awaitTurns waits until the turns of workers are over that may have begun before the caller set a flag (draining, loading),
+// and what they gathered is handed over; giveUp ends it. A turn takes microseconds and does not wait for clients, and being
+// told of its end would cost every turn something; so this looks again and again.
+func (srv *Server) awaitTurns(giveUp <-chan struct{}) {
 	for _, s := range srv.clients.all() {
-		for s.worker.gathers.Load() && ctx.Err() == nil {
-			time.Sleep(100 * time.Microsecond)
+		for s.worker.gathers.Load() {
+			select {
+			case <-time.After(100 * time.Microsecond):
+			case <-giveUp:
+				return
+			}
 		}
 	}
 }

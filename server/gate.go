@@ -239,7 +239,9 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	r := s.lane.replica
 	db, now := s.db, r.Clock.Now()
 	s.srv.tasks.run(func() {
+		s.srv.reading.RLock()
 		s.srv.newRunner(r).Read(cmd, copied, db, now, &result)
+		s.srv.reading.RUnlock()
 		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) { w.B = append(w.B, result.B...) })
 		})

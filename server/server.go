@@ -53,9 +53,11 @@ type Server struct {
 
 	bulk      atomic.Int64 // bytes that the sessions' bulk adds up to
 	readyFlag atomic.Bool
-	draining  atomic.Bool // nothing more is read from clients
-	pausing   atomic.Bool // pause may be in force
-	saving    atomic.Bool // BGSAVE is at work
+	loading   atomic.Int32 // replicas whose keyspace a snapshot from the leader is about to replace
+	reading   sync.RWMutex // held to read by whoever uses a keyspace outside of a session's turn and of the log
+	draining  atomic.Bool  // nothing more is read from clients
+	pausing   atomic.Bool  // pause may be in force
+	saving    atomic.Bool  // BGSAVE is at work
 	stopOnce  sync.Once
 	stopping  chan struct{} // closed by SHUTDOWN
 	fatalOnce sync.Once
@@ -70,8 +72,8 @@ func (srv *Server) newRunner(of *replica.Replica) *exec.Runner {
 	return r
 }
 
-// isReady reports whether the log has been replayed and the node may serve.
-func (srv *Server) isReady() bool { return srv.readyFlag.Load() }
+// isReady reports whether the log has been replayed, or a snapshot loaded, and the node may serve.
+func (srv *Server) isReady() bool { return srv.readyFlag.Load() && srv.loading.Load() == 0 }
 
 // fail stops the node for a reason that must not be survived: Run returns the first one.
 func (srv *Server) fail(err error) {

@@ -25,8 +25,9 @@ type worker struct {
 
 	waiting int // sub-batches handed over and not yet back
 
-	// gathers is true from before the first session of a turn looks at Server.draining until all lanes are handed over:
-	// whoever sets draining and then finds it false knows that nothing is on its way to the replicas.
+	// gathers is true from before the first session of a turn looks at Server.draining, or at whether the server is ready,
+	// until all lanes are handed over: whoever sets draining and then finds it false knows that nothing is on its way to the
+	// replicas.
 	gathers atomic.Bool
 
 	mu        sync.Mutex // guards completed; a leaf
@@ -150,7 +151,7 @@ func (w *worker) Submit() {
 	}
 }
 
-// begins is called before a session looks at Server.draining.
+// begins is called before a session looks at Server.draining or isReady.
 func (w *worker) begins() {
 	if !w.gathers.Load() {
 		w.gathers.Store(true)
