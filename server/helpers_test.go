@@ -125,13 +125,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// reached waits until the command, in lower case, is the last one that the node has looked at for the client: it has run,
-// is in a batch, or is held back. A command held back is seen only if another one stands in front of it in its packet.
+// reached waits until the command, in lower case, is the last one that the node has looked at for the client, and its loop's
+// turn is over: the command has run, is in a batch, or is held back. A command held back is seen only if another one stands in front of it in its packet.
 func (n *testNode) reached(c *redistest.Conn, command string) {
 	n.t.Helper()
 	eventually(n.t, command+" to be read", func() bool {
-		last := n.session(c).seen.lastCommand.Load()
-		return last != nil && last.FullName() == command
+		s := n.session(c)
+		last := s.seen.lastCommand.Load()
+		return last != nil && last.FullName() == command && !s.worker.gathers.Load()
 	})
 }
 
