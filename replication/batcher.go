@@ -389,32 +389,31 @@ func (b *Batcher) Applied(proposer, sequence uint64) {
 // Void implements Proposer.
 func (b *Batcher) Void(proposer, sequence uint64) {
 	if p := b.lookup(proposer, sequence); p != nil {
-		b.never(p, true, errNotLeader)
+		b.end(p, true, NotApplied, errNotLeader)
 	}
 }
 
 // TermBegan implements Proposer.
 func (b *Batcher) TermBegan(term uint64) {
 	if p := b.inflight.Load(); p != nil && p.term < term {
-		b.never(p, false, errNotLeader)
+		b.end(p, false, NotApplied, errNotLeader)
 	}
 }
 
 // Restored implements Proposer.
 func (b *Batcher) Restored() {
 	if p := b.inflight.Load(); p != nil {
-		p.giveUp(Unknown, fmt.Errorf("%w (a snapshot has taken the place of the state)", ErrUnknown))
-		p.fate(false)
-		b.decided(p, false)
+		b.end(p, false, Unknown, fmt.Errorf("%w (a snapshot has taken the place of the state)", ErrUnknown))
 	}
 }
 
-// never ends a proposal whose entry is certain not to be applied. logged says that the log has the entry all the same.
-func (b *Batcher) never(p *proposal, logged bool, reason *NotAppliedError) {
+// end ends a proposal whose entry will not be applied any more, and decides its batch unless that was given up before. logged
+// says that the log has the entry all the same.
+func (b *Batcher) end(p *proposal, logged bool, o Outcome, reason error) {
 	if p.state.Load() == stateClaimed {
-		return // BUG elsewhere: the entry is being applied, and Applied decides the batch
+		return // the entry is being applied: Applied decides the batch
 	}
-	p.giveUp(NotApplied, reason)
+	p.giveUp(o, reason)
 	p.fate(false)
 	b.decided(p, logged)
 }
@@ -453,7 +452,7 @@ func (b *Batcher) failed(p *proposal, err error) {
 	reason := classify(err)
 	var no *NotAppliedError
 	if errors.As(reason, &no) {
-		b.never(p, false, no)
+		b.end(p, false, NotApplied, no)
 		return
 	}
 	p.giveUp(Unknown, reason)

@@ -201,6 +201,24 @@ func (c *cluster) follower(l *clusterNode) string {
 	return ""
 }
 
+// compacted starts all nodes and stops one, which has ten numbers. The leader, l, then has 500, and nothing in its log of what
+// the other one lacks.
+func (c *cluster) compacted() (l *clusterNode, away string) {
+	c.t.Helper()
+	c.tune = func(cfg *Config) { cfg.TrailingLogBytes = 1 }
+	c.startAll()
+	l = c.leader()
+	away = c.follower(l)
+	l.write(c.t, 0, 10)
+	c.agree(expected(10))
+	c.stop(away)
+	l.write(c.t, 10, 500)
+	if err := l.Snapshot(); err != nil {
+		c.t.Fatal(err)
+	}
+	return l, away
+}
+
 // agree waits until all nodes have the same state.
 func (c *cluster) agree(want counterState) {
 	c.t.Helper()
@@ -223,11 +241,10 @@ func TestClusterLeaderCutOff(t *testing.T) {
 	}
 
 	name := old.id.NodeID
-	batch := make(chan *testBatch, 1)
 	c.cut(name)
 	lost := make(chan error, 1)
 	old.batch.Submit(number{v: 1000, waiter: lost})
-	batch <- old.batch.filling.batch.(*testBatch)
+	batch := old.batch.filling.batch.(*testBatch)
 	old.batch.Flush()
 	next := c.leader(name)
 	next.write(t, 20, 40)
@@ -241,8 +258,8 @@ func TestClusterLeaderCutOff(t *testing.T) {
 	c.connect(name)
 	c.agree(expected(40))
 	waitFor(t, "the fate of the lost entry", func() bool { return old.batch.inflight.Load() == nil })
-	if b := <-batch; fmt.Sprint(b.fates) != "[false]" {
-		t.Errorf("fates %v", b.fates)
+	if fmt.Sprint(batch.fates) != "[false]" {
+		t.Errorf("fates %v", batch.fates)
 	}
 }
 
@@ -255,8 +272,7 @@ func (c *cluster) serving() (names []string) {
 	return names
 }
 
-// Entries whose buffer is used again at once are not what a slow follower is sent (finding F1), and followers do not read
-// them from their files (F2).
+// A slow follower is not sent the bytes of later entries, although the buffer of an entry is used again at once.
 func TestClusterSlowFollower(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
@@ -280,17 +296,7 @@ func TestClusterSlowFollower(t *testing.T) {
 func TestClusterInstall(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
-	c.tune = func(cfg *Config) { cfg.TrailingLogBytes = 1 }
-	c.startAll()
-	l := c.leader()
-	away := c.follower(l)
-	l.write(t, 0, 10)
-	c.agree(expected(10))
-	c.stop(away)
-	l.write(t, 10, 500)
-	if err := l.Snapshot(); err != nil {
-		t.Fatal(err)
-	}
+	l, away := c.compacted()
 	l.write(t, 500, 510)
 	c.start(away, nil)
 	c.agree(expected(510))
@@ -346,22 +352,12 @@ func (c *cluster) damagedInstall(name, path string, snapshot []byte) {
 	}
 }
 
-// TestInstallCutOff has a crash between the end of an installed snapshot and the removal of the old log (finding F3): the log
+// TestInstallCutOff has a crash between the end of an installed snapshot and the removal of the old log: the log
 // would have a gap, and the node could never append again.
 func TestInstallCutOff(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
-	c.tune = func(cfg *Config) { cfg.TrailingLogBytes = 1 }
-	c.startAll()
-	l := c.leader()
-	away := c.follower(l)
-	l.write(t, 0, 10)
-	c.agree(expected(10))
-	c.stop(away)
-	l.write(t, 10, 500)
-	if err := l.Snapshot(); err != nil {
-		t.Fatal(err)
-	}
+	l, away := c.compacted()
 	list, err := l.snaps.List()
 	if err != nil || len(list) != 1 {
 		t.Fatal(list, err)
@@ -382,7 +378,7 @@ func TestInstallCutOff(t *testing.T) {
 
 	// A leader that knows what the node lacks would send the snapshot again. A new one begins with what comes next.
 	for range 2 { // the second time with what the first has left
-		from := expectedCount(c.leader())
+		from := c.leader().sm.state().count
 		for name := range c.up {
 			c.stop(name)
 		}
@@ -394,7 +390,7 @@ func TestInstallCutOff(t *testing.T) {
 	}
 }
 
-// TestInstallOnLongerLog gives a snapshot to a node whose log reaches further, with entries that nobody else has (finding F4).
+// TestInstallOnLongerLog gives a snapshot to a node whose log reaches further, with entries that nobody else has.
 func TestInstallOnLongerLog(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "a", "b", "c")
@@ -432,8 +428,6 @@ func TestInstallOnLongerLog(t *testing.T) {
 	next.write(t, 510, 520)
 	waitFor(t, "the node to have them", func() bool { return old.sm.state() == expected(520) })
 }
-
-func expectedCount(n *clusterNode) uint64 { return n.sm.state().count }
 
 // Raft runs over the peer port, with and without TLS: nodes elect a leader, lose it, and go on; one that was away catches up.
 func TestClusterOverPeerPort(t *testing.T) {

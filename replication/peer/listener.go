@@ -54,7 +54,7 @@ func Listen(address string, cfg Config) (*Listener, error) {
 		return nil, fmt.Errorf("peer port: %w", err)
 	}
 	p := &Listener{cfg: cfg, l: l, raft: make(chan net.Conn, raftBacklog), done: make(chan struct{}), served: map[*servedConn]bool{}}
-	p.log = throttled{logger: cfg.Logger, now: cfg.now}
+	p.log = throttled{logger: cfg.Logger}
 	p.busy.Go(p.accept)
 	return p, nil
 }

@@ -21,8 +21,6 @@ type Config struct {
 	Self   func() Hello // what this node says of itself. Purpose, Target and Refusal are filled in here
 	TLS    *tls.Config  // nil: plain TCP, for loopback and trusted tests
 	Logger *slog.Logger
-
-	now func() time.Time // tests; nil: the system's
 }
 
 // keepAlive ends a connection whose other side has vanished, with its power or its network, within about four seconds. A

@@ -9,7 +9,7 @@ import (
 
 // tailCache has copies of the newest entries of the log: for followers, to which they are sent, and for Raft on a follower,
 // which reads an entry back to apply it. Without it each commit costs every node two reads of the entry from its segment
-// file; three nodes then took 3.3 to 4.1 times the CPU of one for each INCR (P = 16).
+// file.
 //
 // Raft's own LogCache does not copy. The Batcher uses the buffer of an entry again as soon as the entry is applied here, so a
 // follower that is a little behind would be sent the bytes of a later entry under the number of an earlier one.
