@@ -32,7 +32,7 @@ type Config struct {
 	TCPKeepalive  time.Duration
 	IOLoops       int // 0: chosen from the number of processors
 	Transport     string
-	NodeID        string
+	NodeID        string // a label
 	WriteTimeout  time.Duration
 	SnapshotBytes int64 // log bytes that trigger a snapshot; 0: by default rule
 	SegmentBytes  int64 // size of a log segment; 0: by size of the disk
@@ -52,6 +52,16 @@ type Config struct {
 	AuthTimeout       time.Duration
 	AuthFailures      int    // per second and address
 	File              string // the configuration file it was loaded from; empty: none
+
+	PeerAddr        string   // empty: no peer port
+	Join            []string // peer addresses
+	BootstrapExpect int
+	PeerCert        string // files in PEM; empty: no TLS between nodes
+	PeerKey         string
+	PeerCA          string
+	ClusterEnabled  bool   // whether clients are redirected to the node that serves a key
+	AnnounceIP      string // empty: the host of PeerAddr
+	AnnouncePort    int    // 0: Port
 
 	AckLocal      bool      // whether keys that no rule matches are at ack level local
 	AckRules      []AckRule // never changed in place
@@ -196,5 +206,5 @@ func (c *Config) Validate() error {
 	if c.ClientOutputMax < c.ClientOutputPause {
 		return fmt.Errorf("client-output-bytes (%d) is below client-output-pause-bytes (%d)", c.ClientOutputMax, c.ClientOutputPause)
 	}
-	return nil
+	return c.validateCluster()
 }

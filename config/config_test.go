@@ -127,3 +127,38 @@ func TestParseBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestClusterSettings: settings with which nodes could not reach each other are refused, with the words that say what to do.
+func TestClusterSettings(t *testing.T) {
+	tls := []string{"--peer-tls-cert-file", "a", "--peer-tls-key-file", "b", "--peer-tls-ca-cert-file", "c"}
+	three := []string{"--bootstrap-expect", "3", "--join", "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3"}
+	for _, tc := range []struct {
+		name string
+		args []string
+		err  string // empty: accepted
+	}{
+		{"a port for other nodes", []string{"--peer-addr", "127.0.0.1:1"}, ""},
+		{"three nodes", append([]string{"--peer-addr", "127.0.0.1:1"}, three...), ""},
+		{"three nodes, two named", append([]string{"--peer-addr", "localhost:1"}, three...), "name 4 nodes"},
+		{"own address left out", []string{"--peer-addr", "[::1]:1", "--bootstrap-expect", "2", "--join", "[::1]:2"}, ""},
+		{"no peer-addr", three, "peer-addr is not"},
+		{"no port", []string{"--peer-addr", "127.0.0.1"}, "not host:port"},
+		{"port 0", []string{"--peer-addr", "127.0.0.1:0"}, "no port from 1 to 65535"},
+		{"all addresses", []string{"--peer-addr", "0.0.0.0:1"}, "name an address of this machine"},
+		{"all addresses, IPv6", []string{"--peer-addr", "[::]:1"}, "name an address of this machine"},
+		{"no brackets", []string{"--peer-addr", "::1:1"}, "not host:port"},
+		{"a bad address in join", []string{"--peer-addr", "127.0.0.1:1", "--join", "b"}, "not host:port"},
+		{"off loopback", []string{"--peer-addr", "10.0.0.1:1"}, "quipu tls init"},
+		{"off loopback, with TLS", append([]string{"--peer-addr", "10.0.0.1:1"}, tls...), ""},
+		{"half of TLS", append([]string{"--peer-addr", "127.0.0.1:1"}, tls[:4]...), "go together"},
+		{"cluster mode alone", []string{"--cluster-enabled", "yes"}, "peer-addr is not"},
+	} {
+		cfg, err := Load(tc.args, nil)
+		if (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if tc.name == "own address left out" && cfg.ClientAddress() != "[::1]:6379" {
+			t.Errorf("clients are sent to %s", cfg.ClientAddress())
+		}
+	}
+}

@@ -53,7 +53,16 @@ var settings = []Setting{
 	secondsSetting("tcp-keepalive", "300", 0, "seconds between TCP keepalive probes; 0 for none", func(c *Config) *time.Duration { return &c.TCPKeepalive }),
 	intSetting("io-loops", "0", fixed, "event loops; 0 chooses from the number of processors", func(c *Config) *int { return &c.IOLoops }, 0, 256),
 	choiceSetting("transport", "auto", fixed, "epoll, net (a goroutine per connection) or auto", func(c *Config) *string { return &c.Transport }, "auto", "epoll", "net"),
-	textSetting("node-id", "", fixed, "stable name of the node; empty: random, kept in dir", func(c *Config) *string { return &c.NodeID }),
+	textSetting("node-id", "", fixed, "a label of the node for people; its ID is random and kept in dir", func(c *Config) *string { return &c.NodeID }),
+	textSetting("peer-addr", "", fixed, "host:port of the port for other nodes, under which they reach this one; empty for none", func(c *Config) *string { return &c.PeerAddr }),
+	addressesSetting("join", fixed, "peer addresses of the cluster's nodes, or of all that found it together, separated by commas", func(c *Config) *[]string { return &c.Join }),
+	intSetting("bootstrap-expect", "1", fixed, "how many empty nodes found a cluster together; also up to how many voters it grows by itself", func(c *Config) *int { return &c.BootstrapExpect }, 1, 9),
+	textSetting("peer-tls-cert-file", "", fixed, "certificate of this node for other nodes; needed where peer-addr is not on loopback", func(c *Config) *string { return &c.PeerCert }),
+	textSetting("peer-tls-key-file", "", fixed, "its key", func(c *Config) *string { return &c.PeerKey }),
+	textSetting("peer-tls-ca-cert-file", "", fixed, "the authority that signs the certificates of all nodes", func(c *Config) *string { return &c.PeerCA }),
+	boolSetting("cluster-enabled", "no", fixed, "send clients to the node that leads, as Redis Cluster does", func(c *Config) *bool { return &c.ClusterEnabled }),
+	textSetting("cluster-announce-ip", "", fixed, "host under which clients reach this node; empty: that of peer-addr", func(c *Config) *string { return &c.AnnounceIP }),
+	intSetting("cluster-announce-port", "0", fixed, "port under which clients reach this node; 0: port", func(c *Config) *int { return &c.AnnouncePort }, 0, 65535),
 	ackSetting(),
 	ackRuleSetting(),
 	durationSetting("local-ack-interval", "10ms", 0, "how often increments answered from memory are handed to the log; one or two syncs later they are on disk", func(c *Config) *time.Duration { return &c.LocalInterval }, time.Millisecond, 10*time.Second),
@@ -79,7 +88,6 @@ var settings = []Setting{
 	enumSetting("appendonly", 0, "every write is in the log", "yes"),
 	enumSetting("appendfsync", 0, "the log is synced before every reply", "always"),
 	enumSetting("save", 0, "snapshots follow the size of the log", ""),
-	enumSetting("cluster-enabled", fixed, "hash slots over several nodes", "no"),
 	enumSetting("replica-read-only", 0, "there are no replicas that could be written to", "yes"),
 	enumSetting("slave-read-only", 0, "the older name of replica-read-only", "yes"),
 	enumSetting("notify-keyspace-events", 0, "there are no keyspace notifications", ""),
@@ -185,6 +193,16 @@ func listSetting(name, def string, flags int, summary string, field func(*Config
 	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error { *field(c) = strings.Fields(v); return nil },
 		func(c *Config) string { return strings.Join(*field(c), " ") }}
+}
+
+// addressesSetting is a list separated by commas or blanks.
+func addressesSetting(name string, flags int, summary string, field func(*Config) *[]string) Setting {
+	return Setting{name, "", flags&fixed != 0, summary,
+		func(c *Config, v string) error {
+			*field(c) = strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+			return nil
+		},
+		func(c *Config) string { return strings.Join(*field(c), ",") }}
 }
 
 func boolSetting(name, def string, flags int, summary string, field func(*Config) *bool) Setting {

@@ -104,6 +104,9 @@ const (
 // Clusters.
 const (
 	ErrClusterDisabled = "ERR This instance has cluster support disabled"
+	ErrKeysInSlot      = "ERR keys are not counted by slot here: slots do not move between nodes"
+	ErrNotAMaster      = "ERR The specified node is not a master"
+	ErrForgetMyself    = "ERR I tried hard but I can't forget myself..."
 	ErrMasterPort      = "ERR Invalid master port"
 	ErrReplicaOf       = "ERR this server does not follow another one: REPLICAOF supports NO ONE only"
 )
@@ -279,3 +282,11 @@ func oneLine(text string) string {
 	}
 	return strings.NewReplacer("\r", " ", "\n", " ").Replace(text)
 }
+
+// ErrMoved sends a client of a cluster to the node that serves a hash slot, at host:port.
+func ErrMoved(slot uint16, address string) string {
+	return "MOVED " + strconv.Itoa(int(slot)) + " " + address
+}
+
+// ErrUnknownNode is a node ID that no member of the cluster has.
+func ErrUnknownNode(id []byte) string { return withText("ERR Unknown node ", id, "") }

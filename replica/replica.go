@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +28,7 @@ type OpenGroup func(cfg replication.Config, sm replication.StateMachine) (replic
 type Options struct {
 	Table        *commands.Table
 	Databases    int
+	Seed         uint64             // of the hash of keys, the same on all nodes of a cluster; secret
 	Group        replication.Config // Group.OnFatal is told of every error that must stop the node
 	Open         OpenGroup
 	WriteTimeout time.Duration
@@ -64,7 +64,7 @@ const SoftLimit = 512 << 10
 // Open makes a replica and starts to recover what is on disk.
 func Open(opt Options) (*Replica, error) {
 	r := &Replica{opt: opt, log: opt.Log}
-	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: rand.Uint64()})
+	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: opt.Seed})
 	r.Keyspace.Observe(opt.Observer, opt.Interest)
 	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal, loading: opt.Loading}
 	group, err := opt.Open(opt.Group, r.machine)

@@ -3,11 +3,9 @@ package replication
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,7 +16,6 @@ import (
 
 	"quipu/internal/certs"
 	"quipu/internal/redistest"
-	"quipu/replication/peer"
 	"quipu/replication/storage"
 )
 
@@ -32,8 +29,9 @@ type cluster struct {
 	up    map[string]*clusterNode
 	tune  func(*Config)
 
-	ports map[string]string // peer addresses by name; nil: over Raft's in-memory transport
-	tls   *tls.Config       // of the peer ports
+	ports  map[string]string // peer addresses by name; nil: over Raft's in-memory transport
+	certs  string            // folder with the certificates of the peer ports; empty: no TLS
+	voters int               // PeerOptions.Voters
 }
 
 type clusterNode struct {
@@ -77,25 +75,31 @@ func (c *cluster) overPeerPorts() {
 	}
 }
 
-func (c *cluster) peerTransport(name string, log *slog.Logger) Transport {
-	cfg := peer.Config{
-		Self: func() peer.Hello {
-			return peer.Hello{Level: SemanticsLevel, Databases: 16, Boot: 1, Cluster: "quipu", Incarnation: c.founding().Incarnation, Sender: name}
-		},
-		TLS: c.tls, Logger: log,
-	}
-	l, err := peer.Listen(c.ports[name], cfg)
+// openPeers opens the directory and the peer port of a node, which is called by its name.
+func (c *cluster) openPeers(name string, cfg *Config) {
+	d, err := OpenDirectory(cfg.Dir)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return peer.NewTransport(l, cfg, c.ports[name], func(address string) string {
-		for id, a := range c.ports {
-			if a == address {
-				return id
-			}
-		}
-		return ""
-	})
+	if d.Incarnation() == "" {
+		d.id.NodeID = name
+	}
+	var list []string
+	for _, address := range c.ports {
+		list = append(list, address)
+	}
+	opt := PeerOptions{
+		Address: c.ports[name], ClientAddress: "client-of-" + name, Join: list, Voters: c.voters, Databases: 16, Logger: cfg.Logger,
+	}
+	if c.certs != "" {
+		opt.CertFile, opt.KeyFile = filepath.Join(c.certs, certs.PeerCert), filepath.Join(c.certs, certs.PeerKey)
+		opt.CAFile = filepath.Join(c.certs, certs.AuthorityCert)
+	}
+	p, err := OpenPeers(d, opt)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cfg.Directory, cfg.Peers = d, p
 }
 
 func (c *cluster) startAll() {
@@ -112,13 +116,14 @@ func (c *cluster) start(name string, f *Founding) *clusterNode {
 	cfg.NodeID, cfg.Founding = name, f
 	cfg.OnFatal = func(err error) { c.t.Errorf("node %s stopped: %v", name, err) }
 	cfg.Transport = func(self string) Transport {
-		if c.ports != nil {
-			return c.peerTransport(name, cfg.Logger)
-		}
 		if n.trans == nil {
 			_, n.trans = raft.NewInmemTransportWithTimeout(raft.ServerAddress(self), 500*time.Millisecond)
 		}
 		return n.trans
+	}
+	if c.ports != nil {
+		cfg.Transport, cfg.NodeID = nil, ""
+		c.openPeers(name, &cfg)
 	}
 	if c.tune != nil {
 		c.tune(&cfg)
@@ -435,16 +440,11 @@ func TestClusterOverPeerPort(t *testing.T) {
 	if err := certs.Init(dir, nil); err != nil {
 		t.Fatal(err)
 	}
-	in := func(name string) string { return filepath.Join(dir, name) }
-	secure, err := peer.LoadTLS(in(certs.PeerCert), in(certs.PeerKey), in(certs.AuthorityCert))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": secure} {
+	for name, folder := range map[string]string{"plain": "", "TLS": dir} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // it mostly waits
 			c := newCluster(t, "a", "b", "c")
-			c.tls = config
+			c.certs = folder
 			c.tune = func(cfg *Config) { cfg.TrailingLogBytes = 1 }
 			c.overPeerPorts()
 			c.startAll()
@@ -531,7 +531,7 @@ func TestFailedRestoreStopsTheNode(t *testing.T) {
 
 // TestBarrierAfterLoss: a barrier of an earlier leadership does not make a node serve that has lost its office since.
 func TestBarrierAfterLoss(t *testing.T) {
-	g := newRaftGroup(testConfig(t.TempDir()), nil, &counter{})
+	g := newRaftGroup(testConfig(t.TempDir()), &Directory{}, &counter{})
 	first := g.leave()
 	second := g.leave()
 	if g.serve(first, 3); g.Term() != 0 {

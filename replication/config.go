@@ -10,11 +10,13 @@ import (
 // Config describes one group on disk. Only Dir is required.
 type Config struct {
 	Dir         string // data directory; made if missing. Everything in it belongs to the group
-	NodeID      string // name of this node in the cluster, kept in Dir. Empty: what Dir says, random in a new one
+	NodeID      string // ID of this node in the cluster, kept in Dir. Empty: what Dir says, random in a new one
 	ClusterName string // kept in Dir and in every snapshot. Empty: what Dir says, "quipu" in a new one
 	Logger      *slog.Logger
 	Clock       *Clock // log time; made if nil
 
+	// Directory is Dir, opened before. Nil: it is opened here.
+	Directory *Directory
 	// Founding is what the nodes of a new cluster have agreed on; it is used when Dir is new. Nil: this node founds a cluster of
 	// its own, as its only voter.
 	Founding *Founding
@@ -38,9 +40,12 @@ type Config struct {
 	// LogStoreTimeout is how long a write of the log may take before heartbeats stop. Default 1 s.
 	LogStoreTimeout time.Duration
 
+	// Peers is the port for other nodes; the group closes it. Nil: this node has no such port.
+	Peers *Peers
+
 	// OpenStores opens what the group keeps. Nil: OpenStores, the files below Dir.
 	OpenStores func(StoreOptions) (Stores, error)
-	// Transport makes the connection to other nodes, for the node of that address. Nil: one without peers, which opens no port.
+	// Transport makes Raft's connection to other nodes, for the node with that ID. Nil: over Peers, or one without peers.
 	Transport func(self string) Transport
 
 	usage func(dir string) (storage.DiskUsage, error) // storage.DiskSpace, or what a test says
@@ -53,8 +58,8 @@ type Founding struct {
 	Voters      []Member // the first voters, the same list on all nodes; empty: this node waits until a cluster adds it
 }
 
-// Member is a node as the others know it.
-type Member struct{ ID, Address string }
+// DefaultCluster is the name of a cluster to which nobody gave another one.
+const DefaultCluster = "quipu"
 
 const (
 	maxNodeID            = 255 // bytes; it stands in the record of the vote
@@ -76,9 +81,6 @@ func (c *Config) setDefaults() {
 	}
 	if c.OpenStores == nil {
 		c.OpenStores = OpenStores
-	}
-	if c.Transport == nil {
-		c.Transport = newSoleTransport
 	}
 	if c.usage == nil {
 		c.usage = storage.DiskSpace

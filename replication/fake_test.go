@@ -80,6 +80,8 @@ func (g *fakeGroup) Writable() error {
 	return g.refus
 }
 
+func (g *fakeGroup) Confirm(then func(error))       { then(nil) }
+func (g *fakeGroup) Remove(string) error            { return nil }
 func (g *fakeGroup) SoleVoter() bool                { return true }
 func (g *fakeGroup) Term() uint64                   { return g.term }
 func (g *fakeGroup) Level() uint16                  { return 1 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +26,7 @@ type raftGroup struct {
 	cfg         Config
 	id          storage.Identity
 	boot        uint64
-	lock        *os.File
+	directory   *Directory
 	guard       *storage.DiskGuard
 	baseTrigger int64
 	diskLogged  time.Time // when noteDisk logged its last message
@@ -50,6 +49,9 @@ type raftGroup struct {
 	failure  atomic.Pointer[error]
 
 	office  atomic.Pointer[office]
+	members membership
+	rounds  rounds
+
 	stop    sync.Once // Shutdown
 	stopErr error     // the result of stop
 	sole    atomic.Bool
@@ -91,10 +93,10 @@ const (
 
 var _ Group = (*raftGroup)(nil)
 
-func newRaftGroup(cfg Config, lock *os.File, sm StateMachine) *raftGroup {
+func newRaftGroup(cfg Config, d *Directory, sm StateMachine) *raftGroup {
 	cfg.setDefaults()
 	g := &raftGroup{
-		cfg: cfg, lock: lock,
+		cfg: cfg, directory: d, id: d.id,
 		notify: make(chan bool, 16), ready: make(chan struct{}), done: make(chan struct{}),
 		snapWant: make(chan struct{}, 1),
 	}
@@ -199,6 +201,7 @@ func (g *raftGroup) watchLeadership() {
 		select {
 		case leads := <-g.notify:
 			left := g.leave()
+			g.rounds.expire(g)
 			if !leads {
 				g.cfg.Logger.Warn("this node no longer leads")
 				continue
@@ -249,10 +252,24 @@ func (g *raftGroup) serve(left *office, term uint64) {
 			(*p).Tick() // barriers do not reach the state machines of followers
 		}
 	}
+	g.becomeReady(term)
+}
+
+// becomeReady notes that this node may serve clients, as leader or as follower.
+func (g *raftGroup) becomeReady(term uint64) {
 	g.isReady.Do(func() {
-		g.cfg.Logger.Info("ready", "node", g.id.NodeID, "applied", g.AppliedIndex(), "term", term)
+		g.cfg.Logger.Info("ready", "node", g.id.NodeID, "applied", g.AppliedIndex(), "term", term, "leads", g.Term() != 0)
 		close(g.ready)
 	})
+}
+
+func (g *raftGroup) hasBeenReady() bool {
+	select {
+	case <-g.ready:
+		return true
+	default:
+		return false
+	}
 }
 
 // monitor watches the disk, the log's speed and the clock.
@@ -271,6 +288,8 @@ func (g *raftGroup) monitor() {
 		if g.snapshotDue() {
 			g.requestSnapshot()
 		}
+		g.rounds.expire(g)
+		g.promote()
 		if n%int(time.Second/monitorEvery) == 0 {
 			g.checkDisk()
 			g.noteVoters(g.raft().GetConfiguration().Configuration())
@@ -354,6 +373,8 @@ func (g *raftGroup) Status() Status {
 	if p := g.failure.Load(); p != nil {
 		s.Err = *p
 	}
+	_, leader := g.raft().LeaderWithID()
+	s.LeaderID, s.Members = string(leader), g.memberStatus()
 	return s
 }
 
@@ -373,6 +394,9 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 			ended := g.raft().Shutdown()
 			// Before Raft has ended: it would wait until a snapshot that is being sent or received is through.
 			closed := g.trans.Transport.Close()
+			if p := g.cfg.Peers; p != nil {
+				closed = errors.Join(closed, p.Close())
+			}
 			err := errors.Join(ended.Error(), closed)
 			g.restarting.Unlock()
 			g.routines.Wait()
@@ -394,5 +418,8 @@ func (g *raftGroup) closeFiles() error {
 	if g.trans != nil {
 		err = errors.Join(err, g.trans.Transport.Close())
 	}
-	return errors.Join(err, g.lock.Close())
+	if p := g.cfg.Peers; p != nil {
+		err = errors.Join(err, p.Close())
+	}
+	return errors.Join(err, g.directory.Close())
 }

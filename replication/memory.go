@@ -3,6 +3,7 @@ package replication
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 )
@@ -115,6 +116,12 @@ func (g *memoryGroup) Writable() error {
 		return nil
 	}
 }
+
+// Confirm implements Group.
+func (g *memoryGroup) Confirm(then func(error)) { then(g.Writable()) }
+
+// Remove implements Group.
+func (g *memoryGroup) Remove(string) error { return errors.New("an ideal group has one node") }
 
 func (g *memoryGroup) SoleVoter() bool        { return true }
 func (g *memoryGroup) Level() uint16          { return uint16(g.fsm.level.Load()) }

@@ -16,7 +16,9 @@
 //	transport.go     to other nodes                  stores.go             what a group keeps, made by package storage
 //	takesnapshot.go  when, and the room for it       memory.go             an ideal group for tests
 //	config.go        Config of a group               status.go, errors.go  what a group reports
-//	restart.go       Raft started again, in place
+//	restart.go       Raft started again, in place    directory.go          the data directory, before it is opened
+//	peers.go         the port for other nodes        form.go               how a cluster begins
+//	membership.go    who belongs to it               rounds.go             reads that see all that was answered
 package replication
 
 import (
@@ -146,6 +148,12 @@ type Group interface {
 	// Writable is nil when a proposal may be tried; else the *NotAppliedError that it would meet: not leader (yet), disk
 	// full, shut down, failed. It is cheap.
 	Writable() error
+	// Confirm calls then(nil) once it is certain that no other node has led after the call: what this node has applied by then is
+	// all that was answered before the call. Else then gets a *NotAppliedError. then may be called at once, or by another
+	// goroutine, and must not block.
+	Confirm(then func(err error))
+	// Remove takes a node out of the cluster; only the leader can.
+	Remove(id string) error
 	// SoleVoter says that this node is the only voter, so that a commit needs no other node.
 	SoleVoter() bool
 	// AppliedIndex is the index of the last entry the state machine has finished.

@@ -30,4 +30,23 @@ type Status struct {
 	Stalled   time.Duration // how long the current write of the log takes already, if longer than Config.LogStoreTimeout
 	Clock     ClockStatus
 	Err       error // why the group failed
+
+	LeaderID string         // of the leader that this node knows; empty: none
+	Members  []MemberStatus // of the cluster, this node too, in the order of the configuration
+}
+
+// MemberStatus is what this node knows of a member of its cluster.
+type MemberStatus struct {
+	Member
+	ClientAddress string // empty: not known
+	Voter         bool
+	Self          bool
+	Up            bool // connected, or this node itself
+	Serves        bool // leads, as it said last
+	Term          uint64
+	Applied       uint64
+	Last          uint64 // index of the last entry in its log
+	Boot          uint64
+	LogTime       int64     // ms since the Unix epoch, when it was asked last
+	Seen          time.Time // when it answered last; zero: never
 }

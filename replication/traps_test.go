@@ -98,7 +98,7 @@ func TestTrapStalledLeaderExitsOnlyWithPeers(t *testing.T) {
 
 // Settings that are traps by themselves.
 func TestTrapSettings(t *testing.T) {
-	g := newRaftGroup(testConfig(t.TempDir()), nil, &counter{})
+	g := newRaftGroup(testConfig(t.TempDir()), &Directory{}, &counter{})
 	g.id.NodeID = "a"
 	c := g.raftConfig()
 	if err := raft.ValidateConfig(c); err != nil {

@@ -19,11 +19,20 @@ import (
 	"quipu/transport"
 )
 
-// New opens the data directory of cfg and starts to recover what is in it. The server accepts clients once Run is
-// called. log may be nil.
-func New(cfg config.Config, log *slog.Logger) (*Server, error) {
-	return NewWithGroups(cfg, log, func(cfg replication.Config, sm replication.StateMachine) (replication.Group, error) {
-		return replication.OpenGroup(context.Background(), cfg, sm)
+// New opens the data directory of cfg and starts to recover what is in it. A node without data that is to found a cluster
+// with others waits for them, until ctx ends. The server accepts clients once Run is called. log may be nil.
+func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	var opened replication.Config
+	incarnation, err := openDirectory(ctx, &cfg, log, &opened)
+	if err != nil {
+		return nil, err
+	}
+	return newServer(cfg, log, replication.HashSeed(incarnation), func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
+		rc.Directory, rc.Peers, rc.Founding = opened.Directory, opened.Peers, opened.Founding
+		return replication.OpenGroup(context.Background(), rc, sm)
 	})
 }
 
@@ -33,6 +42,11 @@ func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGro
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	return newServer(cfg, log, rand.Uint64(), opens...)
+}
+
+// newServer makes a server on groups. Their keys are hashed with seed.
+func newServer(cfg config.Config, log *slog.Logger, seed uint64, opens ...replica.OpenGroup) (*Server, error) {
 	srv := &Server{
 		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
@@ -46,7 +60,7 @@ func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGro
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
 	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
 	srv.stats.startMemory = heapBytes()
-	if err := srv.openReplicas(opens); err != nil {
+	if err := srv.openReplicas(seed, opens); err != nil {
 		return nil, err
 	}
 	if cfg.UsesLocal() {
@@ -58,12 +72,12 @@ func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGro
 }
 
 // replicaOptions are those of a replica on the group that open makes.
-func (srv *Server) replicaOptions(open replica.OpenGroup) replica.Options {
+func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.Options {
 	cfg := srv.config()
 	return replica.Options{
-		Table: srv.table, Databases: cfg.Databases, Open: open, WriteTimeout: cfg.WriteTimeout, Log: srv.log,
+		Table: srv.table, Databases: cfg.Databases, Seed: seed, Open: open, WriteTimeout: cfg.WriteTimeout, Log: srv.log,
 		Group: replication.Config{
-			Dir: cfg.Dir, NodeID: cfg.NodeID, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
+			Dir: cfg.Dir, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
 		},
 		Observer:  srv.watches.changed,
@@ -80,9 +94,9 @@ func (srv *Server) replicaOptions(open replica.OpenGroup) replica.Options {
 }
 
 // openReplicas opens a replica for each group, or none.
-func (srv *Server) openReplicas(opens []replica.OpenGroup) error {
+func (srv *Server) openReplicas(seed uint64, opens []replica.OpenGroup) error {
 	for _, open := range opens {
-		r, err := replica.Open(srv.replicaOptions(open))
+		r, err := replica.Open(srv.replicaOptions(seed, open))
 		if err != nil {
 			return errors.Join(err, srv.closeReplicas(false))
 		}

@@ -7,8 +7,8 @@ import (
 	"quipu/protocol"
 )
 
-// clusterHandlers are the commands with which clients and monitoring ask about clusters and replicas. A single node
-// answers as a Redis that is neither in a cluster nor replicated.
+// clusterHandlers are the commands with which clients and monitoring ask about clusters and replicas. Where cluster-enabled
+// is no, CLUSTER answers as a Redis that is not in a cluster.
 func clusterHandlers() []handler {
 	const group = "cluster"
 	quick := commands.FlagLoading | commands.FlagStale | commands.FlagFast
@@ -24,61 +24,52 @@ func clusterHandlers() []handler {
 		{entry: replicaOf, run: replicaOfCommand},
 		{entry: slaveOf, run: replicaOfCommand},
 		{entry: commands.Command{Name: "readonly", Arity: 1, Flags: quick, Categories: commands.CatConnection, Since: "3.0.0", Group: group,
-			Complexity: "O(1)", Summary: "Read from this node of a cluster even if it is a replica"}, run: clusterDisabled},
+			Complexity: "O(1)", Summary: "Read from this node of a cluster even if it is a replica"}, run: readonlyCommand(true)},
 		{entry: commands.Command{Name: "readwrite", Arity: 1, Flags: quick, Categories: commands.CatConnection, Since: "3.0.0", Group: group,
-			Complexity: "O(1)", Summary: "End READONLY"}, run: clusterDisabled},
+			Complexity: "O(1)", Summary: "End READONLY"}, run: readonlyCommand(false)},
 		{entry: commands.Command{Name: "asking", Arity: 1, Flags: commands.FlagFast, Categories: commands.CatConnection, Since: "3.0.0", Group: group,
-			Complexity: "O(1)", Summary: "Follow a redirection of a cluster"}, run: clusterDisabled},
+			Complexity: "O(1)", Summary: "Follow a redirection of a cluster"}, run: clusterOnly(askingCommand)},
 		clusterContainer(),
 	}
 }
 
-// clusterContainer is CLUSTER with the subcommands that only ask. HELP is refused like them, as in Redis.
+// clusterContainer is CLUSTER. HELP is refused like the others, as in Redis.
 func clusterContainer() handler {
-	entry := func(name string, arity int, flags commands.Flag, since, syntax, summary string) handler {
-		return handler{run: clusterDisabled, entry: commands.Command{Name: name, Arity: arity, Flags: flags | commands.FlagStale, Since: since,
+	type run = func(s *Session, args [][]byte, w *protocol.Writer)
+	entry := func(run run, name string, arity int, flags commands.Flag, since, syntax, summary string) handler {
+		return handler{run: clusterOnly(run), entry: commands.Command{Name: name, Arity: arity, Flags: flags | commands.FlagStale, Since: since,
 			Group: "cluster", Complexity: "O(1)", Syntax: syntax, Summary: summary}}
 	}
 	unstable := func(h handler) handler {
 		h.entry.Tips = []string{"nondeterministic_output"}
 		return h
 	}
-	slots := unstable(entry("slots", 2, 0, "3.0.0", "", "Which node serves which slots, in an older form"))
+	slots := unstable(entry(clusterSlots, "slots", 2, 0, "3.0.0", "", "Which node serves which slots, in an older form"))
 	slots.entry.Deprecated, slots.entry.ReplacedBy = "7.0.0", "`CLUSTER SHARDS`"
-	slaves := unstable(entry("slaves", 3, commands.FlagAdmin, "3.0.0", "node-id", "Replicas of a node, under an older name"))
+	slaves := unstable(entry(clusterReplicas, "slaves", 3, commands.FlagAdmin, "3.0.0", "node-id", "Replicas of a node, under an older name"))
 	slaves.entry.Deprecated, slaves.entry.ReplacedBy = "5.0.0", "`CLUSTER REPLICAS`"
+	forget := entry(nil, "forget", 3, commands.FlagAdmin|commands.FlagNoAsyncLoading, "3.0.0", "node-id", "Take a node out of the cluster")
+	forget.run, forget.flow = nil, clusterForget
 	return handler{
 		entry: commands.Command{Name: "cluster", Arity: -2, Since: "3.0.0", Group: "cluster", Complexity: "That of the subcommand",
-			Summary: "The cluster, of which this node is no part"},
+			Summary: "The nodes of the cluster"},
 		run: missingSubcommand,
 		subs: []handler{
-			unstable(entry("info", 2, 0, "3.0.0", "", "State of the cluster")),
-			unstable(entry("nodes", 2, 0, "3.0.0", "", "Nodes of the cluster")),
+			unstable(entry(clusterInfo, "info", 2, 0, "3.0.0", "", "State of the cluster")),
+			unstable(entry(clusterNodes, "nodes", 2, 0, "3.0.0", "", "Nodes of the cluster")),
 			slots,
-			unstable(entry("shards", 2, 0, "7.0.0", "", "Which nodes serve which slots")),
-			entry("myid", 2, 0, "3.0.0", "", "Name of this node in the cluster"),
-			unstable(entry("links", 2, 0, "7.0.0", "", "Connections between nodes")),
-			unstable(entry("replicas", 3, commands.FlagAdmin, "5.0.0", "node-id", "Replicas of a node")),
+			unstable(entry(clusterShards, "shards", 2, 0, "7.0.0", "", "Which nodes serve which slots")),
+			entry(clusterMyID, "myid", 2, 0, "3.0.0", "", "Name of this node in the cluster"),
+			unstable(entry(clusterLinks, "links", 2, 0, "7.0.0", "", "Connections between nodes")),
+			unstable(entry(clusterReplicas, "replicas", 3, commands.FlagAdmin, "5.0.0", "node-id", "Replicas of a node")),
 			slaves,
-			entry("keyslot", 3, 0, "3.0.0", "key:string", "Slot of a key"),
-			entry("countkeysinslot", 3, 0, "3.0.0", "slot:integer", "Number of keys in a slot"),
-			unstable(entry("getkeysinslot", 4, 0, "3.0.0", "slot:integer count", "Keys in a slot")),
-			entry("help", 2, commands.FlagLoading, "5.0.0", "", "List the subcommands"),
+			entry(clusterKeySlot, "keyslot", 3, 0, "3.0.0", "key:string", "Slot of a key"),
+			entry(clusterKeysInSlot, "countkeysinslot", 3, 0, "3.0.0", "slot:integer", "Number of keys in a slot"),
+			unstable(entry(clusterKeysInSlot, "getkeysinslot", 4, 0, "3.0.0", "slot:integer count", "Keys in a slot")),
+			forget,
+			entry(clusterHelp, "help", 2, commands.FlagLoading, "5.0.0", "", "List the subcommands"),
 		},
 	}
-}
-
-func clusterDisabled(_ *Session, _ [][]byte, w *protocol.Writer) {
-	w.Error(protocol.ErrClusterDisabled)
-}
-
-// roleCommand replies as a Redis master does: with its replication offset, here the commit index of the log, and
-// without replicas.
-func roleCommand(s *Session, _ [][]byte, w *protocol.Writer) {
-	w.Array(3)
-	w.BulkString("master")
-	w.Int(int64(s.srv.replicas[0].Group.Status().CommitIndex))
-	w.Array(0)
 }
 
 // replicaOfCommand agrees to follow nobody, which is always so, and to nothing else.

@@ -34,7 +34,7 @@ var missing = []struct{ what, reason, names string }{
 	{"Sorted sets", "later: leaderboards", "@sorted-set"},
 	{"Bitmaps", "later", "@bitmap"},
 	{"Moving single keys between servers", "later, with the import of Redis's files", "dump restore migrate"},
-	{"Changing a cluster", "there is no cluster yet, and it will not be one of Redis's bus protocol", "@cluster"},
+	{"Changing a cluster", "nodes are members of one Raft group, and slots do not move between them; `CLUSTER FORGET` takes a node out", "@cluster"},
 	{"Redis's replication", "nodes replicate the log by Raft; following a live Redis, to import its data, comes later", "psync sync replconf failover restore-asking"},
 	{"Swapping databases", "not planned: it concerns all keys of both at once, and programs that count do not use it", "swapdb"},
 	{"Longest common subsequence", "not planned: its time grows with the square of the values", "lcs"},

@@ -69,7 +69,7 @@ func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.discard()
-	s.db, s.ack = 0, ackDefault
+	s.db, s.ack, s.readonly = 0, ackDefault, false
 	if s.silent != replySkip { // which also takes the reply of RESET away
 		s.silent = replyOn
 	}
@@ -186,9 +186,13 @@ func helloReply(s *Session, w *protocol.Writer) {
 	w.BulkString("id")
 	w.Int(s.id)
 	w.BulkString("mode")
-	w.BulkString("standalone")
+	w.BulkString(s.srv.mode())
 	w.BulkString("role")
-	w.BulkString("master")
+	if l := s.lane.replica.Group; l.SoleVoter() || l.Term() != 0 {
+		w.BulkString("master")
+	} else {
+		w.BulkString("replica")
+	}
 	w.BulkString("modules")
 	w.Array(0)
 }

@@ -198,6 +198,9 @@ func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string 
 	case !s.srv.isReady() && cmd.Flags&commands.FlagLoading == 0:
 		return protocol.ErrLoading
 	}
+	if text := s.elsewhere(cmd, args); text != "" {
+		return text
+	}
 	if cmd.Write != nil {
 		text := ""
 		if local && !s.pending() {

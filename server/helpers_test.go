@@ -34,7 +34,7 @@ type testNode struct {
 func startNode(t testing.TB, change func(*config.Config)) *testNode {
 	t.Helper()
 	cfg := testConfig(t, change)
-	srv, err := New(cfg, nil)
+	srv, err := New(t.Context(), cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

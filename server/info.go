@@ -31,7 +31,7 @@ var infoSections = []infoSection{
 	{"commandstats", "Commandstats", false, infoCommandStats},
 	{"errorstats", "Errorstats", true, infoErrorStats},
 	{"latencystats", "Latencystats", false, infoNothing},
-	{"cluster", "Cluster", true, func(_ *Server, p *infoPrinter) { p.line("cluster_enabled", 0) }},
+	{"cluster", "Cluster", true, func(srv *Server, p *infoPrinter) { p.line("cluster_enabled", boolInt(srv.config().ClusterEnabled)) }},
 	{"keyspace", "Keyspace", true, infoKeyspace},
 }
 
@@ -61,7 +61,7 @@ func infoServer(srv *Server, p *infoPrinter) {
 	up := time.Since(srv.started)
 	p.line("redis_version", redisVersion)
 	p.line("quipu_version", Version)
-	p.line("redis_mode", "standalone")
+	p.line("redis_mode", srv.mode())
 	p.line("os", runtime.GOOS+" "+runtime.GOARCH)
 	p.line("arch_bits", 32<<(^uint(0)>>63))
 	p.line("go_version", runtime.Version())
@@ -70,6 +70,7 @@ func infoServer(srv *Server, p *infoPrinter) {
 	p.line("process_id", os.Getpid())
 	p.line("run_id", srv.runID)
 	p.line("node_id", srv.replicas[0].Group.Status().NodeID)
+	p.line("node_label", cfg.NodeID)
 	p.line("tcp_port", cfg.Port)
 	p.line("server_time_usec", time.Now().UnixMicro())
 	p.line("uptime_in_seconds", int64(up.Seconds()))
@@ -149,11 +150,12 @@ func infoStats(srv *Server, p *infoPrinter) {
 }
 
 func infoReplication(srv *Server, p *infoPrinter) {
-	st := srv.replicas[0].Group.Status()
-	p.line("role", "master")
-	p.line("connected_slaves", 0)
+	st := srv.topology()
+	infoRole(&st, p)
 	p.line("master_failover_state", "no-failover")
 	p.line("raft_leader", boolInt(st.Leader))
+	p.line("raft_leader_id", st.LeaderID)
+	infoMembers(&st, p)
 	p.line("raft_term", st.Term)
 	p.line("raft_commit_index", st.CommitIndex)
 	p.line("raft_applied_index", st.AppliedIndex)
@@ -165,6 +167,46 @@ func infoReplication(srv *Server, p *infoPrinter) {
 	p.line("repl_backlog_active", 0)
 	p.line("repl_backlog_size", 0)
 	infoLocalAck(srv, p)
+}
+
+// infoRole has the lines by which Redis's tools know a master and its replicas.
+func infoRole(t *topology, p *infoPrinter) {
+	if t.Leader || t.SoleVoter {
+		list := t.connected()
+		p.line("role", "master")
+		p.line("connected_slaves", len(list))
+		for i := range list {
+			m := &list[i]
+			host, port, _ := endpoint(m)
+			p.line(fmt.Sprintf("slave%d", i), fmt.Sprintf("ip=%s,port=%d,state=online,offset=%d,lag=%d", host, port, m.Applied, int(lag(m).Seconds())))
+		}
+		return
+	}
+	host, port, _ := endpoint(&t.leader)
+	status, since := "down", -1
+	if t.present && t.leader.Up {
+		status, since = "up", int(lag(&t.leader).Seconds())
+	}
+	p.line("role", "slave")
+	p.line("master_host", host)
+	p.line("master_port", port)
+	p.line("master_link_status", status)
+	p.line("master_last_io_seconds_ago", since)
+	p.line("master_sync_in_progress", 0)
+	p.line("slave_repl_offset", t.AppliedIndex)
+	p.line("slave_priority", 100)
+	p.line("slave_read_only", 1)
+	p.line("connected_slaves", 0)
+}
+
+// infoMembers has a line for each member of the cluster, as this node sees it.
+func infoMembers(t *topology, p *infoPrinter) {
+	p.line("raft_members", len(t.Members))
+	for i := range t.Members {
+		m := &t.Members[i]
+		p.line(fmt.Sprintf("raft_member%d", i), fmt.Sprintf("id=%s,peer=%s,client=%s,voter=%d,leads=%d,up=%d,term=%d,applied=%d,last=%d",
+			m.ID, m.Address, m.ClientAddress, boolInt(m.Voter), boolInt(m.Serves), boolInt(m.Up), m.Term, m.Applied, m.Last))
+	}
 }
 
 func infoCPU(_ *Server, p *infoPrinter) {

@@ -35,7 +35,7 @@ func Main(ctx context.Context, cfg config.Config) error {
 	defer runtime.KeepAlive(ballast)
 	log, level := newLogger(cfg.LogLevel)
 	raiseFileLimit(log, cfg.MaxClients)
-	srv, err := New(cfg, log)
+	srv, err := New(ctx, cfg, log)
 	if err != nil {
 		return err
 	}

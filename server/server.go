@@ -34,6 +34,8 @@ type Server struct {
 
 	replicas []*replica.Replica // at least one; does not change
 
+	lastLeader atomic.Pointer[string] // node ID of the last leader that this node knew; nil: none yet
+
 	watches    *watchRegistry
 	clients    clientRegistry
 	nextClient atomic.Int64

@@ -43,6 +43,7 @@ type Session struct {
 	unauthenticatedSince time.Time
 	silent               replyMode
 	ack                  ackChoice
+	readonly             bool // READONLY: reads see what this node has applied, though another one leads
 	barrierPassed        bool // for the command that is read again: all that was answered ahead before it is applied
 	multi                *transaction
 	watcher              *watcher

@@ -177,7 +177,7 @@ func TestReplyThatIsSlowlyTaken(t *testing.T) {
 func TestStartErrors(t *testing.T) {
 	dir := t.TempDir()
 	n := startNode(t, func(c *config.Config) { c.Dir = dir })
-	if _, err := New(testConfig(t, func(c *config.Config) { c.Dir = dir }), nil); err == nil {
+	if _, err := New(t.Context(), testConfig(t, func(c *config.Config) { c.Dir = dir }), nil); err == nil {
 		t.Error("two nodes opened one data directory")
 	}
 	// A port in use: everything that was opened is closed again.
@@ -186,7 +186,7 @@ func TestStartErrors(t *testing.T) {
 	if err := cfg.Set("port", port); err != nil {
 		t.Fatal(err)
 	}
-	srv, err := New(cfg, nil)
+	srv, err := New(t.Context(), cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestStartErrors(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(testConfig(t, func(c *config.Config) { c.Dir = file }), nil); err == nil {
+	if _, err := New(t.Context(), testConfig(t, func(c *config.Config) { c.Dir = file }), nil); err == nil {
 		t.Error("a file serves as data directory")
 	}
 }

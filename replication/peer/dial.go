@@ -16,13 +16,16 @@ func (e *RefusedError) Error() string {
 }
 
 // Dial connects to the node with ID target at an address, and returns what that node says of itself. An empty target is
-// possible for ForStatus. The connection has no deadline. It is closed, and nil, after an error; the answer is there also
+// whoever has the address; it is not possible for ForRaft. The connection has no deadline. It is closed, and nil, after an error; the answer is there also
 // after a *RefusedError.
 func (cfg *Config) Dial(ctx context.Context, address string, purpose Purpose, target string) (net.Conn, Hello, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTime)
 	defer cancel()
-	d := net.Dialer{KeepAliveConfig: keepAlive}
-	raw, err := d.DialContext(ctx, "tcp", address)
+	var network Network = tcp{}
+	if cfg.Network != nil {
+		network = cfg.Network
+	}
+	raw, err := network.Dial(ctx, address)
 	if err != nil {
 		return nil, Hello{}, err
 	}

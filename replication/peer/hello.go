@@ -14,7 +14,7 @@ import (
 //	┌────────┬────┬─────────┬────────┬───────┬──────────┬───────────┬──────────────┬───────────────┐
 //	│ "QPHI" │ver │ purpose │ length │ level │ reserved │ databases │ boot         │ wall time, ms │
 //	├────────┴────┴─────────┴────────┴───────┴──────────┴───────────┴──────────────┴───────────────┤
-//	│ cluster, incarnation, sender, target, peer address, client address, refusal                  │   each a length byte and that many bytes
+//	│ cluster, incarnation, sender, target, peer address, client address, founders, leader, refusal│   each a length byte and that many bytes
 //	├────────┬─────────────────────────────────────────────────────────────────────────────────────┘
 //	│ CRC32C │   of everything before it
 //	└────────┘
@@ -28,6 +28,7 @@ type Purpose uint8
 const (
 	ForRaft   Purpose = 1 + iota // Raft's messages
 	ForStatus                    // questions about the other node; also before the nodes are a cluster
+	ForJoin                      // to be added to the cluster; the answer is all there is
 	purposes
 )
 
@@ -38,6 +39,8 @@ func (p Purpose) String() string {
 		return "raft"
 	case ForStatus:
 		return "status"
+	case ForJoin:
+		return "join"
 	}
 	return fmt.Sprintf("purpose %d", uint8(p))
 }
@@ -52,9 +55,11 @@ type Hello struct {
 	Cluster       string
 	Incarnation   string // of the cluster's data; empty: the sender has no data yet
 	Sender        string // node ID
-	Target        string // node ID that the sender wants to reach; empty where it asks who is there (ForStatus)
+	Target        string // node ID that the sender wants to reach; empty where it asks who is there (not ForRaft)
 	PeerAddress   string // under which other nodes reach the sender
 	ClientAddress string // under which clients reach it
+	Founders      string // digest of the list of nodes that are to found a cluster; empty: the sender founds none
+	Leader        string // peer address of the leader that the sender knows; empty: none
 	Refusal       string // in an answer: why the connection is not accepted; empty: it is
 }
 
@@ -69,7 +74,7 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (h *Hello) strings() []*string {
-	return []*string{&h.Cluster, &h.Incarnation, &h.Sender, &h.Target, &h.PeerAddress, &h.ClientAddress, &h.Refusal}
+	return []*string{&h.Cluster, &h.Incarnation, &h.Sender, &h.Target, &h.PeerAddress, &h.ClientAddress, &h.Founders, &h.Leader, &h.Refusal}
 }
 
 // encode returns the message. It fails if the names are too long for it, which the settings exclude.

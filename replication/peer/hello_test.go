@@ -12,7 +12,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestHelloRoundTrip(t *testing.T) {
-	name := rapid.StringMatching(`[ -~]{0,60}`)
+	name := rapid.StringMatching(`[ -~]{0,45}`)
 	rapid.Check(t, func(t *rapid.T) {
 		h := Hello{
 			Purpose: Purpose(rapid.IntRange(1, int(purposes)-1).Draw(t, "purpose")), Level: rapid.Uint16().Draw(t, "level"),

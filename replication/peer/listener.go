@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,13 +16,14 @@ import (
 // little: there are at most maxStrangers at a time, each for at most helloTime; one more takes the place of the oldest, as
 // those who keep a connection open in silence would otherwise keep the other nodes out.
 type Listener struct {
-	cfg  Config
-	l    net.Listener
-	raft chan net.Conn
-	done chan struct{}
-	stop sync.Once
-	busy sync.WaitGroup
-	log  throttled
+	cfg     Config
+	l       net.Listener
+	raft    chan net.Conn
+	answers atomic.Pointer[Handler]
+	done    chan struct{}
+	stop    sync.Once
+	busy    sync.WaitGroup
+	log     throttled
 
 	mu        sync.Mutex
 	strangers []net.Conn           // oldest first
@@ -48,8 +51,10 @@ const (
 
 // Listen opens the peer port.
 func Listen(address string, cfg Config) (*Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	l, err := lc.Listen(context.Background(), "tcp", address)
+	if cfg.Network == nil {
+		cfg.Network = tcp{}
+	}
+	l, err := cfg.Network.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("peer port: %w", err)
 	}
@@ -61,6 +66,14 @@ func Listen(address string, cfg Config) (*Listener, error) {
 
 // Addr is the address that is listened on.
 func (p *Listener) Addr() net.Addr { return p.l.Addr() }
+
+// Handle has h answer what other nodes ask from now on. Before, nobody can join, and nothing but hellos is answered.
+func (p *Listener) Handle(h Handler) { p.answers.Store(&h) }
+
+// Dial is Config.Dial with the configuration of the port.
+func (p *Listener) Dial(ctx context.Context, address string, purpose Purpose, target string) (net.Conn, Hello, error) {
+	return p.cfg.Dial(ctx, address, purpose, target)
+}
 
 // AcceptRaft waits for the next connection of Raft; net.ErrClosed after Close.
 func (p *Listener) AcceptRaft() (net.Conn, error) {
@@ -82,13 +95,11 @@ func (p *Listener) Close() error {
 		for _, c := range p.strangers {
 			c.Close()
 		}
-		p.mu.Unlock()
-		p.busy.Wait() // nothing is handed over any more
-		p.mu.Lock()
-		for c := range p.served {
+		for c := range p.served { // serve adds no others any more
 			c.Conn.Close()
 		}
 		p.mu.Unlock()
+		p.busy.Wait()
 	})
 	return err
 }
@@ -164,7 +175,15 @@ func (p *Listener) meet(raw net.Conn) {
 		return
 	}
 	self := p.cfg.Self()
-	self.Purpose, self.Target, self.Refusal = h.Purpose, h.Sender, judge(self, h)
+	refusal := judge(self, h)
+	handler := p.answers.Load()
+	if h.Purpose == ForJoin && refusal == "" {
+		if refusal = "this node is not ready"; handler != nil {
+			refusal = (*handler).Join(h)
+		}
+		self = p.cfg.Self() // it may know the leader now
+	}
+	self.Purpose, self.Target, self.Refusal = h.Purpose, h.Sender, refusal
 	if len(self.Refusal) > maxRefusal {
 		self.Refusal = self.Refusal[:maxRefusal]
 	}
@@ -175,13 +194,22 @@ func (p *Listener) meet(raw net.Conn) {
 		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
 		return
 	}
-	if self.Refusal != "" || h.Purpose != ForRaft {
+	asks := h.Purpose == ForStatus && h.Target != "" && handler != nil
+	if self.Refusal != "" || h.Purpose != ForRaft && !asks {
 		return // the answer is all
 	}
 	raw.SetDeadline(time.Time{})
 	p.leave(raw)
 	s := p.serve(c)
 	if s == nil {
+		return
+	}
+	if asks {
+		err := answerStatus(s, *handler)
+		if err != nil && !errors.Is(err, io.EOF) {
+			p.log.warn("a connection on the peer port was closed", "node", h.Sender, "err", err)
+		}
+		s.Close()
 		return
 	}
 	select {

@@ -5,10 +5,12 @@
 //
 //	hello.go      the first message and its answer      listener.go  accepts and judges connections
 //	dial.go       connects to another node              stream.go    Raft's connections
+//	frame.go      messages behind the hello             links.go     asks all other members about their state
 //	tls.go        certificates                          log.go       one line a second
 package peer
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -21,11 +23,44 @@ type Config struct {
 	Self   func() Hello // what this node says of itself. Purpose, Target and Refusal are filled in here
 	TLS    *tls.Config  // nil: plain TCP, for loopback and trusted tests
 	Logger *slog.Logger
+
+	Network Network // nil: TCP
+}
+
+// Network is what connects nodes: TCP, or what a simulation has in its place.
+type Network interface {
+	Listen(address string) (net.Listener, error)
+	Dial(ctx context.Context, address string) (net.Conn, error)
+}
+
+// Member is a node of the cluster as the others know it.
+type Member struct{ ID, Address string }
+
+// Handler answers what other nodes ask. It may be called from many goroutines.
+type Handler interface {
+	// Status is the state of this node now.
+	Status() Status
+	// Join adds the node that sent h to the cluster; the refusal says why not, or is empty.
+	Join(h Hello) (refusal string)
 }
 
 // keepAlive ends a connection whose other side has vanished, with its power or its network, within about four seconds. A
 // node that receives a snapshot can neither vote nor lead meanwhile, and Go's default is two and a half minutes.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}
+
+type tcp struct{}
+
+// Listen implements Network.
+func (tcp) Listen(address string) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	return lc.Listen(context.Background(), "tcp", address)
+}
+
+// Dial implements Network.
+func (tcp) Dial(ctx context.Context, address string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	return d.DialContext(ctx, "tcp", address)
+}
 
 // helloTime is how long a connection may take until its hello is answered, TLS included.
 const helloTime = 5 * time.Second
@@ -36,13 +71,13 @@ const helloTime = 5 * time.Second
 // another node would let a node vote in a cluster that it does not belong to.
 func judge(self, h Hello) string {
 	switch {
-	case h.Target != self.Sender && !(h.Target == "" && h.Purpose == ForStatus):
+	case h.Target != self.Sender && (h.Target != "" || h.Purpose == ForRaft):
 		return fmt.Sprintf("this is node %s, not %s", self.Sender, h.Target)
 	case h.Sender == self.Sender && h.Boot != self.Boot:
 		return "this node has the same ID as the caller: a copy of its data runs elsewhere"
 	case h.Cluster != self.Cluster:
 		return fmt.Sprintf("this node belongs to cluster %q, the caller to %q", self.Cluster, h.Cluster)
-	case h.Purpose == ForStatus:
+	case h.Purpose == ForStatus && h.Target == "":
 		return ""
 	case h.Incarnation != self.Incarnation:
 		return "this node has the data of another cluster of the same name"

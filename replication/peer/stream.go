@@ -14,7 +14,6 @@ import (
 // stream is Raft's part of the peer port: a raft.StreamLayer.
 type stream struct {
 	listener *Listener
-	cfg      Config
 	// nodeAt is there because Raft knows whom it calls by address only, and a hello names the node.
 	nodeAt func(address string) (id string)
 	self   address
@@ -34,11 +33,11 @@ type Transport struct{ *raft.NetworkTransport }
 
 // NewTransport returns Raft's transport over a peer port, for a node that others reach under the address advertised. nodeAt
 // returns the ID of the member with a peer address, or nothing.
-func NewTransport(l *Listener, cfg Config, advertised string, nodeAt func(address string) string) *Transport {
+func NewTransport(l *Listener, advertised string, nodeAt func(address string) string) *Transport {
 	return &Transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: &stream{l, cfg, nodeAt, address(advertised)}, MaxPool: raftPool, Timeout: raftTimeout,
+		Stream: &stream{l, nodeAt, address(advertised)}, MaxPool: raftPool, Timeout: raftTimeout,
 		MaxRPCsInFlight: 1, // no pipeline: it can deadlock (hashicorp/raft issues 611 and 612)
-		Logger:          storage.NewHCLog(cfg.Logger, "peer"),
+		Logger:          storage.NewHCLog(l.cfg.Logger, "peer"),
 	})}
 }
 
@@ -62,7 +61,7 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	c, _, err := s.cfg.Dial(ctx, string(to), ForRaft, id)
+	c, _, err := s.listener.Dial(ctx, string(to), ForRaft, id)
 	if err != nil {
 		return nil, err
 	}

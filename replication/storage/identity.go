@@ -25,12 +25,37 @@ const identityName = "node"
 
 var identityFile = container{magic: 0x444e5051, version: 1, what: "node Identity"} // "QPND"
 
-// NewIdentity makes the identity of new data, of the given node and cluster. An empty node ID is replaced by a random one.
-func NewIdentity(node, cluster string) Identity {
-	if node == "" {
-		node = randomHex(10)
+// NewIncarnation is the identity of a new cluster's data.
+func NewIncarnation() string { return randomHex(16) }
+
+// nodeIDBytes is the length of a random node ID: as many bytes as that of a node of Redis Cluster, whose clients expect it.
+const nodeIDBytes = 20
+
+const reservedName = "node-id"
+
+var reservedFile = container{magic: 0x44495051, version: 1, what: "node ID"} // "QPID"
+
+// ReserveNodeID returns the ID that the node of a directory without data will have, and keeps it in file node-id: the other
+// nodes of a new cluster count on the ID before the node has any data.
+func ReserveNodeID(dir string) (string, error) {
+	path := filepath.Join(dir, reservedName)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		b, err = reservedFile.decode(path, b)
 	}
-	return Identity{NodeID: node, Cluster: cluster, Incarnation: randomHex(16), Created: time.Now().UTC()}
+	if !errors.Is(err, os.ErrNotExist) {
+		return string(b), err
+	}
+	id := randomHex(nodeIDBytes)
+	return id, replaceFile(path, reservedFile.encode([]byte(id)))
+}
+
+// ForgetReserved removes the file of ReserveNodeID, once the identity of the data has the ID.
+func ForgetReserved(dir string) error {
+	if err := os.Remove(filepath.Join(dir, reservedName)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // randomHex returns n random bytes in hex.

@@ -14,7 +14,7 @@ import (
 func testSnapshots(t *testing.T) SnapshotConfig {
 	dir := redistest.FastDir(t)
 	return SnapshotConfig{
-		Dir: dir, Identity: NewIdentity("a", "counts"), Logger: silent(), Guard: testGuard(dir),
+		Dir: dir, Identity: Identity{NodeID: "a", Cluster: "counts", Incarnation: NewIncarnation()}, Logger: silent(), Guard: testGuard(dir),
 		LogWritten: func() int64 { return 0 },
 	}
 }

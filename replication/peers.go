@@ -1,0 +1,130 @@
+package replication
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"quipu/replication/peer"
+)
+
+// Member is a node as the others know it: its ID, and the address of its peer port.
+type Member = peer.Member
+
+// PeerOptions say how a node reaches the other nodes of its cluster, and they reach it.
+type PeerOptions struct {
+	Address       string   // host:port of the peer port, under which other nodes reach it
+	ClientAddress string   // host:port under which clients reach this node
+	Join          []string // peer addresses of members, or of all nodes that found a cluster together
+	Voters        int      // how many nodes found a cluster together, and up to how many voters it grows by itself
+	Cluster       string   // name of the cluster; empty: DefaultCluster
+	Databases     int
+	CertFile      string // PEM; empty: no TLS between nodes, and the next two are not used
+	KeyFile       string
+	CAFile        string
+	Network       peer.Network // nil: TCP
+	Logger        *slog.Logger
+}
+
+// Peers is a node's peer port and what belongs to it. It is open before the node has data: the nodes that found a cluster
+// find each other over it (form.go).
+type Peers struct {
+	opt       PeerOptions
+	directory *Directory
+	listener  *peer.Listener
+	links     *peer.Links
+	formed    atomic.Pointer[string]    // incarnation of the data; nil: there are none yet
+	group     atomic.Pointer[raftGroup] // nil: not open yet
+}
+
+// OpenPeers opens the peer port of the node whose directory is d. Give it to a group (Config.Peers), which closes it, or
+// close it.
+func OpenPeers(d *Directory, opt PeerOptions) (*Peers, error) {
+	setDefault(&opt.Cluster, DefaultCluster)
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Peers{opt: opt, directory: d}
+	if d.Incarnation() != "" {
+		p.setIncarnation(d.Incarnation())
+	}
+	var secure *tls.Config
+	if opt.CertFile != "" {
+		var err error
+		if secure, err = peer.LoadTLS(opt.CertFile, opt.KeyFile, opt.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	l, err := peer.Listen(opt.Address, peer.Config{Self: p.hello, TLS: secure, Logger: opt.Logger, Network: opt.Network})
+	if err != nil {
+		return nil, err
+	}
+	p.listener = l
+	p.links = peer.NewLinks(l, p.answered)
+	return p, nil
+}
+
+// Close closes the port and all connections to other nodes.
+func (p *Peers) Close() error {
+	p.links.Close()
+	return p.listener.Close()
+}
+
+func (p *Peers) setIncarnation(s string) { p.formed.Store(&s) }
+
+// hello is what this node says of itself.
+func (p *Peers) hello() peer.Hello {
+	h := peer.Hello{
+		Level: SemanticsLevel, Databases: uint32(p.opt.Databases), WallTime: time.Now().UnixMilli(), Cluster: p.opt.Cluster,
+		Sender: p.directory.NodeID(), PeerAddress: p.opt.Address, ClientAddress: p.opt.ClientAddress,
+	}
+	if s := p.formed.Load(); s != nil {
+		h.Incarnation = *s
+	} else {
+		h.Founders = p.foundersDigest()
+	}
+	if g := p.group.Load(); g != nil {
+		h.Boot = g.boot
+		address, _ := g.raft().LeaderWithID()
+		h.Leader = string(address)
+	}
+	return h
+}
+
+// serve has a group that is open answer other nodes.
+func (p *Peers) serve(g *raftGroup) {
+	p.group.Store(g)
+	p.listener.Handle(handler{g})
+}
+
+// answered is called with the state of another member.
+func (p *Peers) answered(id string, round uint64, s peer.Status) {
+	if g := p.group.Load(); g != nil {
+		g.heard(id, round, s)
+	}
+}
+
+// handler answers for a group.
+type handler struct{ g *raftGroup }
+
+var _ peer.Handler = handler{}
+
+// Status implements peer.Handler. The term is read last: what is said beside it is of this term or an earlier one.
+func (h handler) Status() peer.Status {
+	g := h.g
+	s := peer.Status{Applied: g.AppliedIndex(), LogTime: g.cfg.Clock.Now()}
+	s.Last = g.raft().LastIndex()
+	office := g.office.Load()
+	s.Term = g.raft().CurrentTerm()
+	s.Serves = office.term != 0 && office.term == s.Term
+	return s
+}
+
+// Join implements peer.Handler.
+func (h handler) Join(hello peer.Hello) string {
+	if err := h.g.admit(hello); err != nil {
+		return err.Error()
+	}
+	return ""
+}
