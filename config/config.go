@@ -62,6 +62,7 @@ type Config struct {
 	ClusterEnabled  bool   // whether clients are redirected to the node that serves a key
 	AnnounceIP      string // empty: the host of PeerAddr
 	AnnouncePort    int    // 0: Port
+	ReadConsistency string // linearizable, leader or local
 
 	AckLocal      bool      // whether keys that no rule matches are at ack level local
 	AckRules      []AckRule // never changed in place

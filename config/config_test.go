@@ -91,7 +91,7 @@ func TestConfigErrors(t *testing.T) {
 		{"--timeout -1", "not a whole number from 0"},
 		{"--appendonly no", `only "yes" is supported`},
 		{"--maxmemory-policy allkeys-lru", `only "noeviction" is supported`},
-		{"--read-consistency local", `only "linearizable" is supported`},
+		{"--read-consistency eventual", `not one of linearizable, leader, local`},
 		{"--port 0", "nobody could connect"},
 		{"--bind=", "nobody could connect"},
 		{"--max-command-bytes 64kb", "below proto-max-bulk-len"},

@@ -67,7 +67,7 @@ var settings = []Setting{
 	ackRuleSetting(),
 	durationSetting("local-ack-interval", "10ms", 0, "how often increments answered from memory are handed to the log; one or two syncs later they are on disk", func(c *Config) *time.Duration { return &c.LocalInterval }, time.Millisecond, 10*time.Second),
 	maxPendingSetting(),
-	enumSetting("read-consistency", 0, "a read sees every write that was answered before", "linearizable"),
+	choiceSetting("read-consistency", "linearizable", 0, "linearizable: a read sees every write that was answered before; leader, local: what that node has applied", func(c *Config) *string { return &c.ReadConsistency }, "linearizable", "leader", "local"),
 	durationSetting("write-timeout", "5s", fixed, "how long a write may wait for its commit", func(c *Config) *time.Duration { return &c.WriteTimeout }, 10*time.Millisecond, time.Hour),
 	bytesSetting("snapshot-log-bytes", "0", fixed, "log bytes that trigger a snapshot; 0: max(256mb, 2 × last snapshot)", func(c *Config) *int64 { return &c.SnapshotBytes }, 0, 1<<40),
 	bytesSetting("log-segment-bytes", "0", fixed, "size of a log segment; 0 chooses from the size of the disk", func(c *Config) *int64 { return &c.SegmentBytes }, 0, 1<<30),

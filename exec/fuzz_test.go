@@ -50,3 +50,41 @@ func FuzzReplay(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAbsorb gives any bytes to Absorb, as another node could: what is not refused can be executed, and the keyspace stays
+// sound. The node would stop otherwise.
+func FuzzAbsorb(f *testing.F) {
+	table := commands.NewTable()
+	b := NewSubBatch(table)
+	for _, list := range [][]action{
+		lines("INCR k", "INCR k", "GET k", "INCR k", "SET k abc PX 5", "MGET k j", "KEYS *", "DBSIZE"),
+		{txnOf(0, "INCR k", "GET k"), txnOf(0), txnOf(5, "GET k"), {as: silent, line: "INCR k"}, {as: resp3, line: "+PONG\r\n", literal: true}},
+	} {
+		gather(f, b, list...)
+		gather(f, b, list...)
+		f.Add(b.AppendForward(nil))
+		b.Reset()
+	}
+	f.Fuzz(func(t *testing.T, records []byte) {
+		if len(records) > 1<<12 {
+			return
+		}
+		s := NewSubBatch(table)
+		if s.Absorb(records, 3, func(*commands.Command, [][]byte) {}) != nil {
+			return
+		}
+		node := newRig(t, table)
+		defer node.close()
+		node.r.call.MaxBulk = 4096
+		if s.ReadsOnly() {
+			if err := s.ExecuteReads(node.r, startOfLogTime); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := apply(s, node.r, append([]byte(nil), s.ops...), startOfLogTime); err != nil {
+			t.Fatal(err)
+		}
+		if rest, err := s.TakeReplies(s.AppendReplies(nil)); err != nil || len(rest) > 0 {
+			t.Fatal(err)
+		}
+	})
+}

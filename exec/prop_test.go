@@ -121,14 +121,15 @@ func add(tb testing.TB, b *SubBatch, a action) {
 // trio executes the same stream three ways: one by one, in batches, and by replaying the batches' entries.
 type trio struct {
 	single, batched, replayed *rig
-	batch                     *SubBatch
+	forwarded                 *rig // executes what another node sends
+	batch, absorbed           *SubBatch
 	stamp                     int64
 }
 
 func newTrio(tb testing.TB, table *commands.Table) *trio {
 	return &trio{
 		single: newRig(tb, table), batched: newRig(tb, table), replayed: newRig(tb, table),
-		batch: NewSubBatch(table), stamp: startOfLogTime,
+		forwarded: newRig(tb, table), batch: NewSubBatch(table), absorbed: NewSubBatch(table), stamp: startOfLogTime,
 	}
 }
 
@@ -143,7 +144,7 @@ func (o *trio) step(tb rapid.TB, submissions [][]action) {
 		}
 		b.End()
 	}
-	payload := bytes.Clone(b.ops)
+	payload, records := bytes.Clone(b.ops), b.AppendForward(nil)
 	clear(o.batched.changed)
 	if err := apply(b, o.batched.r, payload, o.stamp); err != nil {
 		tb.Fatalf("Apply: %v", err)
@@ -161,12 +162,38 @@ func (o *trio) step(tb rapid.TB, submissions [][]action) {
 			tb.Fatalf("client %v: %v\n  batched %q\none by one %q", s.Client, submissions[i], got, w.B)
 		}
 	}
+	o.forward(tb, records)
 	o.checkTouches(tb)
 	sum := o.single.ks.Checksum(o.stamp)
-	if o.batched.ks.Checksum(o.stamp) != sum || o.replayed.ks.Checksum(o.stamp) != sum {
+	if o.batched.ks.Checksum(o.stamp) != sum || o.forwarded.ks.Checksum(o.stamp) != sum || o.replayed.ks.Checksum(o.stamp) != sum {
 		tb.Fatalf("after %v: states differ", submissions)
 	}
 	b.Reset()
+}
+
+// forward has another node execute the batch: its replies are those that the batch has got here.
+func (o *trio) forward(tb rapid.TB, records []byte) {
+	tb.Helper()
+	a := o.absorbed
+	a.Reset()
+	if err := a.Absorb(records, 3, func(*commands.Command, [][]byte) {}); err != nil {
+		tb.Fatalf("Absorb: %v", err)
+	}
+	if err := apply(a, o.forwarded.r, bytes.Clone(a.ops), o.stamp); err != nil {
+		tb.Fatalf("Apply what was absorbed: %v", err)
+	}
+	replies := a.AppendReplies(nil)
+	want := bytes.Clone(o.batch.out.B)
+	rest, err := o.batch.TakeReplies(replies)
+	if err != nil || len(rest) > 0 || !bytes.Equal(o.batch.out.B, want) {
+		tb.Fatalf("forwarded: %q, %v\nexecuted here: %q", o.batch.out.B, err, want)
+	}
+	if _, err := o.batch.TakeReplies(replies[:max(0, len(replies)-1)]); err == nil && len(replies) > 0 {
+		tb.Fatal("an answer without its end was taken")
+	}
+	if _, err := o.batch.TakeReplies(replies); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // checkTouches checks that the batch foretold every change that its entry made.
@@ -189,6 +216,7 @@ func (o *trio) close() {
 	o.single.close()
 	o.batched.close()
 	o.replayed.close()
+	o.forwarded.close()
 }
 
 // The words that the lines of a random stream are made of: K is a key, D a number, T a time in ms.
@@ -306,7 +334,7 @@ func TestLargeKeyspace(t *testing.T) {
 	defer o.close()
 	value := bytes.Repeat([]byte("v"), 1<<20)
 	for range 6 {
-		for _, g := range []*rig{o.single, o.batched, o.replayed} {
+		for _, g := range []*rig{o.single, o.batched, o.replayed, o.forwarded} {
 			for _, key := range []string{"large 1", "large 2", "large 3"} {
 				g.ks.LockPart(engine.Part([]byte(key)))
 				g.ks.Txn(2, o.stamp, false).Set([]byte(key), value, 0)

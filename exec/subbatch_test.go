@@ -512,3 +512,37 @@ func TestRandomKeyInTransaction(t *testing.T) {
 		t.Error("a write could see a random number")
 	}
 }
+
+// TestForwardSeveral: what several sub-batches of a node say with "again" is about their own runs.
+func TestForwardSeveral(t *testing.T) {
+	table := commands.NewTable()
+	var records []byte
+	var parts []*SubBatch
+	for _, key := range []string{"a", "b", "a"} {
+		b := NewSubBatch(table)
+		gather(t, b, lines("INCR "+key, "INCR "+key, "GET "+key)...)
+		records = b.AppendForward(records)
+		parts = append(parts, b)
+	}
+	g := newRig(t, table)
+	defer g.close()
+	a := NewSubBatch(table)
+	if err := a.Absorb(records, 1, func(*commands.Command, [][]byte) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(a, g.r, bytes.Clone(a.ops), startOfLogTime); err != nil {
+		t.Fatal(err)
+	}
+	replies, err := a.AppendReplies(nil), error(nil)
+	for i, want := range []string{":1 :2 $1 2", ":1 :2 $1 2", ":3 :4 $1 4"} {
+		if replies, err = parts[i].TakeReplies(replies); err != nil {
+			t.Fatal(err)
+		}
+		if got := show(parts[i].Replies(&parts[i].Submissions()[0])); got != want {
+			t.Errorf("sub-batch %d: %s, want %s", i, got, want)
+		}
+	}
+	if len(replies) > 0 {
+		t.Errorf("%q is left", replies)
+	}
+}

@@ -67,6 +67,7 @@ const (
 	ErrClientID       = "ERR Invalid client ID"                      // CLIENT LIST ID
 	ErrClientIDZero   = "ERR client-id should be greater than 0"     // CLIENT KILL ID
 	ErrPauseMode      = "ERR CLIENT PAUSE mode must be WRITE or ALL" // CLIENT PAUSE
+	ErrReadLevel      = "ERR CLIENT READ level must be LINEARIZABLE, LEADER, LOCAL or DEFAULT"
 	ErrAckLevel       = "ERR CLIENT ACK level must be QUORUM, LOCAL or DEFAULT"
 	ErrUnblockReason  = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 	ErrUnblocked      = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
@@ -139,6 +140,8 @@ const (
 	ErrTryAgainRead = "TRYAGAIN not run: a write before this command has an unknown outcome; it is safe to send it again"
 	// ErrClusterDown is a command that needs a leader while there is none.
 	ErrClusterDown = "CLUSTERDOWN not applied: this node knows of no leader"
+	// ErrClusterDownRead is a read that no leader answered in time.
+	ErrClusterDownRead = "CLUSTERDOWN not run: this node knows of no leader; it is safe to send it again"
 	// ErrShuttingDown is a write that arrives during a graceful stop.
 	ErrShuttingDown = "TRYAGAIN not applied: the server is shutting down"
 )

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"quipu/commands"
 	"quipu/engine"
@@ -24,6 +25,17 @@ type SubBatch struct {
 	owner   Owner
 	holds   []engine.Hold
 	unheld  bool // its writes set up no holds: when it was opened, nobody had asked for ack level local
+
+	// What became of it, from Owner.Complete on. Index: what it has done or read is in the state from that entry on.
+	Outcome replication.Outcome
+	Reason  error // unless applied
+	Index   uint64
+
+	Reads bool // the owner has given it to SubmitReads
+
+	forwarded uint64    // term in which another node has forwarded it to this one; 0: it is of a client of this node
+	submitted time.Time // to SubmitReads
+	mine      bool      // it has only reads, which this node may execute now
 }
 
 // NewSubBatch returns an empty sub-batch for owner; call Open before it gathers.
@@ -36,7 +48,35 @@ func (r *Replica) NewSubBatch(owner Owner) *SubBatch {
 // Open empties the sub-batch and begins to gather. Submit must follow.
 func (s *SubBatch) Open() {
 	s.Reset()
+	s.Outcome, s.Reason, s.Index, s.mine = replication.Applied, nil, 0, false
 	s.unheld = s.replica.ahead.openUnheld()
+}
+
+// abandon gives up a sub-batch that was opened and is not submitted.
+func (s *SubBatch) abandon() {
+	for _, h := range s.holds {
+		s.replica.Keyspace.Release(h)
+	}
+	s.holds = s.holds[:0]
+	if s.unheld {
+		s.unheld = false
+		s.replica.ahead.unheld.Add(-1)
+	}
+}
+
+// Execute executes the reads of a sub-batch that came back from SubmitReads, if nobody else has.
+func (s *SubBatch) Execute(r *exec.Runner) {
+	if s.mine {
+		s.executeReads(r)
+	}
+}
+
+func (s *SubBatch) executeReads(r *exec.Runner) {
+	s.mine = false
+	s.Index = s.replica.Group.AppliedIndex()
+	if err := s.ExecuteReads(r, s.replica.Clock.Now()); err != nil {
+		panic("BUG: reads: " + err.Error())
+	}
 }
 
 // Of reports whether the sub-batch was made for r.
@@ -67,6 +107,7 @@ type batch struct {
 	subs    []*SubBatch
 	holds   []engine.Hold
 	unheld  int64 // number of sub-batches without holds
+	remote  bool  // there are sub-batches of other nodes
 	failed  error // why executing it failed
 }
 
@@ -97,6 +138,7 @@ func (b *batch) Add(sub replication.SubBatch) {
 	if s.unheld {
 		b.unheld++
 	}
+	b.remote = b.remote || s.forwarded != 0
 }
 
 // Seal implements replication.Batch.
@@ -116,8 +158,11 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 		}
 		b.replica.failed.Add(1)
 	}
+	index := b.replica.Group.AppliedIndex()
 	for i, s := range b.subs {
 		b.subs[i] = nil // the owner may use s again at once
+		s.Outcome, s.Reason = o, reason
+		s.Index = max(s.Index, index)
 		s.owner.Complete(s)
 	}
 	b.subs = b.subs[:0]
@@ -125,6 +170,59 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 	if o != replication.Unknown {
 		b.end()
 	}
+}
+
+// Forwarded implements replication.Batch.
+func (b *batch) Forwarded(term uint64) {
+	if !b.remote {
+		return
+	}
+	kept := b.subs[:0:0]
+	for _, s := range b.subs {
+		if s.forwarded == 0 || s.forwarded == term {
+			kept = append(kept, s)
+		}
+	}
+	if len(kept) == len(b.subs) {
+		return
+	}
+	gone := b.subs
+	b.subs = nil
+	b.Batch.Reset()
+	b.remote = false
+	for _, s := range kept {
+		b.Batch.Add(s.SubBatch)
+		b.subs = append(b.subs, s)
+		b.remote = b.remote || s.forwarded != 0
+	}
+	for _, s := range gone {
+		if s.forwarded != 0 && s.forwarded != term {
+			s.Outcome, s.Reason = replication.NotApplied, replication.ErrNotLeader
+			s.owner.Complete(s)
+		}
+	}
+}
+
+// Ship implements replication.Batch.
+func (b *batch) Ship(buf []byte) []byte {
+	for _, s := range b.subs {
+		buf = s.AppendForward(buf)
+	}
+	return buf
+}
+
+// Shipped implements replication.Batch.
+func (b *batch) Shipped(index uint64, replies []byte) (err error) {
+	for _, s := range b.subs {
+		s.Index = index
+		if replies, err = s.TakeReplies(replies); err != nil {
+			return err
+		}
+	}
+	if len(replies) > 0 {
+		return errBadAnswer
+	}
+	return nil
 }
 
 // Fate implements replication.Batch.
@@ -136,7 +234,7 @@ func (b *batch) end() {
 		b.replica.Keyspace.Release(h)
 	}
 	b.replica.ahead.unheld.Add(-b.unheld)
-	b.holds, b.unheld, b.failed = b.holds[:0], 0, nil
+	b.holds, b.unheld, b.failed, b.remote = b.holds[:0], 0, nil, false
 	b.replica.batches.Put(b)
 }
 

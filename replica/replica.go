@@ -4,7 +4,7 @@
 //
 //	replica.go   the value: opening, running, stopping        batch.go    sub-batches and the batch they share
 //	machine.go   entries of the log ─► package exec           ahead.go    increments answered ahead: when they go into the log
-//	reclaim.go   memory of expired keys
+//	reclaim.go   memory of expired keys                       forward.go   what other nodes do for this one, and it for them
 package replica
 
 import (
@@ -56,6 +56,9 @@ type Replica struct {
 	ahead     aheadState
 	reclaimer reclaimer
 	failed    failedBatches
+	readers   readers
+	remotes   sync.Pool // of *SubBatch, for Absorb
+	runners   sync.Pool // of *exec.Runner, for Absorb
 }
 
 // SoftLimit is the size in bytes at which a sub-batch is handed over, and a batch takes no more.
@@ -82,6 +85,7 @@ func Open(opt Options) (*Replica, error) {
 		WriteTimeout: opt.WriteTimeout, EntrySoftLimit: SoftLimit,
 	})
 	r.machine.open.Store(true)
+	group.Serve(r, r.sendReads)
 	return r, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +108,7 @@ type proposal struct {
 	bytes    int64         // counted in queued
 	state    atomic.Uint32
 	future   Future // set with mu held, after inflight
+	shipped  bool   // it was forwarded to the leader, and is no entry of this node's
 	awaited  bool   // the awaiter has been given the proposal; used by the watcher alone
 }
 
@@ -280,6 +282,9 @@ func (b *Batcher) proposeNext(tick bool) (refused []refusal) {
 		}
 		var taken *waiting
 		err := b.refuses(g)
+		if err == nil && b.group.Term() == 0 && b.group.Forwards() {
+			return b.ship(refused)
+		}
 		if err == nil {
 			taken, err = b.propose(g)
 		}
@@ -315,6 +320,9 @@ func (b *Batcher) refuses(g *waiting) error {
 // level local a large batch would be left again and again.) propose returns the batch if the entry has it, and an error if
 // the proposal failed at once. mu held, nothing in flight.
 func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
+	if oldest != nil {
+		oldest.batch.Forwarded(b.group.Term())
+	}
 	buf, all := b.source.Ahead(b.buffer(oldest))
 	stamp := b.clock.Now() // after Ahead: an entry must not be older than an increment in it was when it was answered
 	p := &proposal{since: b.now()}
@@ -336,7 +344,12 @@ func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
 	p.future = b.group.Propose(buf)
 	if f, ok := p.future.(failedFuture); ok && p.state.CompareAndSwap(stateUndecided, stateEnded) {
 		b.inflight.Store(nil)
-		return taken, classify(f.err)
+		err := classify(f.err)
+		if taken != nil && errors.Is(err, ErrNotLeader) && b.group.Forwards() {
+			b.full = slices.Insert(b.full, 0, *taken) // for the next leader
+			return nil, nil
+		}
+		return taken, err
 	}
 	return taken, nil
 }
@@ -395,14 +408,14 @@ func (b *Batcher) Void(proposer, sequence uint64) {
 
 // TermBegan implements Proposer.
 func (b *Batcher) TermBegan(term uint64) {
-	if p := b.inflight.Load(); p != nil && p.term < term {
+	if p := b.inflight.Load(); p != nil && !p.shipped && p.term < term {
 		b.end(p, false, NotApplied, errNotLeader)
 	}
 }
 
 // Restored implements Proposer.
 func (b *Batcher) Restored() {
-	if p := b.inflight.Load(); p != nil {
+	if p := b.inflight.Load(); p != nil && !p.shipped {
 		b.end(p, false, Unknown, fmt.Errorf("%w (a snapshot has taken the place of the state)", ErrUnknown))
 	}
 }
@@ -412,6 +425,10 @@ func (b *Batcher) Restored() {
 func (b *Batcher) end(p *proposal, logged bool, o Outcome, reason error) {
 	if p.state.Load() == stateClaimed {
 		return // the entry is being applied: Applied decides the batch
+	}
+	if o == NotApplied && b.retries(p, reason) {
+		b.decided(p, logged)
+		return
 	}
 	p.giveUp(o, reason)
 	p.fate(false)

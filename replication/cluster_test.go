@@ -337,6 +337,7 @@ func (c *cluster) damagedInstall(name, path string, snapshot []byte) {
 		c.t.Fatal(err)
 	}
 	cfg := testConfig(filepath.Join(c.dir, name))
+	cfg.Transport = newSoleTransport
 	var corrupt *CorruptError
 	if _, err := tryNode(cfg, &counter{}); !errors.As(err, &corrupt) {
 		c.t.Errorf("with a damaged snapshot: %v", err)

@@ -80,16 +80,20 @@ func (g *fakeGroup) Writable() error {
 	return g.refus
 }
 
-func (g *fakeGroup) Confirm(then func(error))       { then(nil) }
-func (g *fakeGroup) Remove(string) error            { return nil }
-func (g *fakeGroup) SoleVoter() bool                { return true }
-func (g *fakeGroup) Term() uint64                   { return g.term }
-func (g *fakeGroup) Level() uint16                  { return 1 }
-func (g *fakeGroup) AppliedIndex() uint64           { return 0 }
-func (g *fakeGroup) Ready() <-chan struct{}         { return nil }
-func (g *fakeGroup) Done() <-chan struct{}          { return g.done }
-func (g *fakeGroup) Err() error                     { return g.err }
-func (g *fakeGroup) Snapshot() error                { return nil }
-func (g *fakeGroup) Status() Status                 { return Status{} }
-func (g *fakeGroup) Clock() *Clock                  { return g.clock }
-func (g *fakeGroup) Shutdown(context.Context) error { return nil }
+func (g *fakeGroup) Confirm(then func(error))                         { then(nil) }
+func (g *fakeGroup) Forwards() bool                                   { return false }
+func (g *fakeGroup) Serve(Remote, func())                             {}
+func (g *fakeGroup) Send([]byte, bool, func(*Answer, bool) bool) bool { return false }
+func (g *fakeGroup) MaySend(bool) bool                                { return false }
+func (g *fakeGroup) Remove(string) error                              { return nil }
+func (g *fakeGroup) SoleVoter() bool                                  { return true }
+func (g *fakeGroup) Term() uint64                                     { return g.term }
+func (g *fakeGroup) Level() uint16                                    { return 1 }
+func (g *fakeGroup) AppliedIndex() uint64                             { return 0 }
+func (g *fakeGroup) Ready() <-chan struct{}                           { return nil }
+func (g *fakeGroup) Done() <-chan struct{}                            { return g.done }
+func (g *fakeGroup) Err() error                                       { return g.err }
+func (g *fakeGroup) Snapshot() error                                  { return nil }
+func (g *fakeGroup) Status() Status                                   { return Status{} }
+func (g *fakeGroup) Clock() *Clock                                    { return g.clock }
+func (g *fakeGroup) Shutdown(context.Context) error                   { return nil }

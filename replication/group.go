@@ -48,9 +48,11 @@ type raftGroup struct {
 	err      error         // set before done is closed
 	failure  atomic.Pointer[error]
 
-	office  atomic.Pointer[office]
-	members membership
-	rounds  rounds
+	office     atomic.Pointer[office]
+	members    membership
+	rounds     rounds
+	forwarding atomic.Pointer[forwarding]
+	leaderSeen atomic.Int64 // when a leader was last known, unix ns
 
 	stop    sync.Once // Shutdown
 	stopErr error     // the result of stop
@@ -134,6 +136,9 @@ func (g *raftGroup) Propose(data []byte) Future {
 	if err := g.Writable(); err != nil {
 		return failedFuture{err}
 	}
+	if g.Term() == 0 {
+		return failedFuture{errNotLeader}
+	}
 	if len(data) > maxEntryBytes {
 		return failedFuture{notApplied(ErrEntryTooLarge)}
 	}
@@ -155,7 +160,10 @@ func (g *raftGroup) Writable() error {
 		return notApplied(fmt.Errorf("%w: %w", ErrFailed, *g.failure.Load()))
 	case g.ending.Load():
 		return errShutdown
-	case g.Term() == 0:
+	case g.Term() != 0:
+	case g.awaitsLeader():
+		return nil
+	default:
 		return errNotLeader
 	}
 	if full := g.guard.Full(); full != nil {
@@ -257,6 +265,7 @@ func (g *raftGroup) serve(left *office, term uint64) {
 
 // becomeReady notes that this node may serve clients, as leader or as follower.
 func (g *raftGroup) becomeReady(term uint64) {
+	g.leaderSeen.Store(time.Now().UnixNano())
 	g.isReady.Do(func() {
 		g.cfg.Logger.Info("ready", "node", g.id.NodeID, "applied", g.AppliedIndex(), "term", term, "leads", g.Term() != 0)
 		close(g.ready)
@@ -282,12 +291,14 @@ func (g *raftGroup) monitor() {
 		select {
 		case <-ticker.C:
 		case <-g.done:
+			g.rounds.expire(g)
 			return
 		}
 		stalled = g.checkStall(stalled)
 		if g.snapshotDue() {
 			g.requestSnapshot()
 		}
+		g.noteLeader()
 		g.rounds.expire(g)
 		g.promote()
 		if n%int(time.Second/monitorEvery) == 0 {
@@ -394,6 +405,9 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 			ended := g.raft().Shutdown()
 			// Before Raft has ended: it would wait until a snapshot that is being sent or received is through.
 			closed := g.trans.Transport.Close()
+			if f := g.forwarding.Load(); f != nil {
+				f.close()
+			}
 			if p := g.cfg.Peers; p != nil {
 				closed = errors.Join(closed, p.Close())
 			}

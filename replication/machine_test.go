@@ -169,6 +169,9 @@ func (b *testBatch) Decide(o Outcome, reason error) {
 	}
 }
 
+func (b *testBatch) Forwarded(uint64)             {}
+func (b *testBatch) Ship(buf []byte) []byte       { return buf }
+func (b *testBatch) Shipped(uint64, []byte) error { return nil }
 func (b *testBatch) Fate(applied bool) {
 	if b.decided == 0 || b.outcome != Unknown || len(b.fates) > 0 {
 		panic("a fate without need")

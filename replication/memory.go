@@ -120,6 +120,18 @@ func (g *memoryGroup) Writable() error {
 // Confirm implements Group.
 func (g *memoryGroup) Confirm(then func(error)) { then(g.Writable()) }
 
+// Forwards implements Group.
+func (g *memoryGroup) Forwards() bool { return false }
+
+// Serve implements Group.
+func (g *memoryGroup) Serve(Remote, func()) {}
+
+// Send implements Group.
+func (g *memoryGroup) Send([]byte, bool, func(*Answer, bool) bool) bool { return false }
+
+// MaySend implements Group.
+func (g *memoryGroup) MaySend(bool) bool { return false }
+
 // Remove implements Group.
 func (g *memoryGroup) Remove(string) error { return errors.New("an ideal group has one node") }
 

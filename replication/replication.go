@@ -19,6 +19,7 @@
 //	restart.go       Raft started again, in place    directory.go          the data directory, before it is opened
 //	peers.go         the port for other nodes        form.go               how a cluster begins
 //	membership.go    who belongs to it               rounds.go             reads that see all that was answered
+//	forward.go       from followers to the leader    ship.go               a Batcher's part of that
 package replication
 
 import (
@@ -92,6 +93,13 @@ type Batch interface {
 	// Fate reports after Unknown, at most once, whether the entry was applied after all, or never will be by this node: a
 	// snapshot that was restored may hold what it has done. Fate is not called when the node stops first.
 	Fate(applied bool)
+	// Forwarded takes out what another node has forwarded under another term than this one, and decides it as not applied: that
+	// node sends it to the leader of today, or has given it up and must not find it behind what it sent later.
+	Forwarded(term uint64)
+	// Ship appends what the node that leads needs to execute the batch and to answer it.
+	Ship(buf []byte) []byte
+	// Shipped takes what that node has answered; Decide follows. An error means that it makes no sense.
+	Shipped(index uint64, replies []byte) error
 }
 
 // MaxAhead is the most bytes that Source.Ahead may append.
@@ -130,6 +138,8 @@ type Proposer interface {
 	Restored()
 	// Tick proposes an entry at once unless one is in flight: followers learn from it that a new term has begun.
 	Tick()
+	// Flush proposes or forwards what waits, unless something is in flight.
+	Flush()
 }
 
 // Group is one Raft group.
@@ -145,13 +155,23 @@ type Group interface {
 	Term() uint64
 	// Level is the semantics level of the state; new entries get it.
 	Level() uint16
-	// Writable is nil when a proposal may be tried; else the *NotAppliedError that it would meet: not leader (yet), disk
-	// full, shut down, failed. It is cheap.
+	// Writable is nil when a proposal may be tried, or what is written may wait for another node that leads; else the
+	// *NotAppliedError that it would meet: no leader, disk full, shut down, failed. It is cheap.
 	Writable() error
 	// Confirm calls then(nil) once it is certain that no other node has led after the call: what this node has applied by then is
 	// all that was answered before the call. Else then gets a *NotAppliedError. then may be called at once, or by another
 	// goroutine, and must not block.
 	Confirm(then func(err error))
+	// Forwards says that what clients want may have to be done by another node. Serve has r take what other nodes forward; free is
+	// called when Send of reads may be called again (of writes: Proposer.Flush). Call it once.
+	Forwards() bool
+	Serve(r Remote, free func())
+	// Send forwards a batch to the leader, or returns false if that is not possible now. done is called once, by another
+	// goroutine: with the answer; or with nil, and sent says whether the leader may have got the batch. goOn says that the next
+	// batch may follow at once; else the connection is made anew.
+	Send(body []byte, reads bool, done func(a *Answer, sent bool) (goOn bool)) bool
+	// MaySend reports whether Send would take a batch now.
+	MaySend(reads bool) bool
 	// Remove takes a node out of the cluster; only the leader can.
 	Remove(id string) error
 	// SoleVoter says that this node is the only voter, so that a commit needs no other node.

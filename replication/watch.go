@@ -106,7 +106,7 @@ func (b *Batcher) round(last *proposal) *proposal {
 	if b.now()-p.since >= b.opt.WriteTimeout {
 		p.giveUp(Unknown, fmt.Errorf("%w (not applied within %v)", ErrUnknown, b.opt.WriteTimeout))
 	}
-	if p == last && !p.awaited {
+	if p == last && !p.awaited && !p.shipped {
 		select {
 		case b.watch.await <- p:
 			p.awaited = true
@@ -119,17 +119,21 @@ func (b *Batcher) round(last *proposal) *proposal {
 // expireWaiting takes out the batches that have waited too long behind the entry in flight, to be refused. mu held.
 func (b *Batcher) expireWaiting(refused []refusal) []refusal {
 	now := b.now()
+	reason := notApplied(ErrTimeout)
+	if b.group.Term() == 0 {
+		reason = errNotLeader
+	}
 	expired := func(g *waiting) bool { return g.since != 0 && now-g.since >= b.opt.WriteTimeout }
 	for len(b.full) > 0 && expired(&b.full[0]) {
 		g := b.full[0]
 		b.full = b.full[1:]
 		b.queued.Add(-g.bytes)
-		refused = append(refused, refusal{g.batch, notApplied(ErrTimeout)})
+		refused = append(refused, refusal{g.batch, reason})
 	}
 	if len(b.full) == 0 && expired(&b.filling) {
 		g := b.takeFilling()
 		b.queued.Add(-g.bytes)
-		refused = append(refused, refusal{g.batch, notApplied(ErrTimeout)})
+		refused = append(refused, refusal{g.batch, reason})
 	}
 	return refused
 }

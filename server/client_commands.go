@@ -49,6 +49,8 @@ func clientHandlers() handler {
 		{entry: entry("trackinginfo", 2, flagsControl, "6.2.0", "O(1)", "", "What is tracked for this connection"), run: clientTrackingInfo},
 		{entry: own(entry("ack", 3, flagsControl, "7.4.0", "O(N) for N keys with pending increments", "<QUORUM|LOCAL|DEFAULT>",
 			"Choose when this connection's increments are answered")), flow: clientAck},
+		{entry: own(entry("read", 3, flagsControl, "7.4.0", "O(1)", "<LINEARIZABLE|LEADER|LOCAL|DEFAULT>",
+			"Choose how much this connection's reads see, where there are several nodes")), run: clientRead},
 		{entry: entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "List the subcommands")},
 	}
 	subs[len(subs)-1].entry.Read = commands.Help

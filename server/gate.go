@@ -16,7 +16,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 		refusal = s.route(cmd, args)
 	}
 	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
-	inBurst := local || refusal == "" && s.multi == nil && cmd.JoinsBurst(args)
+	inBurst := local || refusal == "" && s.multi == nil && cmd.JoinsBurst(args) && s.direct()
 	if !inBurst {
 		s.worker.CarryOut()
 	}
@@ -66,14 +66,20 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	switch {
 	case cmd.Unchanged != nil && s.answerUnchanged(cmd, args):
 	case cmd.Write != nil:
+		if s.inReads > 0 { // which must not see it
+			return !s.awaitPending()
+		}
 		b := s.submission(s.size)
 		b.Hold(cmd, args)
 		b.Write(cmd, args, s.as())
 	case cmd.Read == nil:
 		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
 	case cmd.Flags&commands.FlagSlow != 0:
+		if !s.direct() {
+			return s.askSlow(cmd, args)
+		}
 		return !s.barrier() && s.runSlow(cmd, args)
-	case s.pending() || s.seesAll(cmd):
+	case s.pending() || s.seesAll(cmd) || !s.direct():
 		if !s.bulkFits(cmd, args) {
 			return !s.awaitPending()
 		}
@@ -81,7 +87,7 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 		as.Sees = s.sees()
 		s.submission(s.size).Read(cmd, args, as) // the read stands behind what was answered ahead
 	default:
-		s.lane.runner.ReadAt(cmd, args, s.db, s.lane.replica.Clock.Now(), s.sees(), s.beginReply())
+		s.lane.runner.ReadAt(cmd, args, s.db, s.readTime(), s.sees(), s.beginReply())
 		s.endReply()
 	}
 	return true
@@ -89,7 +95,7 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 
 // answerUnchanged answers a write that would change nothing like a read, if nothing of the session is pending.
 func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
-	if s.pending() || s.watcher != nil && s.lane.replica.Keyspace.HasAhead() {
+	if s.pending() || !s.direct() || s.watcher != nil && s.lane.replica.Keyspace.HasAhead() {
 		return false
 	}
 	done := s.lane.runner.Unchanged(cmd, args, s.db, s.lane.replica.Clock.Now(), s.beginReply())
@@ -240,7 +246,7 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	reply := s.replyLater(waitTask)
 	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
 	r := s.lane.replica
-	db, now := s.db, r.Clock.Now()
+	db, now := s.db, s.readTime()
 	s.srv.tasks.run(func() {
 		s.srv.reading.RLock()
 		s.srv.newRunner(r).Read(cmd, copied, db, now, &result)

@@ -140,7 +140,7 @@ func execCommand(s *Session, _ [][]byte) bool {
 		return true
 	}
 	writes, grows, ownWritesFirst := t.needs(s.srv)
-	if (ownWritesFirst || s.watcher != nil) && s.awaitPending() {
+	if (ownWritesFirst || s.watcher != nil || s.inReads > 0) && s.awaitPending() {
 		return false // with keys watched, the client's own earlier writes are judged by what they really changed
 	}
 	if s.srv.pauseCovers(writes) {
@@ -159,13 +159,13 @@ func execCommand(s *Session, _ [][]byte) bool {
 	if t.lane != nil {
 		s.lane = t.lane
 	}
-	if s.watcher != nil && s.touched() {
+	if s.watcher != nil && (s.touched() || s.lane.lostOffice()) {
 		s.beginReply().NullArray()
 		s.endReply()
 		return true
 	}
 	state := s.connectionState()
-	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() {
+	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() || !s.direct() {
 		s.addTransaction(s.submission(t.size()), t)
 		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
 			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
@@ -281,7 +281,7 @@ func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Wr
 // client watches made it abort.
 func (s *Session) runReadTransaction(t *transaction) (aborted bool) {
 	var aborts func() bool
-	now := s.lane.replica.Clock.Now()
+	now := s.readTime()
 	if s.watcher != nil {
 		aborted = s.watcher.expired(now)
 		aborts = func() bool { // with the keys locked

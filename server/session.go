@@ -43,6 +43,7 @@ type Session struct {
 	unauthenticatedSince time.Time
 	silent               replyMode
 	ack                  ackChoice
+	reads                consistency
 	readonly             bool // READONLY: reads see what this node has applied, though another one leads
 	barrierPassed        bool // for the command that is read again: all that was answered ahead before it is applied
 	multi                *transaction
@@ -54,6 +55,9 @@ type Session struct {
 	slots   replySlots // replies under way
 	lost    bool       // replies were dropped, so none of those behind them may be sent
 	bytes   int        // memory of the submissions that are closed and not complete
+	inLog   int        // submissions handed over to the log, and not complete
+	inReads int        // submissions handed over as reads, and not complete
+	index   uint64     // index of the log that the session's last commands were answered at
 	bulk    int        // most bytes that reads in submissions may reply with
 	waiting waitReason
 	blocked atomic.Pointer[blockedWait] // in WAIT or WAITAOF, else nil
@@ -251,6 +255,7 @@ func (s *Session) submissionOn(l *lane, size int) *replica.SubBatch {
 		s.endSubmission()
 		s.worker.handOver(l)
 	}
+	l.needsLog = l.needsLog || s.inLog > 0
 	if s.open == nil {
 		s.worker.CarryOut() // increments of other clients in the burst may open submissions
 		l.subBatch(s.worker).Begin(s, s.slots.take())
@@ -266,9 +271,23 @@ func (s *Session) endSubmission() {
 	}
 }
 
+// handedOver is called when a submission of the session was handed over, as reads or to the log.
+func (s *Session) handedOver(reads bool) {
+	if reads {
+		s.inReads++
+	} else {
+		s.inLog++
+	}
+}
+
 // finish takes the replies of a submission that is complete. The session may be able to read on afterwards.
 func (s *Session) finish(b *replica.SubBatch, sub *exec.Submission) {
 	s.bytes -= sub.Bytes
+	if s.index = max(s.index, b.Index); b.Reads {
+		s.inReads--
+	} else {
+		s.inLog--
+	}
 	if sub.Overflowed {
 		s.lost = true
 		s.srv.stats.outputClosed.Add(1)

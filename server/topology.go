@@ -9,7 +9,6 @@ import (
 
 	"quipu/commands"
 	"quipu/engine"
-	"quipu/protocol"
 	"quipu/replication"
 )
 
@@ -79,24 +78,8 @@ func (srv *Server) mode() string {
 	return "standalone"
 }
 
-// leads reports whether this node serves as leader of the lane's group.
-func (l *lane) leads() bool { return l.replica.Group.Term() != 0 }
-
-// elsewhere is the error text for a command that another node has to carry out, or "": where it leads, where the cluster
-// is this node alone, and for reads of a session that has said READONLY.
-func (s *Session) elsewhere(cmd *commands.Command, args [][]byte) string {
-	l := s.lane
-	switch {
-	case l.replica.Group.SoleVoter() || l.leads():
-		return ""
-	case cmd.Write == nil && (cmd.Read == nil || s.readonly || !cmd.HasKeys()):
-		return ""
-	}
-	t := s.srv.topology()
-	if !t.present || t.leader.ClientAddress == "" {
-		return protocol.ErrClusterDown
-	}
-	slot := uint16(0)
+// slotOf is the hash slot of a command's last key.
+func slotOf(cmd *commands.Command, args [][]byte) (slot uint16) {
 	cmd.EachKey(args, func(key []byte) { slot = engine.Slot(key) })
-	return protocol.ErrMoved(slot, t.leader.ClientAddress)
+	return slot
 }

@@ -137,6 +137,9 @@ func watchCommand(s *Session, args [][]byte) bool {
 	return true
 }
 
+// lostOffice reports whether another node would have to decide an EXEC by what is watched here.
+func (l *lane) lostOffice() bool { return !l.replica.Group.SoleVoter() && l.replica.Group.Term() == 0 }
+
 func (s *Session) watchKey(key []byte) {
 	r := s.lane.replica
 	ks := r.Keyspace

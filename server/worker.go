@@ -47,6 +47,10 @@ type lane struct {
 	kept    int                 // bytes of memory in spare
 	flush   bool                // something was handed over since the last Flush
 
+	// needsLog says that the open sub-batch has commands of a client whose writes are under way in the log: reads must not
+	// overtake them.
+	needsLog bool
+
 	gathered int // bytes handed over since the last Tick
 	quiet    int // Ticks in a row between which little was handed over
 }
@@ -105,7 +109,7 @@ func (l *lane) carryOut() {
 		return
 	}
 	counts := l.runner.GathersIncrements()
-	l.runner.Answer(l.replica.Clock.Now())
+	l.runner.Answer(l.readTime())
 	if counts {
 		l.replica.AnsweredAhead()
 	}
@@ -129,11 +133,27 @@ func (l *lane) subBatch(w *worker) *replica.SubBatch {
 func (w *worker) handOver(l *lane) {
 	if l.open != nil {
 		w.waiting++
-		l.flush = true
 		l.gathered += l.open.Size()
-		l.replica.Submit(l.open)
+		l.hand(l.open)
 		l.open = nil
 	}
+}
+
+// hand gives a sub-batch to the log; one that only reads does not need it, unless it stands behind writes of its clients
+// that are under way there, or this node's state is that of the log anyway.
+func (l *lane) hand(s *replica.SubBatch) {
+	reads := s.ReadsOnly() && !l.needsLog && !l.replica.Group.SoleVoter()
+	l.needsLog = false
+	list := s.Submissions()
+	for i := range list {
+		list[i].Client.(*Session).handedOver(reads)
+	}
+	if s.Reads = reads; reads {
+		l.replica.SubmitReads(s)
+		return
+	}
+	l.flush = true
+	l.replica.Submit(s)
 }
 
 // Submit implements transport.Worker.
@@ -175,6 +195,9 @@ func (w *worker) TakeCompleted() {
 	w.spareCompleted = subs
 	for _, sub := range subs {
 		w.waiting--
+		if sub.Reads {
+			sub.Execute(w.laneFor(sub).runner)
+		}
 		resumed := w.spareResumed[:0]
 		list := sub.Submissions()
 		for i := range list {
@@ -190,6 +213,16 @@ func (w *worker) TakeCompleted() {
 		w.spareResumed = resumed
 	}
 	clear(subs)
+}
+
+// laneFor is the lane that a sub-batch was gathered in.
+func (w *worker) laneFor(sub *replica.SubBatch) *lane {
+	for i := range w.lanes {
+		if sub.Of(w.lanes[i].replica) {
+			return &w.lanes[i]
+		}
+	}
+	panic("BUG: a sub-batch of no lane")
 }
 
 // keep keeps a sub-batch for use again, unless that would keep too much memory.

@@ -29,6 +29,8 @@ const (
 	ForRaft   Purpose = 1 + iota // Raft's messages
 	ForStatus                    // questions about the other node; also before the nodes are a cluster
 	ForJoin                      // to be added to the cluster; the answer is all there is
+	ForWrites                    // batches with writes, for the leader
+	ForReads                     // batches without
 	purposes
 )
 
@@ -41,6 +43,10 @@ func (p Purpose) String() string {
 		return "status"
 	case ForJoin:
 		return "join"
+	case ForWrites:
+		return "writes"
+	case ForReads:
+		return "reads"
 	}
 	return fmt.Sprintf("purpose %d", uint8(p))
 }

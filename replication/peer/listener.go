@@ -26,8 +26,9 @@ type Listener struct {
 	log     throttled
 
 	mu        sync.Mutex
-	strangers []net.Conn           // oldest first
-	served    map[*servedConn]bool // in use
+	strangers []net.Conn            // oldest first
+	served    map[*servedConn]bool  // in use
+	sources   map[sourceKey]*source // of batches
 }
 
 // servedConn is a connection in use; the Listener closes it at the latest when it is closed itself.
@@ -58,7 +59,7 @@ func Listen(address string, cfg Config) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("peer port: %w", err)
 	}
-	p := &Listener{cfg: cfg, l: l, raft: make(chan net.Conn, raftBacklog), done: make(chan struct{}), served: map[*servedConn]bool{}}
+	p := &Listener{cfg: cfg, l: l, raft: make(chan net.Conn, raftBacklog), done: make(chan struct{}), served: map[*servedConn]bool{}, sources: map[sourceKey]*source{}}
 	p.log = throttled{logger: cfg.Logger}
 	p.busy.Go(p.accept)
 	return p, nil
@@ -177,9 +178,14 @@ func (p *Listener) meet(raw net.Conn) {
 	self := p.cfg.Self()
 	refusal := judge(self, h)
 	handler := p.answers.Load()
-	if h.Purpose == ForJoin && refusal == "" {
-		if refusal = "this node is not ready"; handler != nil {
+	if refusal == "" && h.Purpose >= ForJoin {
+		switch {
+		case handler == nil:
+			refusal = "this node is not ready"
+		case h.Purpose == ForJoin:
 			refusal = (*handler).Join(h)
+		default:
+			refusal = (*handler).Forwards(h)
 		}
 		self = p.cfg.Self() // it may know the leader now
 	}
@@ -187,15 +193,15 @@ func (p *Listener) meet(raw net.Conn) {
 	if len(self.Refusal) > maxRefusal {
 		self.Refusal = self.Refusal[:maxRefusal]
 	}
-	if self.Refusal != "" {
+	if self.Refusal != "" && h.Purpose < ForWrites { // those try again until they find the leader
 		p.log.warn("a connection on the peer port was refused", "from", raw.RemoteAddr().String(), "node", h.Sender, "for", h.Purpose.String(), "why", self.Refusal)
 	}
 	if err := exchange(c, self); err != nil {
 		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
 		return
 	}
-	asks := h.Purpose == ForStatus && h.Target != "" && handler != nil
-	if self.Refusal != "" || h.Purpose != ForRaft && !asks {
+	talk := p.conversation(h, handler)
+	if self.Refusal != "" || h.Purpose != ForRaft && talk == nil {
 		return // the answer is all
 	}
 	raw.SetDeadline(time.Time{})
@@ -204,9 +210,9 @@ func (p *Listener) meet(raw net.Conn) {
 	if s == nil {
 		return
 	}
-	if asks {
-		err := answerStatus(s, *handler)
-		if err != nil && !errors.Is(err, io.EOF) {
+	if talk != nil {
+		err := talk(s)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			p.log.warn("a connection on the peer port was closed", "node", h.Sender, "err", err)
 		}
 		s.Close()
@@ -218,6 +224,19 @@ func (p *Listener) meet(raw net.Conn) {
 	default: // Raft does not take them: the caller tries again
 		s.Close()
 	}
+}
+
+// conversation is what follows the hellos; nil: nothing, or Raft's messages.
+func (p *Listener) conversation(h Hello, handler *Handler) func(c net.Conn) error {
+	switch {
+	case handler == nil:
+		return nil
+	case h.Purpose == ForStatus && h.Target != "":
+		return func(c net.Conn) error { return answerStatus(c, *handler) }
+	case h.Purpose >= ForWrites:
+		return func(c net.Conn) error { return p.absorb(c, h, *handler) }
+	}
+	return nil
 }
 
 // serve notes a connection that is in use, accepted or dialed. It returns nil, and closes it, if the port is closed.

@@ -6,6 +6,7 @@
 //	hello.go      the first message and its answer      listener.go  accepts and judges connections
 //	dial.go       connects to another node              stream.go    Raft's connections
 //	frame.go      messages behind the hello             links.go     asks all other members about their state
+//	lane.go       sends batches to the leader           absorb.go    takes those of other nodes
 //	tls.go        certificates                          log.go       one line a second
 package peer
 
@@ -42,6 +43,10 @@ type Handler interface {
 	Status() Status
 	// Join adds the node that sent h to the cluster; the refusal says why not, or is empty.
 	Join(h Hello) (refusal string)
+	// Forwards says why the node that sent h must not send batches to this one, or nothing.
+	Forwards(h Hello) (refusal string)
+	// Absorb hands over a batch of another node. The body may be used during the call only. wait blocks until the outcome is known.
+	Absorb(body []byte, reads bool) (wait func() Answer)
 }
 
 // keepAlive ends a connection whose other side has vanished, with its power or its network, within about four seconds. A

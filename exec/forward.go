@@ -1,0 +1,340 @@
+package exec
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// A sub-batch on its way to the node that leads is a sequence of records, which say what clients want in the order in which
+// they said it:
+//
+//	submission 0x01                               what follows is a client's next submission
+//	first      0x08                               the same, and it is the first one of a sub-batch
+//	write      0x02 | flags | an operation of kind command (format.go)
+//	increment  0x03 | flags | an operation of kind run, whose count does not matter
+//	again      0x04 | flags | i uvarint           as the i-th record of kind increment in the sub-batch
+//	read       0x05 | flags | db uvarint | n uvarint | n × bytes, the name of the command first
+//	literal    0x06 | flags | bytes               a reply that is known
+//	txn        0x07 | flags | n uvarint | deadline varint   a transaction, whose commands are the next n records
+//
+// The naive way ships what a sub-batch has in memory. The node that leads would have to verify that operations and items fit
+// together, since it stops when it cannot execute an entry. So the leader gathers the commands once more, as it does for
+// its own clients: whatever the bytes, what comes out is a sub-batch, or an error. Increments join runs on the way again, so
+// that those of several loops share a run.
+//
+// The answer is, for each submission, a uvarint with the length of the replies shifted left by one, and in bit 0 whether they
+// exceeded MaxReplyBytes, and then the replies.
+const (
+	recSubmission = 0x01 + iota
+	recWrite
+	recIncrement
+	recAgain
+	recRead
+	recLiteral
+	recTxn
+	recFirst
+)
+
+// forwardFlags are the flags of an item that mean something to another node.
+const forwardFlags = itemRESP3 | itemSilent | itemBarrier
+
+var errForward = errors.New("exec: malformed batch from another node")
+
+// AppendForward appends the records of the sub-batch. Transactions with a guard do not run: their clients watch keys of this
+// node, and another one decides.
+func (b *SubBatch) AppendForward(dst []byte) []byte {
+	d := decoder{table: b.table, databases: 1 << 16, rest: b.ops}
+	for i := range b.subs {
+		s := &b.subs[i]
+		kind := byte(recSubmission)
+		if i == 0 {
+			kind = recFirst
+		}
+		dst = append(dst, kind)
+		for at := s.first; at < s.last; at++ {
+			if it := &b.items[at]; it.kind == itemTxn {
+				dst, at = b.forwardTxn(dst, at, &d)
+			} else {
+				dst = b.forwardItem(dst, it, &d)
+			}
+		}
+	}
+	return dst
+}
+
+// forwardTxn appends the transaction at b.items[at] and returns the place of its last item. d stands at its operation.
+func (b *SubBatch) forwardTxn(dst []byte, at int, d *decoder) ([]byte, int) {
+	it := &b.items[at]
+	t := &b.txns[it.at]
+	end := at + int(it.n)
+	d.rest = b.ops[t.end:]
+	if t.guard != nil {
+		w := protocol.Writer{V: it.resp()}
+		w.NullArray()
+		dst = append(dst, recLiteral, it.flags&forwardFlags)
+		return appendBytes(dst, w.B), end
+	}
+	dst = append(dst, recTxn, it.flags&forwardFlags)
+	dst = binary.AppendUvarint(dst, uint64(it.n))
+	dst = binary.AppendVarint(dst, t.deadline)
+	inner := decoder{table: b.table, databases: d.databases, scope: scopeTxn}
+	if t.writes() {
+		inner.rest = b.ops[t.at+txnHeaderBytes : t.end]
+	}
+	for at++; at <= end; at++ {
+		dst = b.forwardItem(dst, &b.items[at], &inner)
+	}
+	return dst, end
+}
+
+// forwardItem appends the record of an item that is no transaction. d stands at the next operation.
+func (b *SubBatch) forwardItem(dst []byte, it *item, d *decoder) []byte {
+	flags := it.flags & forwardFlags
+	switch it.kind {
+	case itemWrite:
+		dst = append(dst, recWrite, flags)
+		return append(dst, d.skip()...)
+	case itemRun:
+		dst = append(dst, recIncrement, flags)
+		return append(dst, d.skip()...)
+	case itemJoin:
+		return binary.AppendUvarint(append(dst, recAgain, flags), uint64(it.at))
+	case itemLiteral:
+		return appendBytes(append(dst, recLiteral, flags), b.aside[it.at:it.at+it.n])
+	default:
+		dst = append(dst, recRead, flags)
+		dst = binary.AppendUvarint(dst, uint64(it.db))
+		dst = binary.AppendUvarint(dst, uint64(it.n))
+		args := decoder{rest: b.aside[it.at:]}
+		for range it.n {
+			args.bytes() // the sub-batch's own
+		}
+		return append(dst, b.aside[it.at:len(b.aside)-len(args.rest)]...)
+	}
+}
+
+// skip returns the bytes of the next operation, which is one of our own.
+func (d *decoder) skip() []byte {
+	var o op
+	before := d.rest
+	if more, err := d.next(&o); err != nil || !more {
+		panic("BUG: a sub-batch cannot read its own operations")
+	}
+	return before[:len(before)-len(d.rest)]
+}
+
+// absorber gathers the records of another node.
+type absorber struct {
+	to   *SubBatch
+	hold func(cmd *commands.Command, args [][]byte)
+	d    decoder
+	open bool
+	txn  int      // records of the open transaction that are still to come; it is open while inTxn
+	inTx bool     // a transaction is open
+	runs []absRun // the records of kind increment
+	args [][]byte
+}
+
+type absRun struct {
+	db    int
+	delta int64
+	key   []byte
+}
+
+// Absorb gathers what AppendForward has appended on another node, whose commands are checked as those of a client are: the
+// error says that they are not what a Quipu node sends. hold is called for each write before it is added. The sub-batch is
+// empty before, and of no use after an error.
+func (b *SubBatch) Absorb(records []byte, databases int, hold func(cmd *commands.Command, args [][]byte)) error {
+	a := absorber{to: b, hold: hold, d: decoder{table: b.table, databases: databases, rest: records}}
+	for len(a.d.rest) > 0 {
+		if err := a.record(); err != nil {
+			return err
+		}
+	}
+	if a.inTx {
+		return errForward
+	}
+	if a.open {
+		b.End()
+	}
+	return nil
+}
+
+func (a *absorber) record() error {
+	kind := a.d.rest[0]
+	a.d.rest = a.d.rest[1:]
+	if kind == recSubmission || kind == recFirst {
+		if a.inTx {
+			return errForward
+		}
+		if kind == recFirst {
+			a.runs = a.runs[:0]
+		}
+		if a.open {
+			a.to.End()
+		}
+		a.to.Begin(nil, uint64(len(a.to.subs)))
+		a.open = true
+		return nil
+	}
+	if !a.open || len(a.d.rest) == 0 {
+		return errForward
+	}
+	as := As{RESP: 2}
+	flags := a.d.rest[0]
+	a.d.rest = a.d.rest[1:]
+	if flags&^forwardFlags != 0 {
+		return errForward
+	}
+	if flags&itemRESP3 != 0 {
+		as.RESP = 3
+	}
+	as.Silent = flags&itemSilent != 0
+	if err := a.item(kind, flags, as); err != nil {
+		return err
+	}
+	if a.inTx && kind != recTxn {
+		a.txn--
+	}
+	if a.inTx && a.txn == 0 {
+		a.to.EndTxn()
+		a.inTx = false
+	}
+	return nil
+}
+
+// item gathers a record that is no submission.
+func (a *absorber) item(kind byte, flags uint8, as As) error {
+	switch {
+	case kind == recWrite:
+		return a.write(as)
+	case kind == recIncrement && !a.inTx:
+		return a.increment(as)
+	case kind == recAgain && !a.inTx:
+		i, err := a.d.uvarint()
+		if err != nil || i >= uint64(len(a.runs)) {
+			return errForward
+		}
+		r := &a.runs[i]
+		as.DB = r.db
+		a.to.Increment(r.key, r.delta, as)
+		return nil
+	case kind == recRead:
+		return a.read(as)
+	case kind == recLiteral:
+		reply, err := a.d.bytes()
+		if err != nil {
+			return errForward
+		}
+		a.to.Literal(reply, as)
+		if flags&itemBarrier != 0 {
+			a.to.items[len(a.to.items)-1].flags |= itemBarrier
+		}
+		return nil
+	case kind == recTxn && !a.inTx:
+		n, err := a.d.uvarint()
+		deadline, size := binary.Varint(a.d.rest)
+		if err != nil || size <= 0 || n > uint64(len(a.d.rest)) {
+			return errForward
+		}
+		a.d.rest = a.d.rest[size:]
+		a.to.BeginTxn(int(n), deadline, nil, as)
+		a.inTx, a.txn = true, int(n)
+		return nil
+	}
+	return errForward
+}
+
+func (a *absorber) write(as As) error {
+	var o op
+	if len(a.d.rest) == 0 || a.d.rest[0] != opCommand {
+		return errForward
+	}
+	if _, err := a.d.next(&o); err != nil {
+		return err
+	}
+	as.DB = o.db
+	a.hold(o.cmd, o.args)
+	a.to.Write(o.cmd, o.args, as)
+	return nil
+}
+
+func (a *absorber) increment(as As) error {
+	var o op
+	if len(a.d.rest) == 0 || a.d.rest[0] != opRun {
+		return errForward
+	}
+	if _, err := a.d.next(&o); err != nil {
+		return err
+	}
+	a.runs = append(a.runs, absRun{o.db, o.delta, o.key})
+	as.DB = o.db
+	a.to.Increment(o.key, o.delta, as)
+	return nil
+}
+
+func (a *absorber) read(as As) error {
+	db, err := a.d.database()
+	if err != nil {
+		return errForward
+	}
+	as.DB = db
+	n, err := a.d.uvarint()
+	if err != nil || n == 0 || n > uint64(len(a.d.rest)) {
+		return errForward
+	}
+	a.args = a.args[:0]
+	for range n {
+		arg, err := a.d.bytes()
+		if err != nil {
+			return errForward
+		}
+		a.args = append(a.args, arg)
+	}
+	cmd, refusal := a.to.table.Resolve(a.args)
+	if refusal != "" || cmd.Read == nil || cmd.LongKey(a.args) {
+		return errForward
+	}
+	a.to.Read(cmd, a.args, as)
+	return nil
+}
+
+// ReadsOnly reports whether nothing of the sub-batch goes into the log.
+func (b *SubBatch) ReadsOnly() bool { return len(b.ops) == 0 }
+
+// ExecuteReads executes a sub-batch that has only reads and known replies, and collects the replies. now is log time in ms.
+func (b *SubBatch) ExecuteReads(r *Runner, now int64) error { return b.ReadTxn(r, now, nil) }
+
+// AppendReplies appends the answer to a sub-batch that was absorbed, and executed or failed.
+func (b *SubBatch) AppendReplies(dst []byte) []byte {
+	for i := range b.subs {
+		s := &b.subs[i]
+		n := uint64(s.end-s.begin) << 1
+		if s.Overflowed {
+			n |= 1
+		}
+		dst = binary.AppendUvarint(dst, n)
+		dst = append(dst, b.Replies(s)...)
+	}
+	return dst
+}
+
+// TakeReplies takes the answer of AppendReplies to this sub-batch from the front of replies, and returns the rest.
+func (b *SubBatch) TakeReplies(replies []byte) (rest []byte, err error) {
+	b.out.B = b.out.B[:0]
+	for i := range b.subs {
+		s := &b.subs[i]
+		v, n := binary.Uvarint(replies)
+		if n <= 0 || v>>1 > uint64(len(replies)-n) {
+			return nil, errForward
+		}
+		s.begin, s.Overflowed = len(b.out.B), v&1 != 0
+		b.out.B = append(b.out.B, replies[n:n+int(v>>1)]...)
+		s.end = len(b.out.B)
+		replies = replies[n+int(v>>1):]
+	}
+	return replies, nil
+}

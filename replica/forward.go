@@ -1,0 +1,233 @@
+package replica
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"quipu/exec"
+	"quipu/protocol"
+	"quipu/replication"
+)
+
+// What this node does for other nodes, and has other nodes do for it. Batches that write go through the batcher, wherever the
+// leader is. Sub-batches that only read come here:
+//
+//	on the leader:  SubmitReads ─► Group.Confirm, which no other leader may contradict ─► Owner.Complete, which executes them
+//	elsewhere:      SubmitReads ─► waiting ─► Group.Send, one batch at a time ─► Owner.Complete, with the leader's replies
+//
+// Reads change nothing, so they are sent again until somebody answers, or the write timeout is over.
+type readers struct {
+	mu       sync.Mutex
+	waiting  []*SubBatch
+	sending  bool
+	watching bool // a goroutine looks after what waits
+}
+
+const (
+	readersLook = 10 * time.Millisecond
+	keptRemote  = 256 << 10 // bytes that a sub-batch of another node may take to be used again
+)
+
+var errBadAnswer = errors.New("the leader's answer makes no sense")
+
+// SubmitReads hands over a sub-batch that has only reads. They see everything that was answered before, by any node.
+func (r *Replica) SubmitReads(s *SubBatch) {
+	s.abandon() // reads hold nothing
+	s.submitted = time.Now()
+	r.askReads(s)
+}
+
+func (r *Replica) askReads(s *SubBatch) {
+	switch {
+	case r.Group.Term() == 0:
+		r.readers.mu.Lock()
+		r.readers.waiting = append(r.readers.waiting, s)
+		r.readers.mu.Unlock()
+		r.sendReads()
+	case r.Keyspace.NextDue() <= r.Clock.Now():
+		// A key may be expired by the clock and not yet by the log. A later leader with a slower clock would find it alive, so
+		// the reads take their time from an entry.
+		r.batcher.Submit(s)
+		r.batcher.Flush()
+	default:
+		r.Group.Confirm(func(err error) {
+			if err != nil {
+				r.askReads(s) // another node leads
+				return
+			}
+			s.Outcome, s.mine = replication.Applied, true
+			s.owner.Complete(s)
+		})
+	}
+}
+
+// sendReads forwards what waits, if that is possible now, and makes sure that somebody looks again otherwise.
+func (r *Replica) sendReads() {
+	q := &r.readers
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 || q.sending {
+		return
+	}
+	if !q.watching {
+		q.watching = true
+		go r.watchReads()
+	}
+	if !r.Group.MaySend(true) {
+		return
+	}
+	n, size := 0, 0
+	for n < len(q.waiting) && (n == 0 || size+q.waiting[n].Size() <= SoftLimit) {
+		size += q.waiting[n].Size()
+		n++
+	}
+	list := q.waiting[:n:n]
+	body := make([]byte, 0, size+size/4)
+	for _, s := range list {
+		body = s.AppendForward(body)
+	}
+	q.sending = true
+	if r.Group.Send(body, true, func(a *replication.Answer, _ bool) bool { return r.readsAnswered(list, a) }) {
+		q.waiting = q.waiting[n:]
+	} else {
+		q.sending = false
+	}
+}
+
+func (r *Replica) readsAnswered(list []*SubBatch, a *replication.Answer) (goOn bool) {
+	q := &r.readers
+	if a == nil || a.Outcome != replication.Applied {
+		q.mu.Lock()
+		q.waiting, q.sending = append(list, q.waiting...), false
+		q.mu.Unlock()
+		return a != nil && a.Outcome == replication.Unknown
+	}
+	q.mu.Lock()
+	q.sending = false
+	q.mu.Unlock()
+	rest, err := a.Replies, error(nil)
+	for _, s := range list {
+		if err == nil {
+			rest, err = s.TakeReplies(rest)
+		}
+		if err != nil {
+			s.Fail(protocol.ErrTryAgain, protocol.ErrTryAgainRead)
+		}
+		s.Outcome, s.Index = replication.Applied, a.Index
+		s.owner.Complete(s)
+	}
+	r.sendReads()
+	return err == nil
+}
+
+// watchReads looks after reads that wait, until there are none: they fail when the write timeout is over, and this node may
+// lead by now.
+func (r *Replica) watchReads() {
+	q := &r.readers
+	ticker := time.NewTicker(readersLook)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-r.Group.Done():
+		}
+		q.mu.Lock()
+		ended := r.Group.Err() != nil || isDone(r.Group.Done())
+		var again, failed []*SubBatch
+		kept := q.waiting[:0:0]
+		for _, s := range q.waiting {
+			switch {
+			case ended || time.Since(s.submitted) > r.opt.WriteTimeout:
+				failed = append(failed, s)
+			case r.Group.Term() != 0:
+				again = append(again, s)
+			default:
+				kept = append(kept, s)
+			}
+		}
+		q.waiting = kept
+		more := len(kept) > 0 || len(again) > 0 || q.sending
+		q.watching = more && !ended
+		stop := !q.watching
+		q.mu.Unlock()
+		for _, s := range failed {
+			s.Fail(protocol.ErrClusterDown, protocol.ErrClusterDownRead)
+			s.Outcome = replication.NotApplied
+			s.owner.Complete(s)
+		}
+		for _, s := range again {
+			r.askReads(s)
+		}
+		if stop {
+			return
+		}
+		r.sendReads()
+	}
+}
+
+func isDone(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}
+
+// remote is another node's batch on this one.
+type remote struct{ done chan *SubBatch }
+
+// Complete implements Owner.
+func (o remote) Complete(s *SubBatch) { o.done <- s }
+
+// Absorb implements replication.Remote.
+func (r *Replica) Absorb(body []byte, reads bool) (wait func() replication.Answer) {
+	o := remote{make(chan *SubBatch, 1)}
+	s, _ := r.remotes.Get().(*SubBatch)
+	if s == nil {
+		s = r.NewSubBatch(nil)
+	}
+	s.owner = o
+	s.Open()
+	term := r.Group.Term()
+	s.forwarded = term
+	err := s.SubBatch.Absorb(body, r.opt.Databases, s.Hold)
+	switch {
+	case term == 0:
+		err = replication.ErrNotLeader
+	case err == nil && reads && !s.ReadsOnly():
+		err = errors.New("a batch of reads that writes")
+	}
+	if err != nil {
+		r.log.Warn("a batch from another node is refused", "err", err)
+		s.abandon()
+		return func() replication.Answer { return replication.Answer{Outcome: replication.NotApplied, Reason: err} }
+	}
+	if reads {
+		r.SubmitReads(s)
+	} else {
+		r.batcher.Submit(s)
+		r.batcher.Flush()
+	}
+	return func() replication.Answer {
+		s := <-o.done
+		if s.mine {
+			runner, _ := r.runners.Get().(*exec.Runner)
+			if runner == nil {
+				runner = r.NewRunner()
+			}
+			s.executeReads(runner)
+			r.runners.Put(runner)
+		}
+		a := replication.Answer{Outcome: s.Outcome, Reason: s.Reason, Index: s.Index}
+		if a.Outcome == replication.Applied {
+			a.Replies = s.AppendReplies(nil)
+		}
+		if s.owner = nil; s.Footprint() <= keptRemote {
+			s.Reset()
+			r.remotes.Put(s)
+		}
+		return a
+	}
+}

@@ -1,0 +1,168 @@
+package replication
+
+import (
+	"errors"
+	"time"
+
+	"quipu/replication/peer"
+)
+
+// A node that does not lead sends what its clients want to the one that does, on two lanes (peer/lane.go): batches that write,
+// and batches that only read. The leader gathers a batch of another node like what one of its event loops hands over.
+//
+// Outcomes: the leader refuses a batch, or it was never sent: it is certainly not applied, and goes to the next leader, unseen
+// by clients. It was sent, and no answer came: unknown, for writes. Reads are sent again.
+
+// Answer is what became of a batch that was forwarded.
+type Answer struct {
+	Outcome Outcome
+	Reason  error  // unless applied
+	Index   uint64 // of the log: what the batch has done is in the state from here on
+	Replies []byte
+}
+
+// Remote takes what other nodes forward to this one.
+type Remote interface {
+	// Absorb hands over a batch; reads says that it has no writes. The body may be used during the call only. wait blocks until
+	// the outcome is known.
+	Absorb(body []byte, reads bool) (wait func() Answer)
+}
+
+// forwarding is what a group with a peer port has for it.
+type forwarding struct {
+	remote Remote
+	writes *peer.Lane
+	reads  *peer.Lane
+}
+
+// leaderMemory is for how long after the last leader was heard of writes wait for the next one, instead of being refused.
+const leaderMemory = 5 * time.Second
+
+// Serve implements Group.
+func (g *raftGroup) Serve(r Remote, free func()) {
+	p := g.cfg.Peers
+	if p == nil {
+		return
+	}
+	f := &forwarding{remote: r}
+	f.writes = peer.NewLane(p.listener, peer.ForWrites, g.leaderElsewhere, func() {
+		if q := g.fsm.proposer.Load(); q != nil {
+			(*q).Flush()
+		}
+	})
+	f.reads = peer.NewLane(p.listener, peer.ForReads, g.leaderElsewhere, free)
+	g.forwarding.Store(f)
+}
+
+// leaderElsewhere is the member that leads, if it is another one and this node does not think that it still leads itself.
+func (g *raftGroup) leaderElsewhere() Member {
+	address, id := g.raft().LeaderWithID()
+	if id == "" || string(id) == g.id.NodeID || g.ending.Load() {
+		return Member{}
+	}
+	return Member{ID: string(id), Address: string(address)}
+}
+
+// noteLeader remembers when a leader was last known. Called by monitor.
+func (g *raftGroup) noteLeader() {
+	if _, id := g.raft().LeaderWithID(); id != "" {
+		g.leaderSeen.Store(time.Now().UnixNano())
+	}
+}
+
+// Forwards implements Group.
+func (g *raftGroup) Forwards() bool { return g.forwarding.Load() != nil && !g.SoleVoter() }
+
+// awaitsLeader reports whether writes may wait for a leader that is somewhere else, or is being elected.
+func (g *raftGroup) awaitsLeader() bool {
+	return g.Forwards() && time.Since(time.Unix(0, g.leaderSeen.Load())) < leaderMemory
+}
+
+// Send implements Group.
+func (g *raftGroup) Send(body []byte, reads bool, done func(a *Answer, sent bool) (goOn bool)) bool {
+	f := g.forwarding.Load()
+	if f == nil || len(body) > peer.MaxBatch {
+		return false
+	}
+	lane := f.writes
+	if reads {
+		lane = f.reads
+	}
+	return lane.Send(body, func(a *peer.Answer, sent bool) bool {
+		if a == nil {
+			return done(nil, sent)
+		}
+		return done(&Answer{Outcome: Outcome(a.Outcome - 1), Reason: reasonOf(a.Reason), Index: a.Index, Replies: a.Replies}, sent)
+	})
+}
+
+// MaySend implements Group.
+func (g *raftGroup) MaySend(reads bool) bool {
+	f := g.forwarding.Load()
+	switch {
+	case f == nil:
+		return false
+	case reads:
+		return f.reads.Free()
+	}
+	return f.writes.Free()
+}
+
+func (f *forwarding) close() {
+	f.writes.Close()
+	f.reads.Close()
+}
+
+// reasons are what a leader can say of a batch that was not applied, by their numbers in messages. They never change.
+var reasons = []error{nil, ErrNotLeader, ErrShutdown, ErrTimeout, ErrEntryTooLarge, ErrFailed, &DiskFullError{}, errRefused}
+
+var errRefused = errors.New("the leader refused the batch")
+
+func reasonOf(number uint8) error {
+	if int(number) < len(reasons) {
+		return reasons[number]
+	}
+	return errRefused
+}
+
+func reasonNumber(err error) uint8 {
+	var full *DiskFullError
+	if errors.As(err, &full) {
+		err = reasons[6]
+	}
+	for i, r := range reasons {
+		if i > 0 && errors.Is(err, r) {
+			return uint8(i)
+		}
+	}
+	if err == nil {
+		return 0
+	}
+	return uint8(len(reasons) - 1)
+}
+
+// Forwards implements peer.Handler.
+func (h handler) Forwards(hello peer.Hello) string {
+	switch {
+	case h.g.Term() == 0:
+		return "this node does not lead"
+	case h.g.nodeAddress(hello.Sender) == "":
+		return "the node is not in the cluster"
+	}
+	return ""
+}
+
+// Absorb implements peer.Handler.
+func (h handler) Absorb(body []byte, reads bool) func() peer.Answer {
+	f := h.g.forwarding.Load()
+	if f == nil || h.g.Term() == 0 {
+		return func() peer.Answer {
+			return peer.Answer{Outcome: 1 + uint8(NotApplied), Reason: reasonNumber(ErrNotLeader)}
+		}
+	}
+	wait := f.remote.Absorb(body, reads)
+	return func() peer.Answer {
+		a := wait()
+		return peer.Answer{Outcome: 1 + uint8(a.Outcome), Reason: reasonNumber(a.Reason), Index: a.Index, Replies: a.Replies}
+	}
+}

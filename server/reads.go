@@ -1,0 +1,139 @@
+package server
+
+import (
+	"bytes"
+	"strings"
+
+	"quipu/commands"
+	"quipu/protocol"
+)
+
+// Where reads are carried out. A read sees every write that was answered before it, by any node, unless somebody has asked
+// for less: with several nodes that takes a round on the node that leads (replication/rounds.go), to which the others forward
+// their reads (replica/forward.go). Such reads are gathered in the lane's sub-batch like writes, and wait for it. Where this
+// node is the only voter, and at the lower levels, a read runs at once on what this node has applied.
+
+// consistency is how much a read sees.
+type consistency uint8
+
+const (
+	consistencyDefault consistency = iota // that of the setting
+	linearizable                          // everything that was answered before
+	leaderReads                           // what the node has applied that leads, or thinks that it does
+	localReads                            // what this node has applied, and the session's own writes
+)
+
+var consistencies = map[string]consistency{
+	"default": consistencyDefault, "linearizable": linearizable, "leader": leaderReads, "local": localReads,
+}
+
+func (s *Session) consistency() consistency {
+	switch {
+	case s.readonly:
+		return localReads
+	case s.reads != consistencyDefault:
+		return s.reads
+	}
+	return consistencies[s.srv.config().ReadConsistency]
+}
+
+// direct reports whether reads of the session run at once, on the state of this node.
+func (s *Session) direct() bool {
+	g := s.lane.replica.Group
+	if g.SoleVoter() {
+		return true
+	}
+	switch s.consistency() {
+	case leaderReads:
+		return g.Term() != 0
+	case localReads:
+		return g.AppliedIndex() >= s.index
+	}
+	return false
+}
+
+// readTime is the log time of a read that runs at once. A node that does not lead uses no clock of its own: the log says what
+// is expired.
+func (s *Session) readTime() int64 { return s.lane.readTime() }
+
+func (l *lane) readTime() int64 {
+	r := l.replica
+	if r.Group.SoleVoter() || r.Group.Term() != 0 {
+		return r.Clock.Now()
+	}
+	return r.Stamp()
+}
+
+// elsewhere is the error text for a command that only the node that leads can carry out, and that is not forwarded to it: the
+// client is sent there. "" for all others.
+func (s *Session) elsewhere(cmd *commands.Command, args [][]byte) string {
+	g := s.lane.replica.Group
+	if g.SoleVoter() || g.Term() != 0 || !cmd.HasKeys() {
+		return ""
+	}
+	watch := cmd.Read == nil && cmd.Write == nil // WATCH: the leader has to see changes as they are made
+	if !watch && (!s.srv.config().ClusterEnabled || cmd.Write == nil && s.consistency() == localReads) {
+		return ""
+	}
+	t := s.srv.topology()
+	if !t.present || t.leader.ClientAddress == "" {
+		return protocol.ErrClusterDown
+	}
+	return protocol.ErrMoved(slotOf(cmd, args), t.leader.ClientAddress)
+}
+
+// askSlow executes a read that may take long where reads wait for a round: elsewhere on the leader, so that the loop does
+// not wait, or forwarded by itself.
+func (s *Session) askSlow(cmd *commands.Command, args [][]byte) bool {
+	if s.awaitPending() {
+		return false
+	}
+	l := s.lane
+	if l.replica.Group.Term() == 0 {
+		b := l.replica.NewSubBatch(s.worker)
+		b.Open()
+		b.Begin(s, s.slots.take())
+		b.Read(cmd, args, s.as())
+		s.bytes += b.End()
+		s.worker.waiting++
+		b.Reads = true
+		s.handedOver(true)
+		l.replica.SubmitReads(b)
+		return true
+	}
+	copied := make([][]byte, len(args))
+	for i, arg := range args {
+		copied[i] = bytes.Clone(arg)
+	}
+	reply := s.replyLater(waitTask)
+	db, r := s.db, l.replica
+	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
+	r.Group.Confirm(func(err error) {
+		answer := func() {
+			s.worker.loop.Post(func() { reply(func(w *protocol.Writer) { w.B = append(w.B, result.B...) }) })
+		}
+		if err != nil {
+			result.Error(protocol.ErrClusterDownRead)
+			answer()
+			return
+		}
+		s.srv.tasks.run(func() {
+			s.srv.reading.RLock()
+			s.srv.newRunner(r).Read(cmd, copied, db, r.Clock.Now(), &result)
+			s.srv.reading.RUnlock()
+			answer()
+		})
+	})
+	return true
+}
+
+// clientRead chooses how much the connection's reads see.
+func clientRead(s *Session, args [][]byte, w *protocol.Writer) {
+	level, ok := consistencies[strings.ToLower(string(args[2]))]
+	if !ok {
+		w.Error(protocol.ErrReadLevel)
+		return
+	}
+	s.reads = level
+	w.OK()
+}
