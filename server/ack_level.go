@@ -18,7 +18,7 @@ const (
 
 // isLocal reports whether the session's increments of a key are answered ahead.
 func (s *Session) isLocal(key []byte) bool {
-	if !s.lane.replica.Group.SoleVoter() {
+	if !s.lane.sole {
 		return false // what one node has answered ahead would have to survive a change of the leader
 	}
 	switch s.ack {

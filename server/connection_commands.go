@@ -188,7 +188,7 @@ func helloReply(s *Session, w *protocol.Writer) {
 	w.BulkString("mode")
 	w.BulkString(s.srv.mode())
 	w.BulkString("role")
-	if l := s.lane.replica.Group; l.SoleVoter() || l.Term() != 0 {
+	if s.lane.sole || s.lane.replica.Group.Term() != 0 {
 		w.BulkString("master")
 	} else {
 		w.BulkString("replica")

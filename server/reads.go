@@ -39,10 +39,10 @@ func (s *Session) consistency() consistency {
 
 // direct reports whether reads of the session run at once, on the state of this node.
 func (s *Session) direct() bool {
-	g := s.lane.replica.Group
-	if g.SoleVoter() {
+	if s.lane.sole {
 		return true
 	}
+	g := s.lane.replica.Group
 	switch s.consistency() {
 	case leaderReads:
 		return g.Term() != 0
@@ -58,7 +58,7 @@ func (s *Session) readTime() int64 { return s.lane.readTime() }
 
 func (l *lane) readTime() int64 {
 	r := l.replica
-	if r.Group.SoleVoter() || r.Group.Term() != 0 {
+	if l.sole || r.Group.Term() != 0 {
 		return r.Clock.Now()
 	}
 	return r.Stamp()
@@ -67,8 +67,7 @@ func (l *lane) readTime() int64 {
 // elsewhere is the error text for a command that only the node that leads can carry out, and that is not forwarded to it: the
 // client is sent there. "" for all others.
 func (s *Session) elsewhere(cmd *commands.Command, args [][]byte) string {
-	g := s.lane.replica.Group
-	if g.SoleVoter() || g.Term() != 0 || !cmd.HasKeys() {
+	if s.lane.sole || !cmd.HasKeys() || s.lane.replica.Group.Term() != 0 {
 		return ""
 	}
 	watch := cmd.Read == nil && cmd.Write == nil // WATCH: the leader has to see changes as they are made

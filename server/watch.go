@@ -138,7 +138,7 @@ func watchCommand(s *Session, args [][]byte) bool {
 }
 
 // lostOffice reports whether another node would have to decide an EXEC by what is watched here.
-func (l *lane) lostOffice() bool { return !l.replica.Group.SoleVoter() && l.replica.Group.Term() == 0 }
+func (l *lane) lostOffice() bool { return !l.sole && l.replica.Group.Term() == 0 }
 
 func (s *Session) watchKey(key []byte) {
 	r := s.lane.replica

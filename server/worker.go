@@ -47,6 +47,8 @@ type lane struct {
 	kept    int                 // bytes of memory in spare
 	flush   bool                // something was handed over since the last Flush
 
+	sole    bool                // this node was the only voter when a session last began to read commands
+
 	// needsLog says that the open sub-batch has commands of a client whose writes are under way in the log: reads must not
 	// overtake them.
 	needsLog bool
@@ -142,7 +144,7 @@ func (w *worker) handOver(l *lane) {
 // hand gives a sub-batch to the log; one that only reads does not need it, unless it stands behind writes of its clients
 // that are under way there, or this node's state is that of the log anyway.
 func (l *lane) hand(s *replica.SubBatch) {
-	reads := s.ReadsOnly() && !l.needsLog && !l.replica.Group.SoleVoter()
+	reads := s.ReadsOnly() && !l.needsLog && !l.sole
 	l.needsLog = false
 	list := s.Submissions()
 	for i := range list {
@@ -171,10 +173,13 @@ func (w *worker) Submit() {
 	}
 }
 
-// begins is called before a session looks at Server.draining or isReady.
+// begins is called before a session looks at Server.draining or isReady, and before it reads commands.
 func (w *worker) begins() {
 	if !w.gathers.Load() {
 		w.gathers.Store(true)
+	}
+	for i := range w.lanes {
+		w.lanes[i].sole = w.lanes[i].replica.Group.SoleVoter()
 	}
 }
 
