@@ -11,7 +11,7 @@ BEFORE   ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo tools clean
+.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo cluster tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ accuracy: ## measure the errors of the sketches, 2 minutes; writes docs/sketches
 
 demo: build ## count 20,000 flights, with kill -9 in the middle, and check every count
 	$(GO) run ./examples/flights -demo -server bin/quipu $(ARGS)
+
+cluster: build ## run three nodes on this machine, to try what happens when one fails; Ctrl-C stops them
+	$(GO) run ./examples/cluster -server bin/quipu $(ARGS)
 
 tools: ## install what the tests in other languages run with (Debian packages need root)
 	./internal/toolbox/install.sh
