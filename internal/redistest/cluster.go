@@ -1,0 +1,105 @@
+package redistest
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// peerOffset is from a node's port for clients to its port for other nodes in tests.
+const peerOffset = 10000
+
+// StartCluster starts n Quipu nodes, with further flags, that found a cluster together, and waits until each answers reads.
+func StartCluster(tb testing.TB, n int, flags ...string) []*Server {
+	tb.Helper()
+	list := LaunchCluster(tb, n, func(int) []string { return flags })
+	for _, s := range list {
+		if err := s.WaitServes(readyLimit); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return list
+}
+
+// LaunchCluster starts n nodes and returns at once. flags gives further flags of the i-th node.
+func LaunchCluster(tb testing.TB, n int, flags func(i int) []string) []*Server {
+	tb.Helper()
+	ports, peers := make([]int, n), make([]string, n)
+	for i := range n {
+		ports[i] = FreePort(tb)
+		peers[i] = "127.0.0.1:" + strconv.Itoa(ports[i]+peerOffset)
+	}
+	var list []*Server
+	for i := range n {
+		args := []string{"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(n)}
+		list = append(list, Quipu{Dir: FastDir(tb), Port: ports[i], Flags: append(args, flags(i)...)}.Launch(tb))
+	}
+	return list
+}
+
+// WaitServes waits until the node answers a read, for which a node has to lead.
+func (s *Server) WaitServes(limit time.Duration) error {
+	if err := s.WaitReady(limit); err != nil {
+		return err
+	}
+	last := error(nil)
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if last = s.reads(); last == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s serves no reads: %w; output: %s", s.name, last, s.Output())
+}
+
+func (s *Server) reads() error {
+	c, err := Dial(s.Addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r, err := c.Do("EXISTS", "nothing")
+	if err == nil && r.IsError() && !strings.HasPrefix(r.Text, "MOVED ") {
+		err = errors.New(r.Text)
+	}
+	return err
+}
+
+// Leader is the place in list of the node that leads, as it says itself; -1: none.
+func Leader(list []*Server) int {
+	for i, s := range list {
+		if !s.Alive() {
+			continue
+		}
+		c, err := Dial(s.Addr)
+		if err != nil {
+			continue
+		}
+		r, err := c.Do("INFO", "replication")
+		c.Close()
+		if err == nil && strings.Contains(r.Text, "\nraft_leader:1\r") {
+			return i
+		}
+	}
+	return -1
+}
+
+// WaitLeader waits for a node that leads, other than those named.
+func WaitLeader(tb testing.TB, list []*Server, except ...int) int {
+	tb.Helper()
+	for end := time.Now().Add(readyLimit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		at := Leader(list)
+		for _, e := range except {
+			if at == e {
+				at = -1
+			}
+		}
+		if at >= 0 {
+			return at
+		}
+	}
+	tb.Fatal("no node leads")
+	return -1
+}
