@@ -40,7 +40,7 @@ func splitAddress(address string) (host, port string, ok bool) {
 // validateCluster checks the settings about other nodes.
 func (c *Config) validateCluster() error {
 	if c.PeerAddr == "" {
-		for name, set := range map[string]bool{"join": len(c.Join) > 0, "bootstrap-expect": c.BootstrapExpect > 1, "peer-tls-cert-file": c.PeerCert != "", "cluster-enabled": c.ClusterEnabled} {
+		for name, set := range map[string]bool{"join": len(c.Join) > 0, "bootstrap-expect": c.BootstrapExpect > 1, "peer-bind": c.PeerBind != "", "peer-tls-cert-file": c.PeerCert != "", "cluster-enabled": c.ClusterEnabled} {
 			if set {
 				return fmt.Errorf("%s is set and peer-addr is not: other nodes could not reach this one", name)
 			}
@@ -55,8 +55,14 @@ func (c *Config) validateCluster() error {
 	if (c.PeerCert != "") != (c.PeerKey != "") || (c.PeerCert != "") != (c.PeerCA != "") {
 		return fmt.Errorf("peer-tls-cert-file, peer-tls-key-file and peer-tls-ca-cert-file go together")
 	}
-	if host, _, _ := splitAddress(c.PeerAddr); c.PeerCert == "" && !isLoopback(host) {
-		return fmt.Errorf("peer-addr %s is not on loopback: set peer-tls-cert-file, peer-tls-key-file and peer-tls-ca-cert-file (quipu tls init makes the files)", c.PeerAddr)
+	for _, address := range []string{c.PeerAddr, c.PeerBind} {
+		host, _, ok := splitAddress(address)
+		if address != "" && !ok {
+			return fmt.Errorf("peer-bind %q is not host:port", address)
+		}
+		if address != "" && c.PeerCert == "" && !isLoopback(host) {
+			return fmt.Errorf("the address for other nodes, %s, is not on loopback: set peer-tls-cert-file, peer-tls-key-file and peer-tls-ca-cert-file (quipu tls init makes the files)", address)
+		}
 	}
 	list := append([]string{c.PeerAddr}, c.Join...)
 	slices.Sort(list)

@@ -54,6 +54,7 @@ type Config struct {
 	File              string // the configuration file it was loaded from; empty: none
 
 	PeerAddr        string   // empty: no peer port
+	PeerBind        string   // empty: PeerAddr
 	Join            []string // peer addresses
 	BootstrapExpect int
 	PeerCert        string // files in PEM; empty: no TLS between nodes

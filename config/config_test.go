@@ -150,6 +150,8 @@ func TestClusterSettings(t *testing.T) {
 		{"a bad address in join", []string{"--peer-addr", "127.0.0.1:1", "--join", "b"}, "not host:port"},
 		{"off loopback", []string{"--peer-addr", "10.0.0.1:1"}, "quipu tls init"},
 		{"off loopback, with TLS", append([]string{"--peer-addr", "10.0.0.1:1"}, tls...), ""},
+		{"listening off loopback", []string{"--peer-addr", "127.0.0.1:1", "--peer-bind", "0.0.0.0:1"}, "quipu tls init"},
+		{"listening elsewhere", []string{"--peer-addr", "127.0.0.1:1", "--peer-bind", "127.0.0.1:2"}, ""},
 		{"half of TLS", append([]string{"--peer-addr", "127.0.0.1:1"}, tls[:4]...), "go together"},
 		{"cluster mode alone", []string{"--cluster-enabled", "yes"}, "peer-addr is not"},
 	} {

@@ -55,6 +55,7 @@ var settings = []Setting{
 	choiceSetting("transport", "auto", fixed, "epoll, net (a goroutine per connection) or auto", func(c *Config) *string { return &c.Transport }, "auto", "epoll", "net"),
 	textSetting("node-id", "", fixed, "a label of the node for people; its ID is random and kept in dir", func(c *Config) *string { return &c.NodeID }),
 	textSetting("peer-addr", "", fixed, "host:port of the port for other nodes, under which they reach this one; empty for none", func(c *Config) *string { return &c.PeerAddr }),
+	textSetting("peer-bind", "", fixed, "host:port to listen on for other nodes, where that is not peer-addr", func(c *Config) *string { return &c.PeerBind }),
 	addressesSetting("join", fixed, "peer addresses of the cluster's nodes, or of all that found it together, separated by commas", func(c *Config) *[]string { return &c.Join }),
 	intSetting("bootstrap-expect", "1", fixed, "how many empty nodes found a cluster together; also up to how many voters it grows by itself", func(c *Config) *int { return &c.BootstrapExpect }, 1, 9),
 	textSetting("peer-tls-cert-file", "", fixed, "certificate of this node for other nodes; needed where peer-addr is not on loopback", func(c *Config) *string { return &c.PeerCert }),

@@ -31,6 +31,8 @@ func (b *Batch) Reset() {
 // before the transaction in its own entry may change a key.
 type Guard interface {
 	Aborts(stamp int64, touched func(db int, key []byte) bool) bool
+	// Void is called when the transaction does not run, whatever Aborts has said before: another node would have to decide.
+	Void()
 }
 
 // Seal appends the operations of all sub-batches to an entry whose payload begins at from in buf, and leaves out the

@@ -374,6 +374,8 @@ func TestManySubBatches(t *testing.T) {
 }
 
 // watching is a guard as WATCH is one.
+func (g *watching) Void() {}
+
 type watching struct {
 	key   string
 	asked int

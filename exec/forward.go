@@ -3,6 +3,7 @@ package exec
 import (
 	"encoding/binary"
 	"errors"
+	"unsafe"
 
 	"quipu/commands"
 	"quipu/protocol"
@@ -72,6 +73,7 @@ func (b *SubBatch) forwardTxn(dst []byte, at int, d *decoder) ([]byte, int) {
 	end := at + int(it.n)
 	d.rest = b.ops[t.end:]
 	if t.guard != nil {
+		t.guard.Void()
 		w := protocol.Writer{V: it.resp()}
 		w.NullArray()
 		dst = append(dst, recLiteral, it.flags&forwardFlags)
@@ -144,6 +146,12 @@ type absRun struct {
 	key   []byte
 }
 
+// maxAbsorbed bounds what is gathered from one batch of another node, in bytes: few bytes can ask for much more. A batch that
+// a node has gathered itself has no more than the limit of an entry.
+const maxAbsorbed = 16 << 20
+
+const submissionBytes = int(unsafe.Sizeof(Submission{}))
+
 // Absorb gathers what AppendForward has appended on another node, whose commands are checked as those of a client are: the
 // error says that they are not what a Quipu node sends. hold is called for each write before it is added. The sub-batch is
 // empty before, and of no use after an error.
@@ -152,6 +160,9 @@ func (b *SubBatch) Absorb(records []byte, databases int, hold func(cmd *commands
 	for len(a.d.rest) > 0 {
 		if err := a.record(); err != nil {
 			return err
+		}
+		if b.Size()+len(b.subs)*submissionBytes > maxAbsorbed {
+			return errForward
 		}
 	}
 	if a.inTx {
@@ -302,11 +313,30 @@ func (a *absorber) read(as As) error {
 	return nil
 }
 
-// ReadsOnly reports whether nothing of the sub-batch goes into the log.
-func (b *SubBatch) ReadsOnly() bool { return len(b.ops) == 0 }
+// ReadsOnly reports whether nothing of the sub-batch goes into the log, and nobody has to be asked when it is sealed.
+func (b *SubBatch) ReadsOnly() bool { return len(b.ops) == 0 && b.guarded == 0 }
 
-// ExecuteReads executes a sub-batch that has only reads and known replies, and collects the replies. now is log time in ms.
-func (b *SubBatch) ExecuteReads(r *Runner, now int64) error { return b.ReadTxn(r, now, nil) }
+// ExecuteReads executes a sub-batch for which ReadsOnly is true, and collects the replies. now is log time in ms. Once the
+// replies have more than limit bytes, the reads of the submissions that follow are answered with the error text refused.
+func (b *SubBatch) ExecuteReads(r *Runner, now int64, limit int, refused string) error {
+	x := executor{r: r, stamp: now, ahead: &r.ahead}
+	b.sealed = 0
+	b.out.B = b.out.B[:0]
+	c := cursor{b: b}
+	for i := range b.subs {
+		s := &b.subs[i]
+		if len(b.out.B) > limit {
+			b.fail(s, refused, refused)
+			continue
+		}
+		c.begin(s)
+		if more, err := c.aside(&x); err != nil || more {
+			return errPayload
+		}
+		c.end()
+	}
+	return nil
+}
 
 // AppendReplies appends the answer to a sub-batch that was absorbed, and executed or failed.
 func (b *SubBatch) AppendReplies(dst []byte) []byte {

@@ -77,7 +77,7 @@ func FuzzAbsorb(f *testing.F) {
 		defer node.close()
 		node.r.call.MaxBulk = 4096
 		if s.ReadsOnly() {
-			if err := s.ExecuteReads(node.r, startOfLogTime); err != nil {
+			if err := s.ExecuteReads(node.r, startOfLogTime, 1<<20, "ERR x"); err != nil {
 				t.Fatal(err)
 			}
 		} else if err := apply(s, node.r, append([]byte(nil), s.ops...), startOfLogTime); err != nil {

@@ -546,3 +546,23 @@ func TestForwardSeveral(t *testing.T) {
 		t.Errorf("%q is left", replies)
 	}
 }
+
+// TestForwardIsBounded: few bytes of another node cannot ask for much memory.
+func TestForwardIsBounded(t *testing.T) {
+	table := commands.NewTable()
+	b := NewSubBatch(table)
+	key := strings.Repeat("k", 60000)
+	gather(t, b, lines("INCR "+key)...)
+	records := b.AppendForward(nil)
+	for range 10_000 {
+		records = append(records, recRead, 0, 0, 1, 6)
+		records = append(records, "dbsize"...)
+		records = append(records, recAgain, 0, 0)
+	}
+	for name, records := range map[string][]byte{"runs": records, "submissions": bytes.Repeat([]byte{recSubmission}, 1<<20)} {
+		a := NewSubBatch(table)
+		if err := a.Absorb(records, 1, func(*commands.Command, [][]byte) {}); err == nil || a.Footprint() > 4*maxAbsorbed {
+			t.Errorf("%s: %d bytes became %d, %v", name, len(records), a.Footprint(), err)
+		}
+	}
+}

@@ -142,6 +142,8 @@ const (
 	ErrClusterDown = "CLUSTERDOWN not applied: this node knows of no leader"
 	// ErrClusterDownRead is a read that no leader answered in time.
 	ErrClusterDownRead = "CLUSTERDOWN not run: this node knows of no leader; it is safe to send it again"
+	// ErrLargeReplies is a read that was forwarded together with others whose replies are very large.
+	ErrLargeReplies = "TRYAGAIN not run: other replies that were asked for at the same time are too large; it is safe to send it again"
 	// ErrShuttingDown is a write that arrives during a graceful stop.
 	ErrShuttingDown = "TRYAGAIN not applied: the server is shutting down"
 )

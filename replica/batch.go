@@ -35,6 +35,7 @@ type SubBatch struct {
 
 	forwarded uint64    // term in which another node has forwarded it to this one; 0: it is of a client of this node
 	submitted time.Time // to SubmitReads
+	readAt    int64     // log time in ms at which nothing was due: the reads may take it for now
 	mine      bool      // it has only reads, which this node may execute now
 }
 
@@ -71,13 +72,27 @@ func (s *SubBatch) Execute(r *exec.Runner) {
 	}
 }
 
+// executeReads executes the reads. If a key may be due by now that was not when the reads were handed over, they go by the
+// log: what it has not expired yet is alive on whatever node leads next.
 func (s *SubBatch) executeReads(r *exec.Runner) {
 	s.mine = false
-	s.Index = s.replica.Group.AppliedIndex()
-	if err := s.ExecuteReads(r, s.replica.Clock.Now()); err != nil {
-		panic("BUG: reads: " + err.Error())
+	rep := s.replica
+	if !rep.opt.Reading(func() {
+		now := max(s.readAt, rep.Stamp())
+		if rep.Keyspace.NextDue() <= now {
+			now = rep.Stamp()
+		}
+		if err := s.ExecuteReads(r, now, maxReadReplies, protocol.ErrLargeReplies); err != nil {
+			panic("BUG: reads: " + err.Error())
+		}
+	}) {
+		s.Fail(protocol.ErrClusterDown, protocol.ErrClusterDownRead) // another node leads, and has sent this one its state
 	}
+	s.Index = rep.Group.AppliedIndex() // not below what they have seen
 }
+
+// maxReadReplies is how many bytes of replies a sub-batch of reads may collect before the rest of it is refused.
+const maxReadReplies = 64 << 20
 
 // Of reports whether the sub-batch was made for r.
 func (s *SubBatch) Of(r *Replica) bool { return s.replica == r }

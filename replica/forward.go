@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"quipu/exec"
@@ -20,6 +21,7 @@ import (
 type readers struct {
 	mu       sync.Mutex
 	waiting  []*SubBatch
+	bytes    atomic.Int64 // in waiting, or sent
 	sending  bool
 	watching bool // a goroutine looks after what waits
 }
@@ -39,27 +41,64 @@ func (r *Replica) SubmitReads(s *SubBatch) {
 }
 
 func (r *Replica) askReads(s *SubBatch) {
+	s.readAt = r.Clock.Now()
 	switch {
 	case r.Group.Term() == 0:
 		r.readers.mu.Lock()
 		r.readers.waiting = append(r.readers.waiting, s)
 		r.readers.mu.Unlock()
+		r.readers.bytes.Add(int64(s.Size()))
 		r.sendReads()
-	case r.Keyspace.NextDue() <= r.Clock.Now():
+	case r.Keyspace.NextDue() <= s.readAt:
 		// A key may be expired by the clock and not yet by the log. A later leader with a slower clock would find it alive, so
-		// the reads take their time from an entry.
-		r.batcher.Submit(s)
+		// the reads wait until an entry has taken the log that far.
+		m := r.NewSubBatch(afterEntry{r, s})
+		m.Open()
+		m.Begin(nil, 0)
+		m.Literal(nil, exec.As{RESP: 2})
+		m.End()
+		r.batcher.Submit(m)
 		r.batcher.Flush()
 	default:
-		r.Group.Confirm(func(err error) {
-			if err != nil {
-				r.askReads(s) // another node leads
-				return
-			}
-			s.Outcome, s.mine = replication.Applied, true
-			s.owner.Complete(s)
-		})
+		r.confirmReads(s)
 	}
+}
+
+// confirmReads lets reads run here once it is certain that this node still leads.
+func (r *Replica) confirmReads(s *SubBatch) {
+	r.Group.Confirm(func(err error) {
+		if err != nil {
+			r.askReads(s) // another node leads
+			return
+		}
+		s.Outcome, s.mine = replication.Applied, true
+		s.owner.Complete(s)
+	})
+}
+
+// afterEntry owns a sub-batch that has nothing but its place in the log, for which reads wait.
+type afterEntry struct {
+	r     *Replica
+	reads *SubBatch
+}
+
+// Complete implements Owner.
+func (o afterEntry) Complete(m *SubBatch) {
+	switch {
+	case m.Outcome == replication.Applied:
+		o.r.confirmReads(o.reads)
+	case time.Since(o.reads.submitted) > o.r.opt.WriteTimeout || isDone(o.r.Group.Done()):
+		o.r.failReads(o.reads)
+	default:
+		o.r.askReads(o.reads)
+	}
+}
+
+// failReads ends reads that no leader has answered in time.
+func (r *Replica) failReads(s *SubBatch) {
+	s.Fail(protocol.ErrClusterDown, protocol.ErrClusterDownRead)
+	s.Outcome = replication.NotApplied
+	s.owner.Complete(s)
 }
 
 // sendReads forwards what waits, if that is possible now, and makes sure that somebody looks again otherwise.
@@ -101,6 +140,7 @@ func (r *Replica) readsAnswered(list []*SubBatch, a *replication.Answer) (goOn b
 		q.mu.Lock()
 		q.waiting, q.sending = append(list, q.waiting...), false
 		q.mu.Unlock()
+		r.sendReads() // the lane may be gone for good: then somebody has to look after them
 		return a != nil && a.Outcome == replication.Unknown
 	}
 	q.mu.Lock()
@@ -115,6 +155,7 @@ func (r *Replica) readsAnswered(list []*SubBatch, a *replication.Answer) (goOn b
 			s.Fail(protocol.ErrTryAgain, protocol.ErrTryAgainRead)
 		}
 		s.Outcome, s.Index = replication.Applied, a.Index
+		q.bytes.Add(-int64(s.Size()))
 		s.owner.Complete(s)
 	}
 	r.sendReads()
@@ -152,11 +193,11 @@ func (r *Replica) watchReads() {
 		stop := !q.watching
 		q.mu.Unlock()
 		for _, s := range failed {
-			s.Fail(protocol.ErrClusterDown, protocol.ErrClusterDownRead)
-			s.Outcome = replication.NotApplied
-			s.owner.Complete(s)
+			q.bytes.Add(-int64(s.Size()))
+			r.failReads(s)
 		}
 		for _, s := range again {
+			q.bytes.Add(-int64(s.Size()))
 			r.askReads(s)
 		}
 		if stop {
@@ -182,7 +223,7 @@ type remote struct{ done chan *SubBatch }
 func (o remote) Complete(s *SubBatch) { o.done <- s }
 
 // Absorb implements replication.Remote.
-func (r *Replica) Absorb(body []byte, reads bool) (wait func() replication.Answer) {
+func (r *Replica) Absorb(body []byte, term uint64, reads bool) (wait func() replication.Answer) {
 	o := remote{make(chan *SubBatch, 1)}
 	s, _ := r.remotes.Get().(*SubBatch)
 	if s == nil {
@@ -190,17 +231,18 @@ func (r *Replica) Absorb(body []byte, reads bool) (wait func() replication.Answe
 	}
 	s.owner = o
 	s.Open()
-	term := r.Group.Term()
 	s.forwarded = term
 	err := s.SubBatch.Absorb(body, r.opt.Databases, s.Hold)
 	switch {
-	case term == 0:
+	case term == 0 || term != r.Group.Term():
 		err = replication.ErrNotLeader
+	case r.stopping.Load():
+		err = replication.ErrShutdown
 	case err == nil && reads && !s.ReadsOnly():
 		err = errors.New("a batch of reads that writes")
 	}
 	if err != nil {
-		r.log.Warn("a batch from another node is refused", "err", err)
+		r.log.Debug("a batch from another node is refused", "err", err)
 		s.abandon()
 		return func() replication.Answer { return replication.Answer{Outcome: replication.NotApplied, Reason: err} }
 	}

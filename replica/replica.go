@@ -37,6 +37,7 @@ type Options struct {
 	LocalKeys    func(key []byte) bool         // whether the settings have a key at ack level local
 	Ahead        func() AheadLimits            // called again and again, since the settings may change
 	Loading      func(load func() error) error // runs load with nobody else using the keyspace of a replica that is open; nil: load()
+	Reading      func(read func()) bool        // runs read, unless a snapshot is taking the place of the keyspace; nil: read()
 	CountError   func(text string)             // called for each error reply to a command in a sub-batch; any goroutine, one at a time
 	Reclaimed    func(keys int)                // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
@@ -57,8 +58,9 @@ type Replica struct {
 	reclaimer reclaimer
 	failed    failedBatches
 	readers   readers
-	remotes   sync.Pool // of *SubBatch, for Absorb
-	runners   sync.Pool // of *exec.Runner, for Absorb
+	stopping  atomic.Bool // nothing is taken from other nodes any more
+	remotes   sync.Pool   // of *SubBatch, for Absorb
+	runners   sync.Pool   // of *exec.Runner, for Absorb
 }
 
 // SoftLimit is the size in bytes at which a sub-batch is handed over, and a batch takes no more.
@@ -66,6 +68,9 @@ const SoftLimit = 512 << 10
 
 // Open makes a replica and starts to recover what is on disk.
 func Open(opt Options) (*Replica, error) {
+	if opt.Reading == nil {
+		opt.Reading = func(read func()) bool { read(); return true }
+	}
 	r := &Replica{opt: opt, log: opt.Log}
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: opt.Seed})
 	r.Keyspace.Observe(opt.Observer, opt.Interest)
@@ -93,7 +98,7 @@ func Open(opt Options) (*Replica, error) {
 func (r *Replica) NewRunner() *exec.Runner { return exec.NewRunner(r.Keyspace, r.opt.Table) }
 
 // Queued is the number of bytes handed over and not yet applied.
-func (r *Replica) Queued() int64 { return r.batcher.Queued() }
+func (r *Replica) Queued() int64 { return r.batcher.Queued() + r.readers.bytes.Load() }
 
 // Flush has the sub-batches that were handed over proposed: at once, or when the entry in flight is decided.
 func (r *Replica) Flush() { r.batcher.Flush() }
@@ -123,12 +128,16 @@ func (r *Replica) Run(ctx context.Context) { r.runIntervals(ctx) }
 // Stop ends all writes. If graceful, all that was handed over and all that was answered ahead is applied first, for as long
 // as ctx lasts; the error says what was not. Nothing may be handed over any more when Stop is called.
 func (r *Replica) Stop(ctx context.Context, graceful bool) (err error) {
+	r.stopping.Store(true)
 	if graceful {
 		err = errors.Join(r.batcher.Drain(ctx), r.finishAhead(ctx))
 	}
 	r.batcher.Close()
 	return err
 }
+
+// Resign has another node lead, if this one does and there are others. Stop must have returned.
+func (r *Replica) Resign() { r.Group.Resign() }
 
 // Close takes a snapshot, if wanted, and closes the replica. Nothing may use it any more, and Stop must have returned.
 func (r *Replica) Close(ctx context.Context, snapshot bool) error {

@@ -86,9 +86,11 @@ type Batcher struct {
 	sequence uint64    // of the last proposal
 	spare    []byte    // an entry's buffer, to be used again
 	closed   bool
+	tick     bool            // an entry was asked for since the last one was proposed
 	idle     []chan struct{} // closed when nothing waits or is in flight
 
-	watch watchState
+	gather gathering // guarded by mu
+	watch  watchState
 }
 
 // waiting is a batch that has not been proposed.
@@ -106,6 +108,7 @@ type proposal struct {
 	term     uint64        // in which it was proposed
 	since    time.Duration // waiting.since of the batch; without a batch, when it was proposed
 	bytes    int64         // counted in queued
+	proposed time.Duration // or sent to the leader
 	state    atomic.Uint32
 	future   Future // set with mu held, after inflight
 	shipped  bool   // it was forwarded to the leader, and is no entry of this node's
@@ -237,10 +240,11 @@ func (b *Batcher) Flush() {
 // Tick proposes an entry even if no batch waits, unless an entry is in flight. The entry has what Source.Ahead returns, and
 // advances log time.
 func (b *Batcher) Tick() {
-	if b.inflight.Load() != nil {
+	if p := b.inflight.Load(); p != nil && !p.shipped {
 		return
 	}
 	b.mu.Lock()
+	b.tick = true // what was forwarded is no entry: then the tick follows it
 	refused := b.proposeNext(true)
 	b.mu.Unlock()
 	deliver(refused)
@@ -278,6 +282,9 @@ func (b *Batcher) proposeNext(tick bool) (refused []refusal) {
 		g := b.oldest()
 		if g == nil && !tick {
 			b.notifyIdle()
+			return refused
+		}
+		if g != nil && b.waitsForMore(g) {
 			return refused
 		}
 		var taken *waiting
@@ -325,7 +332,7 @@ func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
 	}
 	buf, all := b.source.Ahead(b.buffer(oldest))
 	stamp := b.clock.Now() // after Ahead: an entry must not be older than an increment in it was when it was answered
-	p := &proposal{since: b.now()}
+	p := &proposal{since: b.now(), proposed: b.now()}
 	if oldest != nil && all {
 		g := b.takeOldest()
 		taken = &g
@@ -333,6 +340,7 @@ func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
 		buf = g.batch.Seal(buf, stamp)
 	}
 	b.sequence++
+	b.tick = false
 	p.sequence, p.term, p.buf = b.sequence, b.group.Term(), buf
 	header := entryHeader{level: b.group.Level(), stamp: stamp, term: p.term, proposer: b.proposer, sequence: b.sequence}
 	if len(buf) == HeaderSize {
@@ -455,10 +463,11 @@ func (b *Batcher) decided(p *proposal, logged bool) {
 	}
 	b.inflight.Store(nil)
 	b.queued.Add(-p.bytes)
+	b.gather.decided(b, p)
 	if logged && cap(p.buf) <= maxSpareEntry {
 		b.spare = p.buf // nobody reads it any more: the log has the entry in its files
 	}
-	refused := b.proposeNext(false)
+	refused := b.proposeNext(b.tick)
 	b.mu.Unlock()
 	deliver(refused)
 }

@@ -23,9 +23,10 @@ type Answer struct {
 
 // Remote takes what other nodes forward to this one.
 type Remote interface {
-	// Absorb hands over a batch; reads says that it has no writes. The body may be used during the call only. wait blocks until
+	// Absorb hands over a batch, unless this node does not lead in the term that the other one meant; reads says that it has no
+	// writes. The body may be used during the call only. wait blocks until
 	// the outcome is known.
-	Absorb(body []byte, reads bool) (wait func() Answer)
+	Absorb(body []byte, term uint64, reads bool) (wait func() Answer)
 }
 
 // forwarding is what a group with a peer port has for it.
@@ -88,9 +89,15 @@ func (g *raftGroup) Send(body []byte, reads bool, done func(a *Answer, sent bool
 	if reads {
 		lane = f.reads
 	}
-	return lane.Send(body, func(a *peer.Answer, sent bool) bool {
+	// The term in which that node leads, as far as this one knows. A batch that arrives when it leads in another one is refused:
+	// it may have been given up here, and must not be found behind what was sent later.
+	term := g.raft().CurrentTerm()
+	return lane.Send(body, term, func(a *peer.Answer, sent bool) bool {
 		if a == nil {
 			return done(nil, sent)
+		}
+		if a.Outcome > 1+uint8(Unknown) {
+			a.Outcome = 1 + uint8(Unknown)
 		}
 		return done(&Answer{Outcome: Outcome(a.Outcome - 1), Reason: reasonOf(a.Reason), Index: a.Index, Replies: a.Replies}, sent)
 	})
@@ -153,16 +160,37 @@ func (h handler) Forwards(hello peer.Hello) string {
 }
 
 // Absorb implements peer.Handler.
-func (h handler) Absorb(body []byte, reads bool) func() peer.Answer {
+func (h handler) Absorb(body []byte, term uint64, reads bool) func() peer.Answer {
 	f := h.g.forwarding.Load()
 	if f == nil || h.g.Term() == 0 {
 		return func() peer.Answer {
 			return peer.Answer{Outcome: 1 + uint8(NotApplied), Reason: reasonNumber(ErrNotLeader)}
 		}
 	}
-	wait := f.remote.Absorb(body, reads)
+	wait := f.remote.Absorb(body, term, reads)
 	return func() peer.Answer {
 		a := wait()
 		return peer.Answer{Outcome: 1 + uint8(a.Outcome), Reason: reasonNumber(a.Reason), Index: a.Index, Replies: a.Replies}
+	}
+}
+
+// resignLimit is how long another node may take to be elected when this one stops.
+const resignLimit = 2 * time.Second
+
+// Resign implements Group. Nothing may be under way any more.
+func (g *raftGroup) Resign() {
+	if g.Term() == 0 || g.SoleVoter() {
+		return
+	}
+	g.leave()
+	g.rounds.expire(g)
+	done := make(chan error, 1)
+	go func() { done <- g.raft().LeadershipTransfer().Error() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			g.cfg.Logger.Warn("no other node was found to lead; one will be elected", "err", err)
+		}
+	case <-time.After(resignLimit):
 	}
 }

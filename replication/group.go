@@ -396,6 +396,7 @@ func (g *raftGroup) Shutdown(ctx context.Context) error {
 		close(g.done)
 	}
 	g.leave()
+	g.rounds.expire(g)
 	g.snaps.Stop()
 	g.logs.Hasten()
 	stopped := make(chan error, 1)

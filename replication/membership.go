@@ -19,6 +19,7 @@ import (
 // membership is what a group remembers of that.
 type membership struct {
 	contact atomic.Uint64 // applied index of the leader when this node first heard of it; 0: not yet
+	wasOne  bool          // this node was in the configuration, used by keepMembership alone
 	caught  string        // ID of the non-voter that has caught up, used by promote alone
 	since   time.Time     // since when
 }
@@ -97,7 +98,10 @@ func (g *raftGroup) keepMembership() {
 			said = ""
 			continue
 		}
-		err := g.askToJoin(ctx, &next)
+		err := errRemoved
+		if !g.removed() {
+			err = g.askToJoin(ctx, &next)
+		}
 		if err != nil && err.Error() != said {
 			said = err.Error()
 			g.cfg.Logger.Warn("this node is not in the cluster yet", "node", g.id.NodeID, "why", said)
@@ -105,10 +109,22 @@ func (g *raftGroup) keepMembership() {
 	}
 }
 
+var errRemoved = errors.New("it was removed from the cluster: stop it, or have it join as a new node, with an empty data directory")
+
+// removed reports whether this node once was a member and is none any more: the configuration that it has is from its own log.
+func (g *raftGroup) removed() bool {
+	if g.nodeAddress(g.id.NodeID) != "" {
+		g.members.wasOne = true
+		return false
+	}
+	return g.members.wasOne || !g.id.Joins
+}
+
 // isMember reports whether the configuration has this node under its address.
 func (g *raftGroup) isMember() bool {
 	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
 		if string(s.ID) == g.id.NodeID {
+			g.members.wasOne = true
 			return string(s.Address) == g.cfg.Peers.opt.Address
 		}
 	}

@@ -132,6 +132,9 @@ func (g *memoryGroup) Send([]byte, bool, func(*Answer, bool) bool) bool { return
 // MaySend implements Group.
 func (g *memoryGroup) MaySend(bool) bool { return false }
 
+// Resign implements Group.
+func (g *memoryGroup) Resign() {}
+
 // Remove implements Group.
 func (g *memoryGroup) Remove(string) error { return errors.New("an ideal group has one node") }
 

@@ -15,6 +15,7 @@ type Member = peer.Member
 // PeerOptions say how a node reaches the other nodes of its cluster, and they reach it.
 type PeerOptions struct {
 	Address       string   // host:port of the peer port, under which other nodes reach it
+	Bind          string   // host:port to listen on; empty: Address
 	ClientAddress string   // host:port under which clients reach this node
 	Join          []string // peer addresses of members, or of all nodes that found a cluster together
 	Voters        int      // how many nodes found a cluster together, and up to how many voters it grows by itself
@@ -42,6 +43,7 @@ type Peers struct {
 // close it.
 func OpenPeers(d *Directory, opt PeerOptions) (*Peers, error) {
 	setDefault(&opt.Cluster, DefaultCluster)
+	setDefault(&opt.Bind, opt.Address)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -56,7 +58,7 @@ func OpenPeers(d *Directory, opt PeerOptions) (*Peers, error) {
 			return nil, err
 		}
 	}
-	l, err := peer.Listen(opt.Address, peer.Config{Self: p.hello, TLS: secure, Logger: opt.Logger, Network: opt.Network})
+	l, err := peer.Listen(opt.Bind, peer.Config{Self: p.hello, TLS: secure, Logger: opt.Logger, Network: opt.Network})
 	if err != nil {
 		return nil, err
 	}

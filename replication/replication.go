@@ -172,6 +172,8 @@ type Group interface {
 	Send(body []byte, reads bool, done func(a *Answer, sent bool) (goOn bool)) bool
 	// MaySend reports whether Send would take a batch now.
 	MaySend(reads bool) bool
+	// Resign has another node lead, if this one does and there are others.
+	Resign()
 	// Remove takes a node out of the cluster; only the leader can.
 	Remove(id string) error
 	// SoleVoter says that this node is the only voter, so that a commit needs no other node.

@@ -47,15 +47,19 @@ func (g *raftGroup) Confirm(then func(err error)) {
 	r.waiting = append(r.waiting, then)
 	r.next(g)
 	r.mu.Unlock()
+	if g.Term() == 0 {
+		r.expire(g) // whoever ended the office may have looked before the read was there
+	}
 }
 
 // next begins a round if none is under way and reads wait. mu held.
 func (r *rounds) next(g *raftGroup) {
-	if r.asked != nil || len(r.waiting) == 0 || g.cfg.Peers == nil {
+	term := g.Term()
+	if r.asked != nil || len(r.waiting) == 0 || g.cfg.Peers == nil || term == 0 {
 		return
 	}
 	r.asked, r.waiting = r.waiting, nil
-	r.term, r.agree, r.began = g.Term(), map[string]bool{g.id.NodeID: true}, time.Now()
+	r.term, r.agree, r.began = term, map[string]bool{g.id.NodeID: true}, time.Now()
 	r.number = g.cfg.Peers.links.Ask()
 }
 
@@ -71,7 +75,10 @@ func (r *rounds) heard(g *raftGroup, id string, round uint64, s peer.Status) {
 	err := error(nil)
 	switch {
 	case s.Term > r.term:
-		g.leave() // Raft will find the same
+		// Raft will find the same. The office may be one of a later term by now, whose barrier is under way.
+		if o := g.office.Load(); o.term == r.term && g.office.CompareAndSwap(o, &office{}) {
+			g.cfg.Logger.Warn("a voter is in a later term: this node does not serve any more", "voter", id, "term", s.Term)
+		}
 		done, err = r.take(), errNotLeader
 	case s.Term == r.term:
 		r.agree[id] = true

@@ -20,13 +20,14 @@ func (b *Batcher) ship(refused []refusal) []refusal {
 	g.batch.Forwarded(0)
 	switch {
 	case g.batch.Empty():
-		b.queued.Add(-b.takeOldest().bytes)
-		return b.ship(refused)
+		empty := b.takeOldest()
+		b.queued.Add(-empty.bytes)
+		return b.ship(append(refused, refusal{empty.batch, errNotLeader}))
 	case !b.group.MaySend(false):
 		return refused
 	}
 	body := g.batch.Ship(nil)
-	p := &proposal{batch: g.batch, shipped: true, since: g.since, bytes: g.bytes}
+	p := &proposal{batch: g.batch, shipped: true, since: g.since, bytes: g.bytes, proposed: b.now()}
 	b.takeOldest()
 	b.inflight.Store(p) // before Send: the answer may come before Send returns
 	b.wakeWatcher()

@@ -98,6 +98,9 @@ func (b *Batcher) round(last *proposal) *proposal {
 		}
 	}
 	refused = b.expireWaiting(refused)
+	if b.inflight.Load() == nil && b.oldest() == nil {
+		b.notifyIdle()
+	}
 	b.mu.Unlock()
 	deliver(refused)
 	if p == nil {

@@ -87,7 +87,15 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 			cfg := srv.config()
 			return replica.AheadLimits{Interval: cfg.LocalInterval, MaxAge: cfg.LocalMaxAge, MaxBytes: cfg.LocalMaxBytes}
 		},
-		Loading:    srv.whileLoading,
+		Loading: srv.whileLoading,
+		Reading: func(read func()) bool {
+			if !srv.reading.TryRLock() { // a turn that waited here would be waited for (loading.go)
+				return false
+			}
+			defer srv.reading.RUnlock()
+			read()
+			return true
+		},
 		CountError: srv.stats.errors.count,
 		Reclaimed:  func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
 	}
@@ -232,6 +240,11 @@ func (srv *Server) shutdown(graceful bool) error {
 		cancel()
 	}
 	err := srv.stopReplicas(graceful)
+	if graceful {
+		for _, r := range srv.replicas {
+			r.Resign() // before the snapshot, which may take long
+		}
+	}
 	srv.transport.Stop()
 	srv.serving.Wait()
 	srv.stopPause()

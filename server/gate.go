@@ -64,11 +64,12 @@ func (s *Session) dispatch(args [][]byte) bool {
 // run executes one command outside of a transaction, now or behind what is pending.
 func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	switch {
+	case s.inReads > 0 && (cmd.Write != nil || cmd.Read != nil):
+		// Reads that wait for a round must not be overtaken: neither by a write, which they must not see, nor by reads that go
+		// through the log because a write of somebody stands beside them.
+		return !s.awaitPending()
 	case cmd.Unchanged != nil && s.answerUnchanged(cmd, args):
 	case cmd.Write != nil:
-		if s.inReads > 0 { // which must not see it
-			return !s.awaitPending()
-		}
 		b := s.submission(s.size)
 		b.Hold(cmd, args)
 		b.Write(cmd, args, s.as())
@@ -95,7 +96,7 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 
 // answerUnchanged answers a write that would change nothing like a read, if nothing of the session is pending.
 func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
-	if s.pending() || !s.direct() || s.watcher != nil && s.lane.replica.Keyspace.HasAhead() {
+	if s.pending() || !s.lane.sole || s.watcher != nil && s.lane.replica.Keyspace.HasAhead() {
 		return false
 	}
 	done := s.lane.runner.Unchanged(cmd, args, s.db, s.lane.replica.Clock.Now(), s.beginReply())

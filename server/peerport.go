@@ -38,7 +38,7 @@ func openDirectory(ctx context.Context, cfg *config.Config, log *slog.Logger, rc
 
 func openPeers(ctx context.Context, d *replication.Directory, cfg *config.Config, log *slog.Logger) (*replication.Peers, *replication.Founding, error) {
 	opt := replication.PeerOptions{
-		Address: cfg.PeerAddr, ClientAddress: cfg.ClientAddress(), Join: cfg.Join, Voters: cfg.BootstrapExpect,
+		Address: cfg.PeerAddr, Bind: cfg.PeerBind, ClientAddress: cfg.ClientAddress(), Join: cfg.Join, Voters: cfg.BootstrapExpect,
 		Databases: cfg.Databases, CertFile: cfg.PeerCert, KeyFile: cfg.PeerKey, CAFile: cfg.PeerCA, Logger: log,
 	}
 	p, err := replication.OpenPeers(d, opt)

@@ -118,7 +118,11 @@ func (s *Session) askSlow(cmd *commands.Command, args [][]byte) bool {
 		}
 		s.srv.tasks.run(func() {
 			s.srv.reading.RLock()
-			s.srv.newRunner(r).Read(cmd, copied, db, r.Clock.Now(), &result)
+			now := r.Clock.Now()
+			if r.Keyspace.NextDue() <= now {
+				now = r.Stamp() // the log says what is expired
+			}
+			s.srv.newRunner(r).Read(cmd, copied, db, now, &result)
 			s.srv.reading.RUnlock()
 			answer()
 		})

@@ -253,6 +253,7 @@ func (s *Session) submissionOn(l *lane, size int) *replica.SubBatch {
 	}
 	if l.open != nil && l.open.Size()+size > replica.SoftLimit && !l.open.Empty() {
 		s.endSubmission()
+		l.needsLog = true // in case there are only reads in it: what follows may write, and they must not see it
 		s.worker.handOver(l)
 	}
 	l.needsLog = l.needsLog || s.inLog > 0

@@ -172,6 +172,9 @@ func (s *Session) touched() bool {
 	return s.watcher.touched.Load() || s.watcher.expired(s.watcher.lane.replica.Clock.Now())
 }
 
+// Void implements exec.Guard.
+func (w *watcher) Void() { w.runs = false }
+
 // Aborts implements exec.Guard: it decides, once, whether EXEC aborts. It does if a watched key was changed by an earlier
 // entry, may be changed by an operation that stands before the transaction in the same entry, or has expired.
 //

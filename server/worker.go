@@ -47,7 +47,7 @@ type lane struct {
 	kept    int                 // bytes of memory in spare
 	flush   bool                // something was handed over since the last Flush
 
-	sole    bool                // this node was the only voter when a session last began to read commands
+	sole bool // this node was the only voter when a session last began to read commands
 
 	// needsLog says that the open sub-batch has commands of a client whose writes are under way in the log: reads must not
 	// overtake them.

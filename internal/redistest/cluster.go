@@ -32,9 +32,26 @@ func LaunchCluster(tb testing.TB, n int, flags func(i int) []string) []*Server {
 		ports[i] = FreePort(tb)
 		peers[i] = "127.0.0.1:" + strconv.Itoa(ports[i]+peerOffset)
 	}
-	var list []*Server
+	return launchAll(tb, ports, peers, flags)
+}
+
+// LaunchBehind is LaunchCluster with all that nodes say to each other through a network that a test controls.
+func LaunchBehind(tb testing.TB, net *Network, n int, flags func(i int) []string) []*Server {
+	tb.Helper()
+	ports, peers := make([]int, n), make([]string, n)
 	for i := range n {
-		args := []string{"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(n)}
+		ports[i] = FreePort(tb)
+		peers[i] = net.Open(tb, i, "127.0.0.1:"+strconv.Itoa(ports[i]+peerOffset))
+	}
+	return launchAll(tb, ports, peers, func(i int) []string {
+		return append([]string{"--peer-bind", "127.0.0.1:" + strconv.Itoa(ports[i]+peerOffset)}, flags(i)...)
+	})
+}
+
+func launchAll(tb testing.TB, ports []int, peers []string, flags func(i int) []string) (list []*Server) {
+	tb.Helper()
+	for i := range ports {
+		args := []string{"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(len(ports))}
 		list = append(list, Quipu{Dir: FastDir(tb), Port: ports[i], Flags: append(args, flags(i)...)}.Launch(tb))
 	}
 	return list

@@ -101,6 +101,14 @@ func (s *Server) start() error {
 // Restart kills the process with SIGKILL, starts the same program with the same flags and environment, thus on the same
 // port and data, and waits until it answers. Nobody else may use s meanwhile.
 func (s *Server) Restart(limit time.Duration) error {
+	if err := s.Relaunch(); err != nil {
+		return err
+	}
+	return s.WaitReady(limit)
+}
+
+// Relaunch is Restart that does not wait until the server answers.
+func (s *Server) Relaunch() error {
 	s.Kill9()
 	old := s.cmd
 	s.cmd = exec.Command(old.Path, old.Args[1:]...)
@@ -110,7 +118,7 @@ func (s *Server) Restart(limit time.Duration) error {
 		return err
 	}
 	s.ending.Store(false)
-	return s.WaitReady(limit)
+	return nil
 }
 
 // WaitReady waits until the server answers PING by PONG: one that still loads its data says LOADING. It returns an error

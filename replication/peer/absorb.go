@@ -88,7 +88,7 @@ func (p *Listener) absorb(c net.Conn, h Hello, handler Handler) error {
 			s.mu.Unlock()
 			return nil
 		}
-		wait := handler.Absorb(f.body, h.Purpose == ForReads)
+		wait := handler.Absorb(f.body, f.term, h.Purpose == ForReads)
 		s.mu.Unlock()
 		answer := wait()
 		reply := answer.frame(f.sequence)

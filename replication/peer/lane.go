@@ -3,6 +3,7 @@ package peer
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ type Lane struct {
 
 type shipment struct {
 	body []byte
+	term uint64
 	done func(a *Answer, sent bool) (goOn bool)
 }
 
@@ -50,17 +52,17 @@ func NewLane(l *Listener, purpose Purpose, target func() Member, idle func()) *L
 // Free reports whether Send would take a batch now.
 func (n *Lane) Free() bool { return n.free.Load() }
 
-// Send takes a batch, or returns false if the lane is not connected or at work. done is called once, by another goroutine:
+// Send takes a batch for the leader of a term, or returns false if the lane is not connected or at work. done is called once, by another goroutine:
 // with the answer; or with nil, and sent says whether the batch may have reached the other node. goOn says that the next batch
 // may follow at once; else the lane connects anew. body is the lane's until then.
-func (n *Lane) Send(body []byte, done func(a *Answer, sent bool) (goOn bool)) bool {
+func (n *Lane) Send(body []byte, term uint64, done func(a *Answer, sent bool) (goOn bool)) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.free.Load() {
 		return false
 	}
 	n.free.Store(false)
-	n.work <- shipment{body, done}
+	n.work <- shipment{body, term, done}
 	return true
 }
 
@@ -73,8 +75,7 @@ func (n *Lane) Close() {
 func (n *Lane) run(ctx context.Context) {
 	pause := laneLook
 	for ctx.Err() == nil {
-		m := n.target()
-		if m.ID != "" {
+		if m := n.target(); m.ID != "" {
 			if n.once(ctx, m) {
 				pause = laneLook
 			} else {
@@ -90,6 +91,9 @@ func (n *Lane) run(ctx context.Context) {
 
 // once connects to the leader and works until the connection ends; false: it did not come about.
 func (n *Lane) once(ctx context.Context, m Member) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.busy.Go(func() { n.watch(ctx, cancel, m) })
 	raw, _, err := n.listener.Dial(ctx, m.Address, n.purpose, m.ID)
 	if err != nil {
 		return false
@@ -99,16 +103,16 @@ func (n *Lane) once(ctx context.Context, m Member) bool {
 		return false
 	}
 	defer c.Close()
-	answers, broken := make(chan Answer), make(chan struct{})
-	stopped := make(chan struct{})
-	defer close(stopped)
+	// Whatever the lane is doing then, a write that the other side does not read among them, ends.
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	answers, broken := make(chan frame), make(chan struct{})
 	n.busy.Go(func() {
 		defer close(broken)
-		n.read(c, answers, stopped)
+		n.read(ctx, c, answers)
 	})
 	n.setFree(true)
 	n.idle()
-	n.serve(ctx, c, m, answers, broken)
+	n.serve(c, answers, broken)
 	n.setFree(false)
 	select {
 	case s := <-n.work:
@@ -118,6 +122,29 @@ func (n *Lane) once(ctx context.Context, m Member) bool {
 	return true
 }
 
+// watch ends ctx when m does not lead any more: at once while nothing is under way, else after a grace.
+func (n *Lane) watch(ctx context.Context, end context.CancelFunc, m Member) {
+	look := time.NewTicker(laneLook)
+	defer look.Stop()
+	var changed time.Time
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+		switch {
+		case n.target() == m:
+			changed = time.Time{}
+		case changed.IsZero() && !n.Free():
+			changed = time.Now()
+		case n.Free() || time.Since(changed) > laneGrace:
+			end()
+			return
+		}
+	}
+}
+
 func (n *Lane) setFree(free bool) {
 	n.mu.Lock()
 	n.free.Store(free)
@@ -125,83 +152,60 @@ func (n *Lane) setFree(free bool) {
 }
 
 // read reads answers until the connection ends.
-func (n *Lane) read(c net.Conn, answers chan<- Answer, stopped <-chan struct{}) {
+func (n *Lane) read(ctx context.Context, c net.Conn, answers chan<- frame) {
 	r := bufio.NewReaderSize(c, 32<<10)
 	for {
 		f, err := readFrame(r, nil, maxAnswer)
 		if err != nil {
 			return
 		}
-		a, err := decodeAnswer(&f)
-		if err != nil {
-			n.listener.log.warn("a connection to another node ended", "for", n.purpose.String(), "err", err)
-			return
-		}
 		select {
-		case answers <- a:
-		case <-stopped:
+		case answers <- f:
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// serve sends batches until the connection ends or another node leads.
-func (n *Lane) serve(ctx context.Context, c net.Conn, m Member, answers <-chan Answer, broken <-chan struct{}) {
-	look := time.NewTicker(laneLook)
-	defer look.Stop()
+// serve sends batches until the connection ends.
+func (n *Lane) serve(c net.Conn, answers <-chan frame, broken <-chan struct{}) {
 	var out []byte
 	for sequence := uint64(1); ; sequence++ {
 		select {
 		case s := <-n.work:
-			f := frame{kind: frameBatch, sequence: sequence, body: s.body}
+			f := frame{kind: frameBatch, term: s.term, sequence: sequence, body: s.body}
 			out = f.append(out[:0])
 			if w, err := c.Write(out); err != nil {
 				s.done(nil, w == len(out)) // half of a frame is never taken for one
 				return
 			}
 			out = keepBuffer(out)
-			a := n.await(ctx, m, look, answers, broken)
-			if a == nil {
-				s.done(nil, true)
-				return
-			}
+			a := n.await(sequence, answers, broken)
 			if !s.done(a, true) {
 				return
 			}
 			n.setFree(true)
 			n.idle()
-		case <-look.C:
-			if n.target() != m {
-				return
-			}
 		case <-broken:
-			return
-		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// await waits for the answer to what was sent.
-func (n *Lane) await(ctx context.Context, m Member, look *time.Ticker, answers <-chan Answer, broken <-chan struct{}) *Answer {
-	var changed time.Time
-	for {
-		select {
-		case a := <-answers:
-			return &a
-		case <-look.C:
-			switch {
-			case n.target() == m:
-				changed = time.Time{}
-			case changed.IsZero():
-				changed = time.Now()
-			case time.Since(changed) > laneGrace:
-				return nil
-			}
-		case <-broken:
-			return nil
-		case <-ctx.Done():
+// await waits for the answer to what was sent; nil: there will be none.
+func (n *Lane) await(sequence uint64, answers <-chan frame, broken <-chan struct{}) *Answer {
+	select {
+	case f := <-answers:
+		a, err := decodeAnswer(&f)
+		if err == nil && f.sequence != sequence {
+			err = fmt.Errorf("answer %d to batch %d", f.sequence, sequence)
+		}
+		if err != nil {
+			n.listener.log.warn("a connection to another node ended", "for", n.purpose.String(), "err", err)
 			return nil
 		}
+		return &a
+	case <-broken:
+		return nil
 	}
 }

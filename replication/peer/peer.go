@@ -45,8 +45,8 @@ type Handler interface {
 	Join(h Hello) (refusal string)
 	// Forwards says why the node that sent h must not send batches to this one, or nothing.
 	Forwards(h Hello) (refusal string)
-	// Absorb hands over a batch of another node. The body may be used during the call only. wait blocks until the outcome is known.
-	Absorb(body []byte, reads bool) (wait func() Answer)
+	// Absorb hands over a batch that another node has sent to the leader of a term. The body may be used during the call only. wait blocks until the outcome is known.
+	Absorb(body []byte, term uint64, reads bool) (wait func() Answer)
 }
 
 // keepAlive ends a connection whose other side has vanished, with its power or its network, within about four seconds. A

@@ -1,0 +1,337 @@
+package chaos
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"quipu/internal/redistest"
+)
+
+// outcome is what a client knows of a command afterwards.
+type outcome int
+
+const (
+	done      outcome = iota // it got a reply
+	notRun                   // certainly without an effect
+	uncertain                // it may have been carried out, and may still be
+)
+
+// replyLimit is how long a client waits for a reply before it takes its node for dead: longer than write-timeout.
+const replyLimit = 8 * time.Second
+
+// client is a connection to one node, made anew when it breaks.
+type client struct {
+	run  *run
+	node int
+	conn *redistest.Conn
+}
+
+// do sends commands at once and returns their replies. Those without a reply are uncertain.
+func (c *client) do(commands ...[]string) (replies []redistest.Reply, outcomes []outcome) {
+	outcomes = make([]outcome, len(commands))
+	for i := range outcomes {
+		outcomes[i] = uncertain
+	}
+	for c.conn == nil {
+		if c.run.ended() {
+			for i := range outcomes {
+				outcomes[i] = notRun
+			}
+			return nil, outcomes
+		}
+		conn, err := redistest.Dial(c.run.address(c.node))
+		if err != nil {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		conn.Timeout = replyLimit
+		c.conn = conn
+	}
+	replies, err := c.conn.Pipeline(commands...)
+	for i, r := range replies {
+		outcomes[i] = judge(r)
+	}
+	if err != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+	if slices.Contains(outcomes, notRun) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	return replies, outcomes
+}
+
+// judge goes by the first word of an error, as clients do.
+func judge(r redistest.Reply) outcome {
+	if !r.IsError() {
+		return done
+	}
+	switch word, _, _ := strings.Cut(r.Text, " "); word {
+	case "UNKNOWN":
+		return uncertain
+	case "CLUSTERDOWN", "TRYAGAIN", "LOADING":
+		return notRun
+	}
+	return done // an error of the command itself: whoever sent it says that it is wrong
+}
+
+// counted is an increment that was answered.
+type counted struct {
+	began, ended time.Duration
+	value        int64
+}
+
+// counter is a key that clients of all nodes increment and read.
+type counter struct {
+	key       string
+	acked     atomic.Int64 // increments answered
+	attempted atomic.Int64
+	uncertain atomic.Int64
+
+	mu  sync.Mutex
+	all []counted
+}
+
+// increment has a client count, one command at a time.
+func (k *counter) increment(c *client, t *testing.T) {
+	k.attempted.Add(1)
+	began := c.run.now()
+	replies, outcomes := c.do([]string{"INCR", k.key})
+	switch outcomes[0] {
+	case notRun:
+		k.attempted.Add(-1)
+	case uncertain:
+		k.uncertain.Add(1)
+	case done:
+		n, err := replies[0].Int()
+		if err != nil {
+			t.Errorf("INCR %s: %v", k.key, replies[0])
+			return
+		}
+		k.mu.Lock()
+		k.all = append(k.all, counted{began, c.run.now(), n})
+		k.mu.Unlock()
+		k.acked.Add(1)
+		c.run.progress.Store(int64(c.run.now()))
+	}
+}
+
+// read checks that a read sees what was answered before, and nothing that nobody sent.
+func (k *counter) read(c *client, t *testing.T) {
+	least := k.acked.Load()
+	began := c.run.now()
+	replies, outcomes := c.do([]string{"GET", k.key})
+	if outcomes[0] != done {
+		return
+	}
+	most := k.attempted.Load() + 64 // those that were taken back meanwhile
+	n := int64(0)
+	if !replies[0].IsNull() {
+		var err error
+		if n, err = replies[0].Int(); err != nil {
+			t.Errorf("GET %s: %v", k.key, replies[0])
+			return
+		}
+	}
+	if n < least || n > most {
+		t.Errorf("GET %s through node %d, from %v to %v: %d; %d were answered before, %d tried", k.key, c.node, began, c.run.now(), n, least, most)
+	}
+}
+
+// check looks at all replies once more when everything is over and the counter is at final.
+func (k *counter) check(t *testing.T, final int64) {
+	acked, unknown := int64(len(k.all)), k.uncertain.Load()
+	if final < acked || final > acked+unknown {
+		t.Errorf("%s is %d: %d were answered, %d are unknown", k.key, final, acked, unknown)
+	}
+	slices.SortFunc(k.all, func(a, b counted) int { return int(a.value - b.value) })
+	missing := final - acked
+	if missing > unknown {
+		t.Errorf("%s: %d values between replies, %d unknown", k.key, missing, unknown)
+	}
+	latest := counted{} // the one that began last, of those with smaller replies
+	for i, op := range k.all {
+		if i > 0 && op.value == k.all[i-1].value {
+			t.Errorf("%s: two replies are %d", k.key, op.value)
+		}
+		if op.ended < latest.began {
+			t.Errorf("%s: %d was answered at %v, before %d was sent at %v", k.key, op.value, op.ended, latest.value, latest.began)
+		}
+		if op.began > latest.began {
+			latest = op
+		}
+	}
+}
+
+// pipelines has a client send increments and reads of a key of its own, many at once: their replies must be in order, also
+// where some have none.
+func pipelines(c *client, t *testing.T, key string, rng *rand.Rand) {
+	low, high := int64(0), int64(0) // the counter is in between: the answered increments, and those that may have run
+	for !c.run.ended() {
+		var commands [][]string
+		for range 1 + rng.IntN(16) {
+			commands = append(commands, []string{[]string{"INCR", "INCR", "GET"}[rng.IntN(3)], key})
+		}
+		replies, outcomes := c.do(commands...)
+		for i, command := range commands {
+			increments := command[0] == "INCR"
+			if increments && outcomes[i] != notRun {
+				high++
+			}
+			if outcomes[i] != done {
+				continue
+			}
+			n, err := replies[i].Int()
+			if replies[i].IsNull() {
+				n, err = 0, nil
+			}
+			if increments {
+				low++
+			}
+			if err != nil || n < low || n > high {
+				t.Errorf("pipeline on %s: %v at %d of %v: %v, not from %d to %d", key, command, i, commands, replies[i], low, high)
+				return
+			}
+			low = n
+		}
+	}
+}
+
+// pairs has a client move two keys together in a transaction, and see them together.
+func pairs(c *client, t *testing.T, rng *rand.Rand) {
+	for !c.run.ended() {
+		if rng.IntN(2) == 0 {
+			c.do([]string{"MULTI"}, []string{"INCR", "pair:a"}, []string{"DECR", "pair:b"}, []string{"EXEC"})
+			continue
+		}
+		replies, outcomes := c.do([]string{"MGET", "pair:a", "pair:b"})
+		if outcomes[0] != done {
+			continue
+		}
+		var a, b int64
+		if len(replies[0].Elems) == 2 {
+			a, _ = replies[0].Elems[0].Int()
+			b, _ = replies[0].Elems[1].Int()
+		}
+		if len(replies[0].Elems) != 2 || a != -b {
+			t.Errorf("half of a transaction: %v", replies[0])
+		}
+	}
+}
+
+const (
+	historyClients = 6
+	historyOps     = 240 // per key; the search for an order grows fast with them
+	historyLimit   = 30 * time.Second
+	openEnd        = math.MaxInt64
+)
+
+// history is what several clients did to one key.
+type history struct {
+	key string
+	mu  sync.Mutex
+	ops []porcupine.Operation
+}
+
+// histories has clients work on one key after the other, and each key's history checked.
+type histories struct {
+	run     *run
+	mu      sync.Mutex
+	current *history
+	number  int
+	full    []*history
+	open    int // operations of the current one without a reply: each doubles the search
+}
+
+// next is the history to go on with, and reserves one operation in it.
+func (h *histories) next() *history {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.current == nil || len(h.current.ops) >= historyOps || h.open > 12 {
+		if h.current != nil {
+			h.full = append(h.full, h.current)
+		}
+		h.number++
+		h.current, h.open = &history{key: fmt.Sprintf("history:%d", h.number)}, 0
+	}
+	return h.current
+}
+
+func (h *histories) client(c *client, t *testing.T, id int, rng *rand.Rand) {
+	for !c.run.ended() {
+		in := h.next()
+		var command []string
+		switch p := rng.IntN(100); {
+		case p < 15:
+			command = []string{"SET", in.key, strconv.Itoa(rng.IntN(1000) - 500)}
+		case p < 45:
+			command = []string{"INCR", in.key}
+		case p < 60:
+			command = []string{"DECR", in.key}
+		default:
+			command = []string{"GET", in.key}
+		}
+		op := porcupine.Operation{ClientId: id, Input: strings.Join(slices.Delete(slices.Clone(command), 1, 2), " "), Call: int64(c.run.now()), Return: openEnd}
+		replies, outcomes := c.do(command)
+		switch {
+		case outcomes[0] == notRun, outcomes[0] == uncertain && command[0] == "GET":
+			continue
+		case outcomes[0] == done:
+			op.Return, op.Output = int64(c.run.now()), string(replies[0].Type)+replies[0].Text
+		}
+		in.mu.Lock()
+		in.ops = append(in.ops, op)
+		in.mu.Unlock()
+		if op.Return == openEnd {
+			h.mu.Lock()
+			h.open++
+			h.mu.Unlock()
+		}
+		time.Sleep(time.Duration(rng.IntN(4)) * time.Millisecond)
+	}
+}
+
+// check looks for an order of each history that keeps to its times.
+func (h *histories) check(t *testing.T) {
+	all := append(h.full, h.current)
+	for _, in := range all {
+		if v := porcupine.CheckOperationsTimeout(counterModel, in.ops, historyLimit); v != porcupine.Ok {
+			for _, op := range in.ops {
+				t.Logf("client %d, %v to %v: %v: %v", op.ClientId, time.Duration(op.Call), time.Duration(op.Return), op.Input, op.Output)
+			}
+			t.Errorf("%s: verdict %q", in.key, v)
+		}
+	}
+	t.Logf("%d histories have an order", len(all))
+}
+
+// counterModel is one key: "" while it is missing. An output is the reply with its type, or nil where there was none.
+var counterModel = porcupine.Model{
+	Init: func() any { return "" },
+	Step: func(state, input, output any) (ok bool, next any) {
+		value := state.(string)
+		reply := "$" + value
+		n, _ := strconv.ParseInt(value, 10, 64)
+		switch name, arg, _ := strings.Cut(input.(string), " "); name {
+		case "INCR":
+			value = strconv.FormatInt(n+1, 10)
+			reply = ":" + value
+		case "DECR":
+			value = strconv.FormatInt(n-1, 10)
+			reply = ":" + value
+		case "SET":
+			value, reply = arg, "+OK"
+		}
+		return output == nil || output == reply, value
+	},
+}

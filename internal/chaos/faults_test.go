@@ -1,0 +1,184 @@
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"quipu/internal/redistest"
+)
+
+// fault breaks something, waits a while, and mends it again.
+type fault struct {
+	name string
+	do   func(r *run) error
+}
+
+var faults = []fault{
+	{"kill -9 of the leader", func(r *run) error { return r.killFor(r.leader(), r.between(0, 3000)) }},
+	{"kill -9 of a follower", func(r *run) error { return r.killFor(r.follower(), r.between(0, 3000)) }},
+	{"kill -9 of all", (*run).killAll},
+	{"SIGTERM of the leader", (*run).terminateLeader},
+	{"SIGSTOP of the leader", func(r *run) error { return r.freezeFor(r.leader(), r.between(100, 4000)) }},
+	{"SIGSTOP of a follower", func(r *run) error { return r.freezeFor(r.follower(), r.between(100, 4000)) }},
+	{"the leader cut off", func(r *run) error { return r.cutFor(r.leader(), true, true, r.between(500, 4000)) }},
+	{"a follower cut off", func(r *run) error { return r.cutFor(r.follower(), true, true, r.between(500, 4000)) }},
+	{"the leader not heard", func(r *run) error { return r.cutFor(r.leader(), true, false, r.between(500, 4000)) }},
+	{"the leader hears nobody", func(r *run) error { return r.cutFor(r.leader(), false, true, r.between(500, 4000)) }},
+	{"the leader frozen, replaced, and thawed while it is cut off", (*run).freezeAndCut},
+	{"a disk lost: forgotten, and joined anew", (*run).loseDisk},
+	{"a follower away until it needs a snapshot, and killed while it gets one", (*run).installUnderKill},
+}
+
+// leader is the node that leads; if there is none now, any.
+func (r *run) leader() int {
+	for range 300 {
+		if at := redistest.Leader(r.nodes); at >= 0 {
+			return at
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return 0
+}
+
+func (r *run) follower() int { return (r.leader() + 1 + r.rng.IntN(len(r.nodes)-1)) % len(r.nodes) }
+
+// between is a random time, in milliseconds.
+func (r *run) between(low, high int) time.Duration {
+	return time.Duration(low+r.rng.IntN(high-low)) * time.Millisecond
+}
+
+func (r *run) killFor(node int, d time.Duration) error {
+	r.nodes[node].Kill9()
+	time.Sleep(d)
+	return r.restart(node)
+}
+
+// restart starts a node that was killed. It may still be without a leader when restart returns.
+func (r *run) restart(node int) error {
+	return r.nodes[node].Relaunch()
+}
+
+func (r *run) killAll() error {
+	for _, n := range r.nodes {
+		n.Kill9()
+	}
+	for i := range r.nodes {
+		if err := r.restart(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) terminateLeader() error {
+	node := r.leader()
+	if status, ok := r.nodes[node].Terminate(40 * time.Second); !ok || status != 0 {
+		return fmt.Errorf("SIGTERM of node %d: status %d, in time: %v\n%s", node, status, ok, r.nodes[node].Output())
+	}
+	return r.restart(node)
+}
+
+func (r *run) freezeFor(node int, d time.Duration) error {
+	if err := r.signal(node, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	time.Sleep(d)
+	return r.signal(node, syscall.SIGCONT)
+}
+
+func (r *run) signal(node int, s syscall.Signal) error { return syscall.Kill(r.nodes[node].Pid(), s) }
+
+// cutFor takes away what a node says to the others, what they say to it, or both.
+func (r *run) cutFor(node int, says, hears bool, d time.Duration) error {
+	r.cut(node, says, hears)
+	time.Sleep(d)
+	r.network.Heal()
+	return nil
+}
+
+func (r *run) cut(node int, says, hears bool) {
+	for other := range r.nodes {
+		if other != node {
+			r.network.Cut(node, other, says)
+			r.network.Cut(other, node, hears)
+		}
+	}
+}
+
+// freezeAndCut has a leader go on as if nothing had happened after another one was elected: none of its reads may be stale.
+func (r *run) freezeAndCut() error {
+	node := r.leader()
+	if err := r.signal(node, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	r.cut(node, true, true)
+	time.Sleep(r.between(1200, 2500))
+	if err := r.signal(node, syscall.SIGCONT); err != nil {
+		return err
+	}
+	time.Sleep(r.between(500, 1500))
+	r.network.Heal()
+	return nil
+}
+
+// loseDisk wipes a follower. Its new self has another ID, and joins when the old one is forgotten.
+func (r *run) loseDisk() error {
+	node := r.follower()
+	old := r.ids[node]
+	r.nodes[node].Kill9()
+	if err := os.RemoveAll(r.nodes[node].Dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(r.nodes[node].Dir, 0o700); err != nil {
+		return err
+	}
+	last := ""
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("node %s cannot be forgotten: %s", old, last)
+		}
+		c, err := redistest.Dial(r.nodes[r.leader()].Addr)
+		if err != nil {
+			continue
+		}
+		reply, err := c.Do("CLUSTER", "FORGET", old)
+		c.Close()
+		if last = fmt.Sprint(reply, err); err == nil && (reply.Text == "OK" || strings.Contains(reply.Text, "no member of the cluster has the ID")) {
+			break
+		}
+	}
+	if err := r.restart(node); err != nil {
+		return err
+	}
+	return r.learn(node)
+}
+
+// installUnderKill keeps a follower away until the log that it needs is gone, and kills it once or twice while it is given a
+// snapshot.
+func (r *run) installUnderKill() error {
+	node := r.follower()
+	r.nodes[node].Kill9()
+	for range 2 { // the second one leaves no log from before the first
+		c, err := redistest.Dial(r.nodes[r.leader()].Addr)
+		if err != nil {
+			return err
+		}
+		time.Sleep(500 * time.Millisecond)
+		reply, err := c.Do("SAVE")
+		c.Close()
+		if err != nil || reply.IsError() {
+			return fmt.Errorf("SAVE: %v, %w", reply, err)
+		}
+	}
+	for range 1 + r.rng.IntN(2) {
+		if err := r.restart(node); err != nil {
+			return err
+		}
+		time.Sleep(r.between(20, 500))
+		r.nodes[node].Kill9()
+	}
+	return r.restart(node)
+}

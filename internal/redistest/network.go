@@ -1,0 +1,209 @@
+package redistest
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Network carries what Quipu nodes say to each other, and can be cut or made slow. Each node has a proxy in front of its peer
+// port, whose address it gives to the others. Who calls stands in the first message of a connection (the sender of the
+// hello, replication/peer/hello.go), which travels in plain text here.
+//
+// A cut direction loses nothing, as TCP does not: bytes wait until the cut is healed, or an end gives up.
+type Network struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	cut     map[[2]int]bool // from one node to another
+	delay   time.Duration   // one way
+	callers map[string]int  // nodes by their ID
+	ended   bool
+	conns   map[net.Conn]bool
+}
+
+// NewNetwork returns a network without faults.
+func NewNetwork(tb testing.TB) *Network {
+	n := &Network{cut: map[[2]int]bool{}, callers: map[string]int{}, conns: map[net.Conn]bool{}}
+	n.changed = sync.NewCond(&n.mu)
+	tb.Cleanup(func() {
+		n.mu.Lock()
+		n.ended = true
+		for c := range n.conns {
+			c.Close()
+		}
+		n.changed.Broadcast()
+		n.mu.Unlock()
+	})
+	return n
+}
+
+// Open makes the proxy of a node whose peer port is target, and returns the proxy's address.
+func (n *Network) Open(tb testing.TB, node int, target string) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go n.carry(c, node, target)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// Knows tells the network the ID of a node; until then nothing that it says is cut.
+func (n *Network) Knows(node int, id string) {
+	n.mu.Lock()
+	n.callers[id] = node
+	n.mu.Unlock()
+}
+
+// Cut cuts or heals what one node says to another, on connections of either.
+func (n *Network) Cut(from, to int, cut bool) {
+	n.mu.Lock()
+	n.cut[[2]int{from, to}] = cut
+	n.changed.Broadcast()
+	n.mu.Unlock()
+}
+
+// Heal heals all cuts.
+func (n *Network) Heal() {
+	n.mu.Lock()
+	clear(n.cut)
+	n.changed.Broadcast()
+	n.mu.Unlock()
+}
+
+// Delay makes everything that is sent from now on arrive so much later.
+func (n *Network) Delay(d time.Duration) {
+	n.mu.Lock()
+	n.delay = d
+	n.mu.Unlock()
+}
+
+func (n *Network) note(c net.Conn, open bool) {
+	n.mu.Lock()
+	if open && !n.ended {
+		n.conns[c] = true
+	} else {
+		c.Close()
+		delete(n.conns, c)
+	}
+	n.mu.Unlock()
+}
+
+// carry serves one connection to a node.
+func (n *Network) carry(from net.Conn, node int, target string) {
+	n.note(from, true)
+	defer n.note(from, false)
+	hello, caller := n.readHello(from)
+	if hello == nil {
+		return
+	}
+	if !n.await(caller, node) {
+		return
+	}
+	to, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	n.note(to, true)
+	defer n.note(to, false)
+	if _, err := to.Write(hello); err != nil {
+		return
+	}
+	done := make(chan struct{}, 2)
+	go func() { n.copy(to, from, caller, node); done <- struct{}{} }()
+	go func() { n.copy(from, to, node, caller); done <- struct{}{} }()
+	<-done
+}
+
+// readHello reads the first message of a connection and says which node sent it; -1: one that is not known.
+func (n *Network) readHello(c net.Conn) (hello []byte, caller int) {
+	b := make([]byte, 8, 512)
+	if _, err := io.ReadFull(c, b); err != nil {
+		return nil, -1
+	}
+	size := int(binary.LittleEndian.Uint16(b[6:]))
+	if size < 36 || size > 512 {
+		return nil, -1
+	}
+	b = b[:size]
+	if _, err := io.ReadFull(c, b[8:]); err != nil {
+		return nil, -1
+	}
+	rest := b[32:]
+	for range 2 { // the names of the cluster and of its incarnation
+		if len(rest) == 0 || len(rest) <= int(rest[0]) {
+			return nil, -1
+		}
+		rest = rest[1+int(rest[0]):]
+	}
+	if len(rest) == 0 || len(rest) <= int(rest[0]) {
+		return nil, -1
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	caller, known := n.callers[string(rest[1:1+int(rest[0])])]
+	if !known {
+		caller = -1
+	}
+	return b, caller
+}
+
+// await waits while a direction is cut; false: the test has ended.
+func (n *Network) await(from, to int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for n.cut[[2]int{from, to}] && !n.ended {
+		n.changed.Wait()
+	}
+	return !n.ended
+}
+
+// chunk is bytes on their way.
+type chunk struct {
+	b   []byte
+	due time.Time
+}
+
+func (n *Network) copy(dst, src net.Conn, from, to int) {
+	way := make(chan chunk, 1024)
+	defer close(way)
+	go func() {
+		for c := range way {
+			time.Sleep(time.Until(c.due))
+			if !n.await(from, to) {
+				return
+			}
+			if _, err := dst.Write(c.b); err != nil {
+				break
+			}
+		}
+		dst.Close()
+		for range way { // what is left
+		}
+	}()
+	buf := make([]byte, 64<<10)
+	for {
+		k, err := src.Read(buf)
+		if k > 0 {
+			n.mu.Lock()
+			delay := n.delay
+			n.mu.Unlock()
+			way <- chunk{append([]byte(nil), buf[:k]...), time.Now().Add(delay)}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
