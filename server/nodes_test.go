@@ -136,6 +136,7 @@ func (c *testNodes) agree() {
 
 // TestAnyNode: what is written through one node is read through each at once, in whatever form.
 func TestAnyNode(t *testing.T) {
+	t.Parallel()
 	c := startNodes(t, 3, nil)
 	var conns []*redistest.Conn
 	for _, n := range c.nodes {
@@ -169,6 +170,7 @@ func TestAnyNode(t *testing.T) {
 
 // TestForwardedPipelines: pipelines of reads and writes through a node that does not lead are carried out in their order.
 func TestForwardedPipelines(t *testing.T) {
+	t.Parallel()
 	c := startNodes(t, 3, nil)
 	lead := c.leader()
 	var busy sync.WaitGroup
@@ -223,6 +225,7 @@ func TestForwardedPipelines(t *testing.T) {
 
 // TestReadLevels: a connection may read what its node has applied, and finds its own writes there.
 func TestReadLevels(t *testing.T) {
+	t.Parallel()
 	c := startNodes(t, 3, func(cfg *config.Config) { cfg.WriteTimeout = time.Second })
 	lead := c.leader()
 	follower := c.nodes[(lead+1)%3]
@@ -250,6 +253,7 @@ func TestReadLevels(t *testing.T) {
 
 // TestRedirects: with cluster-enabled, clients are sent to the node that leads.
 func TestRedirects(t *testing.T) {
+	t.Parallel()
 	c := startNodes(t, 3, func(cfg *config.Config) { cfg.ClusterEnabled = true })
 	lead := c.leader()
 	conn := c.nodes[(lead+1)%3].dial()
@@ -272,6 +276,7 @@ func TestRedirects(t *testing.T) {
 // TestLeaderStops: clients of the other nodes go on while the leader stops and comes back, again and again; what was
 // answered is counted once, and only writes under way are told that their outcome is unknown.
 func TestLeaderStops(t *testing.T) {
+	t.Parallel()
 	c := startNodes(t, 3, nil)
 	var acked, unknown atomic.Int64
 	stop := make(chan struct{})

@@ -1,0 +1,255 @@
+package peer
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// leading is a Handler whose answers the test decides.
+type leading struct {
+	batches chan string // as they come
+	release chan Answer // their outcomes
+	status  atomic.Uint64
+}
+
+func newLeading() *leading {
+	return &leading{batches: make(chan string, 16), release: make(chan Answer, 16)}
+}
+
+func (h *leading) Status() Status    { return Status{Term: h.status.Load(), Serves: true, Applied: 9} }
+func (h *leading) Join(Hello) string { return "full" }
+func (h *leading) Forwards(h2 Hello) string {
+	return map[bool]string{true: "not a member"}[h2.Sender == "x"]
+}
+func (h *leading) Absorb(body []byte, term uint64, reads bool) func() Answer {
+	h.batches <- string(body)
+	return func() Answer { return <-h.release }
+}
+
+func within[T any](t *testing.T, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing comes")
+	}
+	return v
+}
+
+type told struct {
+	a    *Answer
+	sent bool
+}
+
+// startLane is node a's lane to node b, where h answers.
+func startLane(t *testing.T, h Handler) (lane *Lane, target *atomic.Pointer[Member], idle chan struct{}) {
+	b := listen(t, testPeer("b", io.Discard))
+	b.Handle(h)
+	a := listen(t, testPeer("a", io.Discard))
+	target = &atomic.Pointer[Member]{}
+	target.Store(&Member{ID: "b", Address: b.Addr().String()})
+	idle = make(chan struct{}, 100)
+	lane = NewLane(a, ForWrites, func() Member { return *target.Load() }, func() { idle <- struct{}{} })
+	t.Cleanup(lane.Close)
+	return lane, target, idle
+}
+
+func send(t *testing.T, lane *Lane, body string) chan told {
+	t.Helper()
+	ch := make(chan told, 1)
+	if !lane.Send([]byte(body), 3, func(a *Answer, sent bool) bool { ch <- told{a, sent}; return a != nil }) {
+		t.Fatal("the lane is not free")
+	}
+	return ch
+}
+
+func TestLane(t *testing.T) {
+	h := newLeading()
+	lane, target, idle := startLane(t, h)
+	within(t, idle)
+	for _, body := range []string{"one", "two"} {
+		outcome := send(t, lane, body)
+		if got := within(t, h.batches); got != body {
+			t.Fatalf("%q arrives", got)
+		}
+		if lane.Send(nil, 3, nil) {
+			t.Error("two batches at a time")
+		}
+		h.release <- Answer{Outcome: 1, Index: 5, Replies: []byte("r " + body)}
+		if got := within(t, outcome); got.a == nil || string(got.a.Replies) != "r "+body || got.a.Index != 5 {
+			t.Errorf("%+v", got)
+		}
+		within(t, idle)
+	}
+	// Another node leads: what is under way ends without an answer, after a grace.
+	outcome := send(t, lane, "three")
+	within(t, h.batches)
+	target.Store(&Member{})
+	if got := within(t, outcome); got.a != nil || !got.sent {
+		t.Errorf("%+v", got)
+	}
+	h.release <- Answer{Outcome: 1}
+	if lane.Free() {
+		t.Error("a lane to nobody is free")
+	}
+}
+
+// A leader that reads nothing holds up nobody once another one leads.
+func TestLaneStuckWrite(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := testPeer("b", io.Discard)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			readHello(c)
+			h := cfg.Self()
+			h.Purpose, h.Target = ForWrites, "a"
+			exchange(c, h)
+		}
+	}()
+	a := listen(t, testPeer("a", io.Discard))
+	var target atomic.Pointer[Member]
+	target.Store(&Member{ID: "b", Address: l.Addr().String()})
+	idle := make(chan struct{}, 10)
+	lane := NewLane(a, ForWrites, func() Member { return *target.Load() }, func() { idle <- struct{}{} })
+	defer lane.Close()
+	within(t, idle)
+	outcome := send(t, lane, string(make([]byte, MaxBatch)))
+	target.Store(&Member{})
+	if got := within(t, outcome); got.a != nil || got.sent {
+		t.Errorf("half of a batch is taken for one: %+v", got)
+	}
+}
+
+// When a node connects anew, what it sent before and was not read yet is never read.
+func TestNewSourceReplaces(t *testing.T) {
+	h := newLeading()
+	b := listen(t, testPeer("b", io.Discard))
+	b.Handle(h)
+	a := testPeer("a", io.Discard)
+	connect := func() net.Conn {
+		c, _, err := a.Dial(t.Context(), b.Addr().String(), ForWrites, "b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	write := func(c net.Conn, bodies ...string) {
+		var out []byte
+		for i, body := range bodies {
+			f := frame{kind: frameBatch, term: 3, sequence: uint64(i + 1), body: []byte(body)}
+			out = f.append(out)
+		}
+		if _, err := c.Write(out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := connect()
+	write(old, "first", "second")
+	if got := within(t, h.batches); got != "first" {
+		t.Fatal(got)
+	}
+	next := connect()
+	write(next, "third")
+	if got := within(t, h.batches); got != "third" {
+		t.Fatal(got)
+	}
+	h.release <- Answer{Outcome: 1}
+	h.release <- Answer{Outcome: 1}
+	select {
+	case got := <-h.batches:
+		t.Errorf("%q was read from a connection that was given up", got)
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// A node that is no member cannot send batches.
+func TestForwardsRefused(t *testing.T) {
+	b := listen(t, testPeer("b", io.Discard))
+	x := testPeer("x", io.Discard)
+	if _, _, err := x.Dial(t.Context(), b.Addr().String(), ForWrites, "b"); err == nil {
+		t.Error("accepted before the node is ready")
+	}
+	b.Handle(newLeading())
+	if _, _, err := x.Dial(t.Context(), b.Addr().String(), ForReads, "b"); err == nil {
+		t.Error("a stranger is accepted")
+	}
+	if _, answer, err := x.Dial(t.Context(), b.Addr().String(), ForJoin, ""); err == nil || answer.Refusal != "full" {
+		t.Error(answer, err)
+	}
+}
+
+// Links ask at once when a round begins, and say which rounds an answer is for.
+func TestLinks(t *testing.T) {
+	h := newLeading()
+	b := listen(t, testPeer("b", io.Discard))
+	b.Handle(h)
+	a := listen(t, testPeer("a", io.Discard))
+	type answer struct {
+		id    string
+		round uint64
+		s     Status
+	}
+	answers := make(chan answer, 1000)
+	links := NewLinks(a, func(id string, round uint64, s Status) { answers <- answer{id, round, s} })
+	defer links.Close()
+	links.SetMembers([]Member{{ID: "b", Address: b.Addr().String()}})
+	if got := within(t, answers); got.id != "b" || got.round != 0 || !got.s.Serves || got.s.Applied != 9 {
+		t.Errorf("%+v", got)
+	}
+	for term := uint64(1); term < 20; term++ {
+		h.status.Store(term) // before the round begins: its answer is this one or a later one
+		round := links.Ask()
+		for {
+			if got := within(t, answers); got.round >= round {
+				if got.s.Term < term {
+					t.Errorf("round %d got an answer from before it: term %d of %d", round, got.s.Term, term)
+				}
+				break
+			}
+		}
+	}
+	if seen, known := links.Seen("b"); !known || !seen.Up || seen.Hello.ClientAddress != "b:2" {
+		t.Errorf("%+v, %v", seen, known)
+	}
+	links.SetMembers(nil)
+	if _, known := links.Seen("b"); known {
+		t.Error("a node that is no member is still asked")
+	}
+}
+
+// What is no frame, or too large, ends the connection and nothing else.
+func TestFrameDamage(t *testing.T) {
+	f := frame{kind: frameBatch, flags: 3, term: 1, sequence: 2, index: 3, body: []byte("body")}
+	whole := f.append(nil)
+	got, err := readFrame(bytes.NewReader(whole), nil, 4)
+	if err != nil || string(got.body) != "body" || got.term != 1 || got.sequence != 2 || got.index != 3 || got.flags != 3 {
+		t.Fatal(got, err)
+	}
+	for i := range whole {
+		damaged := append([]byte(nil), whole...)
+		damaged[i] ^= 1
+		if _, err := readFrame(bytes.NewReader(damaged), nil, 1<<10); err == nil {
+			t.Errorf("a flipped bit in byte %d was not noticed", i)
+		}
+		if _, err := readFrame(bytes.NewReader(whole[:i]), nil, 1<<10); err == nil {
+			t.Errorf("a cut at byte %d was not noticed", i)
+		}
+	}
+	if _, err := readFrame(bytes.NewReader(whole), nil, 3); err == nil {
+		t.Error("a body that is too large was read")
+	}
+}
