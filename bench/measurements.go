@@ -60,6 +60,7 @@ func measurements(cfg config) []measurement {
 		snapshotMeasurement(cfg),
 		idleMeasurement(cfg),
 		sketchMeasurement(cfg),
+		nodesMeasurement(cfg),
 	}
 }
 

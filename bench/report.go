@@ -236,7 +236,7 @@ func (r *report) bars() []bar {
 func (r *report) metricTable(mt metric) string {
 	var variants []string
 	titles, align := []string{mt.xTitle}, "r"
-	for _, v := range allVariants {
+	for _, v := range columns {
 		for c := range r.l.figures {
 			if c.metric == mt.id && c.variant == v {
 				variants, titles, align = append(variants, v), append(titles, r.l.name[v]), align+"r"

@@ -19,6 +19,19 @@ const (
 	buildAfter  = "after"
 )
 
+// The ways in which a client may use three nodes.
+const (
+	nodesLeader   = "nodes-leader"
+	nodesFollower = "nodes-follower"
+	nodesLevel    = "nodes-level" // the leader, at read-consistency leader
+)
+
+// nodeVariants are measured by the nodes measurement alone.
+var nodeVariants = []string{nodesLeader, nodesFollower, nodesLevel}
+
+// columns is the order of columns in tables.
+var columns = slices.Concat(allVariants, nodeVariants)
+
 // allVariants is the order of columns and of legends.
 var allVariants = []string{quipuQuorum, quipuLocal, peerAlways, peerMemory}
 
@@ -28,6 +41,10 @@ var setUp = map[string]string{
 	quipuLocal:  "ack local",
 	peerMemory:  "no persistence",
 	peerAlways:  "appendfsync always",
+
+	nodesLeader:   "three nodes, through the leader",
+	nodesFollower: "three nodes, through a follower",
+	nodesLevel:    "three nodes, the leader at read level leader",
 }
 
 func isQuipu(variant string) bool { return variant != peerMemory && variant != peerAlways }
@@ -43,7 +60,7 @@ func (c config) commandLine(variant string, further ...string) []string {
 		line = append(line, "taskset", "-c", c.cpus)
 	}
 	switch variant {
-	case quipuQuorum, buildAfter:
+	case quipuQuorum, buildAfter, nodesLeader:
 		line = append(line, c.quipu, "server")
 	case buildBefore:
 		line = append(line, c.before, "server")

@@ -2,7 +2,10 @@ package replication
 
 import (
 	"errors"
+	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"quipu/replication/peer"
 )
@@ -46,12 +49,12 @@ func (g *raftGroup) Serve(r Remote, free func()) {
 		return
 	}
 	f := &forwarding{remote: r}
-	f.writes = peer.NewLane(p.listener, peer.ForWrites, g.leaderElsewhere, func() {
+	f.writes = peer.NewLane(p.listener, peer.ForWrites, g.leaderElsewhere, g.leaders.next, func() {
 		if q := g.fsm.proposer.Load(); q != nil {
 			(*q).Flush()
 		}
 	})
-	f.reads = peer.NewLane(p.listener, peer.ForReads, g.leaderElsewhere, free)
+	f.reads = peer.NewLane(p.listener, peer.ForReads, g.leaderElsewhere, g.leaders.next, free)
 	g.forwarding.Store(f)
 }
 
@@ -193,4 +196,41 @@ func (g *raftGroup) Resign() {
 		}
 	case <-time.After(resignLimit):
 	}
+}
+
+// leaderChanges tells of changes of the leader, as Raft observes them.
+type leaderChanges struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// next is closed at the next change.
+func (l *leaderChanges) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ch == nil {
+		l.ch = make(chan struct{})
+	}
+	return l.ch
+}
+
+func (l *leaderChanges) changed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ch != nil {
+		close(l.ch)
+		l.ch = nil
+	}
+}
+
+// observe registers with a Raft that has just begun.
+func (l *leaderChanges) observe(r *raft.Raft) {
+	// Raft calls the filter itself, and would wait for a channel.
+	r.RegisterObserver(raft.NewObserver(nil, false, func(o *raft.Observation) bool {
+		if _, is := o.Data.(raft.LeaderObservation); is {
+			l.changed()
+		}
+		return false
+	}))
+	l.changed()
 }

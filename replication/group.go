@@ -52,6 +52,7 @@ type raftGroup struct {
 	members    membership
 	rounds     rounds
 	forwarding atomic.Pointer[forwarding]
+	leaders    leaderChanges
 	leaderSeen atomic.Int64 // when a leader was last known, unix ns
 
 	stop    sync.Once // Shutdown

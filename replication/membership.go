@@ -70,10 +70,10 @@ func (g *raftGroup) heard(id string, round uint64, s peer.Status) {
 	}
 	// A node that follows may serve once it has what the leader had when they first met. (What Raft calls its commit index
 	// cannot be waited for: its own entries never reach the state machine.)
-	if g.members.contact.CompareAndSwap(0, max(1, s.Applied)) || g.AppliedIndex() < g.members.contact.Load() {
-		return
+	g.members.contact.CompareAndSwap(0, max(1, s.Applied))
+	if g.AppliedIndex() >= g.members.contact.Load() {
+		g.becomeReady(s.Term)
 	}
-	g.becomeReady(s.Term)
 }
 
 // keepMembership has this node added to the cluster, or its address changed there, until the group ends.

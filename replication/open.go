@@ -361,6 +361,7 @@ func (g *raftGroup) newRaft(c *raft.Config) error {
 	r, err := raft.NewRaft(c, g.fsm, g.logs, g.votes, g.snaps, g.trans)
 	if err == nil {
 		g.running.Store(r)
+		g.leaders.observe(r)
 	}
 	return err
 }

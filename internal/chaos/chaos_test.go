@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"quipu/internal/netfault"
 	"quipu/internal/redistest"
 )
 
@@ -30,7 +31,7 @@ type run struct {
 	rng     *rand.Rand
 	nodes   []*redistest.Server
 	ids     []string
-	network *redistest.Network
+	network *netfault.Network
 	began   time.Time
 	stop    atomic.Bool
 
@@ -70,7 +71,7 @@ func number(t *testing.T, name string, def int) int {
 
 // play is one round. It begins with the fault of that number, so that several rounds have all of them.
 func play(t *testing.T, seed uint64, first int, d time.Duration) {
-	r := &run{t: t, rng: rand.New(rand.NewPCG(seed, 1)), network: redistest.NewNetwork(t), ids: make([]string, nodeCount)}
+	r := &run{t: t, rng: rand.New(rand.NewPCG(seed, 1)), network: netfault.New(), ids: make([]string, nodeCount)}
 	r.nodes = redistest.LaunchBehind(t, r.network, nodeCount, func(int) []string {
 		return []string{"--enable-debug-command", "yes", "--log-segment-bytes", "1mb", "--snapshot-log-bytes", "4mb"}
 	})

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"quipu/internal/netfault"
 )
 
 // peerOffset is from a node's port for clients to its port for other nodes in tests.
@@ -36,13 +38,17 @@ func LaunchCluster(tb testing.TB, n int, flags func(i int) []string) []*Server {
 }
 
 // LaunchBehind is LaunchCluster with all that nodes say to each other through a network that a test controls.
-func LaunchBehind(tb testing.TB, net *Network, n int, flags func(i int) []string) []*Server {
+func LaunchBehind(tb testing.TB, net *netfault.Network, n int, flags func(i int) []string) []*Server {
 	tb.Helper()
 	ports, peers := make([]int, n), make([]string, n)
 	for i := range n {
 		ports[i] = FreePort(tb)
-		peers[i] = net.Open(tb, i, "127.0.0.1:"+strconv.Itoa(ports[i]+peerOffset))
+		var err error
+		if peers[i], err = net.Open(i, "127.0.0.1:"+strconv.Itoa(ports[i]+peerOffset)); err != nil {
+			tb.Fatal(err)
+		}
 	}
+	tb.Cleanup(net.Close)
 	return launchAll(tb, ports, peers, func(i int) []string {
 		return append([]string{"--peer-bind", "127.0.0.1:" + strconv.Itoa(ports[i]+peerOffset)}, flags(i)...)
 	})

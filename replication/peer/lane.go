@@ -16,8 +16,9 @@ import (
 type Lane struct {
 	listener *Listener
 	purpose  Purpose
-	target   func() Member // the leader; empty: none, or this node
-	idle     func()        // called when Send may be called again
+	target   func() Member          // the leader; empty: none, or this node
+	changed  func() <-chan struct{} // closed when target may return another one than at the call
+	idle     func()                 // called when Send may be called again
 
 	mu   sync.Mutex
 	free atomic.Bool   // connected, and nothing is under way; changed with mu held
@@ -33,7 +34,7 @@ type shipment struct {
 }
 
 const (
-	laneLook   = 10 * time.Millisecond  // how often a lane looks for a new leader
+	laneFirst  = 10 * time.Millisecond  // pause before the second attempt to connect
 	laneRedial = 100 * time.Millisecond // longest pause between two attempts to connect
 	// laneGrace is how long a lane waits for the outcome of a batch after the leader has changed: the old one may have committed
 	// it. If it stands still, it never answers.
@@ -41,8 +42,8 @@ const (
 )
 
 // NewLane returns a lane and starts its goroutine.
-func NewLane(l *Listener, purpose Purpose, target func() Member, idle func()) *Lane {
-	n := &Lane{listener: l, purpose: purpose, target: target, idle: idle, work: make(chan shipment, 1)}
+func NewLane(l *Listener, purpose Purpose, target func() Member, changed func() <-chan struct{}, idle func()) *Lane {
+	n := &Lane{listener: l, purpose: purpose, target: target, changed: changed, idle: idle, work: make(chan shipment, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.end = cancel
 	n.busy.Go(func() { n.run(ctx) })
@@ -73,19 +74,26 @@ func (n *Lane) Close() {
 }
 
 func (n *Lane) run(ctx context.Context) {
-	pause := laneLook
+	pause := laneFirst
 	for ctx.Err() == nil {
-		if m := n.target(); m.ID != "" {
+		changed := n.changed()
+		m := n.target()
+		again := time.Duration(1<<63 - 1) // only another leader is worth an attempt
+		if m.ID != "" {
 			if n.once(ctx, m) {
-				pause = laneLook
-			} else {
-				pause = min(2*pause, laneRedial)
+				pause = laneFirst
 			}
+			again = pause
+			pause = min(2*pause, laneRedial)
 		}
+		timer := time.NewTimer(again)
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+		case <-changed:
+			pause = laneFirst
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
 }
 
@@ -124,22 +132,26 @@ func (n *Lane) once(ctx context.Context, m Member) bool {
 
 // watch ends ctx when m does not lead any more: at once while nothing is under way, else after a grace.
 func (n *Lane) watch(ctx context.Context, end context.CancelFunc, m Member) {
-	look := time.NewTicker(laneLook)
-	defer look.Stop()
-	var changed time.Time
 	for {
-		select {
-		case <-look.C:
-		case <-ctx.Done():
-			return
+		changed := n.changed()
+		if n.target() != m {
+			if !n.Free() {
+				grace := time.NewTimer(laneGrace)
+				select {
+				case <-grace.C:
+				case <-ctx.Done():
+				}
+				grace.Stop()
+			}
+			if n.target() != m {
+				end()
+				return
+			}
+			continue
 		}
-		switch {
-		case n.target() == m:
-			changed = time.Time{}
-		case changed.IsZero() && !n.Free():
-			changed = time.Now()
-		case n.Free() || time.Since(changed) > laneGrace:
-			end()
+		select {
+		case <-changed:
+		case <-ctx.Done():
 			return
 		}
 	}

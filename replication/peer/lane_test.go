@@ -30,6 +30,13 @@ func (h *leading) Absorb(body []byte, term uint64, reads bool) func() Answer {
 	return func() Answer { return <-h.release }
 }
 
+// soon is a change that may have come within some milliseconds.
+func soon() <-chan struct{} {
+	ch := make(chan struct{})
+	time.AfterFunc(5*time.Millisecond, func() { close(ch) })
+	return ch
+}
+
 func within[T any](t *testing.T, ch <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -53,7 +60,7 @@ func startLane(t *testing.T, h Handler) (lane *Lane, target *atomic.Pointer[Memb
 	target = &atomic.Pointer[Member]{}
 	target.Store(&Member{ID: "b", Address: b.Addr().String()})
 	idle = make(chan struct{}, 100)
-	lane = NewLane(a, ForWrites, func() Member { return *target.Load() }, func() { idle <- struct{}{} })
+	lane = NewLane(a, ForWrites, func() Member { return *target.Load() }, soon, func() { idle <- struct{}{} })
 	t.Cleanup(lane.Close)
 	return lane, target, idle
 }
@@ -123,7 +130,7 @@ func TestLaneStuckWrite(t *testing.T) {
 	var target atomic.Pointer[Member]
 	target.Store(&Member{ID: "b", Address: l.Addr().String()})
 	idle := make(chan struct{}, 10)
-	lane := NewLane(a, ForWrites, func() Member { return *target.Load() }, func() { idle <- struct{}{} })
+	lane := NewLane(a, ForWrites, func() Member { return *target.Load() }, soon, func() { idle <- struct{}{} })
 	defer lane.Close()
 	within(t, idle)
 	outcome := send(t, lane, string(make([]byte, MaxBatch)))

@@ -1,11 +1,11 @@
-package redistest
+// Package netfault is a network between Quipu nodes that can be cut or made slow.
+package netfault
 
 import (
 	"encoding/binary"
 	"io"
 	"net"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -22,32 +22,39 @@ type Network struct {
 	callers map[string]int  // nodes by their ID
 	ended   bool
 	conns   map[net.Conn]bool
+	proxies []net.Listener
 }
 
-// NewNetwork returns a network without faults.
-func NewNetwork(tb testing.TB) *Network {
+// New returns a network without faults.
+func New() *Network {
 	n := &Network{cut: map[[2]int]bool{}, callers: map[string]int{}, conns: map[net.Conn]bool{}}
 	n.changed = sync.NewCond(&n.mu)
-	tb.Cleanup(func() {
-		n.mu.Lock()
-		n.ended = true
-		for c := range n.conns {
-			c.Close()
-		}
-		n.changed.Broadcast()
-		n.mu.Unlock()
-	})
 	return n
 }
 
+// Close ends all proxies and connections.
+func (n *Network) Close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended = true
+	for _, l := range n.proxies {
+		l.Close()
+	}
+	for c := range n.conns {
+		c.Close()
+	}
+	n.changed.Broadcast()
+}
+
 // Open makes the proxy of a node whose peer port is target, and returns the proxy's address.
-func (n *Network) Open(tb testing.TB, node int, target string) string {
-	tb.Helper()
+func (n *Network) Open(node int, target string) (address string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		tb.Fatal(err)
+		return "", err
 	}
-	tb.Cleanup(func() { l.Close() })
+	n.mu.Lock()
+	n.proxies = append(n.proxies, l)
+	n.mu.Unlock()
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -57,7 +64,7 @@ func (n *Network) Open(tb testing.TB, node int, target string) string {
 			go n.carry(c, node, target)
 		}
 	}()
-	return l.Addr().String()
+	return l.Addr().String(), nil
 }
 
 // Knows tells the network the ID of a node; until then nothing that it says is cut.
