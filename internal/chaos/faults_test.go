@@ -86,7 +86,48 @@ func (r *run) freezeFor(node int, d time.Duration) error {
 		return err
 	}
 	time.Sleep(d)
-	return r.signal(node, syscall.SIGCONT)
+	check := r.ask(node)
+	if err := r.signal(node, syscall.SIGCONT); err != nil {
+		return err
+	}
+	return check()
+}
+
+// ask sends reads to a node that stands still: they arrive when it goes on, before it can know what has become of it. The
+// result verifies their replies: what others had answered when the reads were sent must be seen.
+func (r *run) ask(node int) (check func() error) {
+	type question struct {
+		c     *redistest.Conn
+		key   string
+		least int64
+	}
+	var list []question
+	for range 4 {
+		for _, k := range r.counters {
+			c, err := redistest.Dial(r.nodes[node].Addr)
+			if err != nil {
+				continue
+			}
+			c.Timeout = replyLimit
+			q := question{c, k.key, k.acked.Load()}
+			if c.SendCommand("GET", q.key) == nil {
+				list = append(list, q)
+			}
+		}
+	}
+	return func() error {
+		for _, q := range list {
+			reply, err := q.c.Read()
+			q.c.Close()
+			if err != nil || reply.IsError() {
+				continue
+			}
+			if n, err := reply.Int(); err != nil || n < q.least {
+				return fmt.Errorf("a stale read after node %d was thawed: %s is %v, %d were answered before it was sent", node, q.key, reply, q.least)
+			}
+		}
+		return nil
+	}
 }
 
 func (r *run) signal(node int, s syscall.Signal) error { return syscall.Kill(r.nodes[node].Pid(), s) }
@@ -116,12 +157,13 @@ func (r *run) freezeAndCut() error {
 	}
 	r.cut(node, true, true)
 	time.Sleep(r.between(1200, 2500))
+	check := r.ask(node)
 	if err := r.signal(node, syscall.SIGCONT); err != nil {
 		return err
 	}
 	time.Sleep(r.between(500, 1500))
 	r.network.Heal()
-	return nil
+	return check()
 }
 
 // loseDisk wipes a follower. Its new self has another ID, and joins when the old one is forgotten.
