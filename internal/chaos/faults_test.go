@@ -82,52 +82,63 @@ func (r *run) terminateLeader() error {
 }
 
 func (r *run) freezeFor(node int, d time.Duration) error {
+	p := r.probe(node)
 	if err := r.signal(node, syscall.SIGSTOP); err != nil {
 		return err
 	}
 	time.Sleep(d)
-	check := r.ask(node)
+	p.send()
 	if err := r.signal(node, syscall.SIGCONT); err != nil {
 		return err
 	}
-	return check()
+	return p.check()
 }
 
-// ask sends reads to a node that stands still: they arrive when it goes on, before it can know what has become of it. The
-// result verifies their replies: what others had answered when the reads were sent must be seen.
-func (r *run) ask(node int) (check func() error) {
-	type question struct {
-		c     *redistest.Conn
-		key   string
-		least int64
-	}
-	var list []question
-	for range 4 {
-		for _, k := range r.counters {
-			c, err := redistest.Dial(r.nodes[node].Addr)
-			if err != nil {
-				continue
-			}
+// probes are connections to a node that is about to stand still. What is sent over them meanwhile is the first thing that it
+// does when it goes on, before it can know what has become of it.
+type probes struct {
+	r     *run
+	node  int
+	conns []*redistest.Conn
+	least []int64
+}
+
+func (r *run) probe(node int) *probes {
+	p := &probes{r: r, node: node}
+	for range 4 * counterCount {
+		if c, err := redistest.Dial(r.nodes[node].Addr); err == nil {
 			c.Timeout = replyLimit
-			q := question{c, k.key, k.acked.Load()}
-			if c.SendCommand("GET", q.key) == nil {
-				list = append(list, q)
+			if _, err := c.Do("PING"); err == nil {
+				p.conns = append(p.conns, c)
 			}
 		}
 	}
-	return func() error {
-		for _, q := range list {
-			reply, err := q.c.Read()
-			q.c.Close()
-			if err != nil || reply.IsError() {
-				continue
-			}
-			if n, err := reply.Int(); err != nil || n < q.least {
-				return fmt.Errorf("a stale read after node %d was thawed: %s is %v, %d were answered before it was sent", node, q.key, reply, q.least)
-			}
-		}
-		return nil
+	return p
+}
+
+func (p *probes) counter(i int) *counter { return p.r.counters[i%counterCount] }
+
+// send sends reads. The node stands still.
+func (p *probes) send() {
+	for i, c := range p.conns {
+		p.least = append(p.least, p.counter(i).acked.Load())
+		_ = c.SendCommand("GET", p.counter(i).key) // an error shows when the reply is read
 	}
+}
+
+// check reads the replies: what others had answered when the reads were sent must be seen.
+func (p *probes) check() error {
+	for i, c := range p.conns {
+		reply, err := c.Read()
+		c.Close()
+		if err != nil || reply.IsError() {
+			continue
+		}
+		if n, err := reply.Int(); err != nil || n < p.least[i] {
+			return fmt.Errorf("a stale read after node %d was thawed: %s is %v, %d were answered before it was sent", p.node, p.counter(i).key, reply, p.least[i])
+		}
+	}
+	return nil
 }
 
 func (r *run) signal(node int, s syscall.Signal) error { return syscall.Kill(r.nodes[node].Pid(), s) }
@@ -152,18 +163,19 @@ func (r *run) cut(node int, says, hears bool) {
 // freezeAndCut has a leader go on as if nothing had happened after another one was elected: none of its reads may be stale.
 func (r *run) freezeAndCut() error {
 	node := r.leader()
+	p := r.probe(node)
 	if err := r.signal(node, syscall.SIGSTOP); err != nil {
 		return err
 	}
 	r.cut(node, true, true)
 	time.Sleep(r.between(1200, 2500))
-	check := r.ask(node)
+	p.send()
 	if err := r.signal(node, syscall.SIGCONT); err != nil {
 		return err
 	}
 	time.Sleep(r.between(500, 1500))
 	r.network.Heal()
-	return check()
+	return p.check()
 }
 
 // loseDisk wipes a follower. Its new self has another ID, and joins when the old one is forgotten.
