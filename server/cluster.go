@@ -49,7 +49,7 @@ func clusterContainer() handler {
 	slaves := unstable(entry(clusterReplicas, "slaves", 3, commands.FlagAdmin, "3.0.0", "node-id", "Replicas of a node, under an older name"))
 	slaves.entry.Deprecated, slaves.entry.ReplacedBy = "5.0.0", "`CLUSTER REPLICAS`"
 	forget := entry(nil, "forget", 3, commands.FlagAdmin|commands.FlagNoAsyncLoading, "3.0.0", "node-id", "Take a node out of the cluster")
-	forget.run, forget.flow = nil, clusterForget
+	forget.run, forget.flow = clusterForgetInTransaction, clusterForget
 	return handler{
 		entry: commands.Command{Name: "cluster", Arity: -2, Since: "3.0.0", Group: "cluster", Complexity: "That of the subcommand",
 			Summary: "The nodes of the cluster"},

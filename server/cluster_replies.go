@@ -224,6 +224,15 @@ func clusterForget(s *Session, args [][]byte) bool {
 	return true
 }
 
+// clusterForgetInTransaction: EXEC does not wait for a change of the cluster.
+func clusterForgetInTransaction(s *Session, _ [][]byte, w *protocol.Writer) {
+	if s.srv.config().PeerAddr == "" {
+		w.Error(protocol.ErrClusterDisabled)
+		return
+	}
+	w.Error(protocol.ErrNotInMulti)
+}
+
 func clusterHelp(_ *Session, _ [][]byte, w *protocol.Writer) {
 	lines := []string{
 		"CLUSTER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -172,7 +172,7 @@ func sameCommandList(c *compared) bool {
 }
 
 // newer are commands of Redis after 7.0 and our own, as COMMAND LIST writes them.
-var newer = []string{"increx", "waitaof", "client|setinfo", "client|no-touch", "client|ack",
+var newer = []string{"increx", "waitaof", "client|setinfo", "client|no-touch", "client|ack", "client|read",
 	"uc.reserve", "uc.add", "uc.count", "uc.merge", "uc.info", "cms.initbydim",
 	"cms.initbyprob", "cms.incrby", "cms.query", "cms.merge", "cms.info", "topk.reserve",
 	"topk.add", "topk.incrby", "topk.query", "topk.count", "topk.list", "topk.info",

@@ -169,6 +169,7 @@ var commandShapes = []shapes{
 	{"asking", 1, []string{""}},
 	{"cluster|nodes", 1, []string{""}},
 	{"cluster|slaves", 1, []string{"v"}},
+	{"cluster|forget", 1, []string{"v"}},
 	{"cluster|replicas", 1, []string{"v"}},
 	{"cluster|getkeysinslot", 1, []string{"i i"}},
 	{"cluster|countkeysinslot", 1, []string{"i"}},
