@@ -4,6 +4,7 @@ GO       ?= go
 FUZZTIME ?= 20s
 ROUNDS   ?= 4
 SECONDS  ?= 60
+SEEDS    ?= 300
 # Extra arguments, e.g. `make run ARGS="--port 7000"`, `make bench ARGS="-only 1"`.
 ARGS     ?=
 # The older build that `make bench-before` compares this one with.
@@ -13,7 +14,7 @@ BEFORE   ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo cluster chaos tools clean
+.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo cluster chaos simulation tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ fuzz: ## run every fuzz target for FUZZTIME (20s) each
 
 oracle: ## compare millions of random commands with redis-server's replies (needs redis-server and gcc); QUIPU_ORACLE_COMMANDS, QUIPU_TEST_SEED
 	QUIPU_ORACLE_COMMANDS=$${QUIPU_ORACLE_COMMANDS:-3000000} $(GO) test -count=1 -v -timeout 4h -run TestAgainstRedis ./internal/oracle
+
+simulation: ## clusters in virtual time, SEEDS of them, about one a second; every reply is checked
+	QUIPU_SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -v -timeout 0 -run TestSimulation $(ARGS) ./internal/sim
 
 chaos: ## clients on three nodes that are killed, frozen, cut off and wiped; every reply is checked (ROUNDS of SECONDS each; an hour: ROUNDS=60)
 	QUIPU_CHAOS_ROUNDS=$(ROUNDS) QUIPU_CHAOS_SECONDS=$(SECONDS) $(GO) test -count=1 -v -timeout 0 -run TestChaos $(ARGS) ./internal/chaos

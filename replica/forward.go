@@ -44,11 +44,7 @@ func (r *Replica) askReads(s *SubBatch) {
 	s.readAt = r.Clock.Now()
 	switch {
 	case r.Group.Term() == 0:
-		r.readers.mu.Lock()
-		r.readers.waiting = append(r.readers.waiting, s)
-		r.readers.mu.Unlock()
-		r.readers.bytes.Add(int64(s.Size()))
-		r.sendReads()
+		r.waitReads(s)
 	case r.Keyspace.NextDue() <= s.readAt:
 		// A key may be expired by the clock and not yet by the log. A later leader with a slower clock would find it alive, so
 		// the reads wait until an entry has taken the log that far.
@@ -62,6 +58,15 @@ func (r *Replica) askReads(s *SubBatch) {
 	default:
 		r.confirmReads(s)
 	}
+}
+
+// waitReads has reads wait until they can be forwarded, or this node leads.
+func (r *Replica) waitReads(s *SubBatch) {
+	r.readers.mu.Lock()
+	r.readers.waiting = append(r.readers.waiting, s)
+	r.readers.mu.Unlock()
+	r.readers.bytes.Add(int64(s.Size()))
+	r.sendReads()
 }
 
 // confirmReads lets reads run here once it is certain that this node still leads.
@@ -84,13 +89,14 @@ type afterEntry struct {
 
 // Complete implements Owner.
 func (o afterEntry) Complete(m *SubBatch) {
+	var full *replication.DiskFullError
 	switch {
-	case m.Outcome == replication.Applied:
+	case m.Outcome == replication.Applied, errors.As(m.Reason, &full): // reads go on while the disk is full, by the log's time
 		o.r.confirmReads(o.reads)
 	case time.Since(o.reads.submitted) > o.r.opt.WriteTimeout || isDone(o.r.Group.Done()):
 		o.r.failReads(o.reads)
 	default:
-		o.r.askReads(o.reads)
+		o.r.waitReads(o.reads) // not at once: the log may refuse the next entry as well
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"quipu/replication/storage"
 )
 
@@ -45,6 +47,8 @@ type Config struct {
 
 	// OpenStores opens what the group keeps. Nil: OpenStores, the files below Dir.
 	OpenStores func(StoreOptions) (Stores, error)
+	// Started is called with each Raft that runs; a simulation has to clear away what Raft leaves behind. Nil: not called.
+	Started func(*raft.Raft)
 	// Transport makes Raft's connection to other nodes, for the node with that ID. Nil: over Peers, or one without peers.
 	Transport func(self string) Transport
 

@@ -362,6 +362,9 @@ func (g *raftGroup) newRaft(c *raft.Config) error {
 	if err == nil {
 		g.running.Store(r)
 		g.leaders.observe(r)
+		if g.cfg.Started != nil {
+			g.cfg.Started(r)
+		}
 	}
 	return err
 }
