@@ -338,10 +338,18 @@ func (b *SubBatch) ExecuteReads(r *Runner, now int64, limit int, refused string)
 	return nil
 }
 
+// maxReplies is how many bytes of replies an answer has before those of further submissions are left out: their clients are
+// closed, as those are who ask for more than MaxReplyBytes.
+const maxReplies = 128 << 20
+
 // AppendReplies appends the answer to a sub-batch that was absorbed, and executed or failed.
 func (b *SubBatch) AppendReplies(dst []byte) []byte {
 	for i := range b.subs {
 		s := &b.subs[i]
+		if len(dst) > maxReplies {
+			dst = append(dst, 1) // no bytes, overflowed
+			continue
+		}
 		n := uint64(s.end-s.begin) << 1
 		if s.Overflowed {
 			n |= 1

@@ -21,6 +21,8 @@ import (
 type readers struct {
 	mu       sync.Mutex
 	waiting  []*SubBatch
+	due      []*SubBatch  // for the next entry, see awaitEntry
+	entry    bool         // one is under way
 	bytes    atomic.Int64 // in waiting, or sent
 	sending  bool
 	watching bool // a goroutine looks after what waits
@@ -46,15 +48,7 @@ func (r *Replica) askReads(s *SubBatch) {
 	case r.Group.Term() == 0:
 		r.waitReads(s)
 	case r.Keyspace.NextDue() <= s.readAt:
-		// A key may be expired by the clock and not yet by the log. A later leader with a slower clock would find it alive, so
-		// the reads wait until an entry has taken the log that far.
-		m := r.NewSubBatch(afterEntry{r, s})
-		m.Open()
-		m.Begin(nil, 0)
-		m.Literal(nil, exec.As{RESP: 2})
-		m.End()
-		r.batcher.Submit(m)
-		r.batcher.Flush()
+		r.awaitEntry(s)
 	default:
 		r.confirmReads(s)
 	}
@@ -81,22 +75,68 @@ func (r *Replica) confirmReads(s *SubBatch) {
 	})
 }
 
-// afterEntry owns a sub-batch that has nothing but its place in the log, for which reads wait.
+// awaitEntry has reads wait for an entry: a key may be expired by the clock and not yet by the log, and a later leader with a
+// slower clock would find it alive. All reads that come while one such entry is under way share the next.
+func (r *Replica) awaitEntry(s *SubBatch) {
+	q := &r.readers
+	q.mu.Lock()
+	q.due = append(q.due, s)
+	first := !q.entry
+	q.entry = true
+	q.mu.Unlock()
+	if first {
+		r.makeEntry()
+	}
+}
+
+// makeEntry submits a sub-batch that has nothing but its place in the log.
+func (r *Replica) makeEntry() {
+	q := &r.readers
+	q.mu.Lock()
+	reads := q.due
+	q.due = nil
+	q.entry = len(reads) > 0
+	q.mu.Unlock()
+	if len(reads) == 0 {
+		return
+	}
+	m := r.NewSubBatch(afterEntry{r, reads})
+	m.Open()
+	m.Begin(nil, 0)
+	m.Literal(nil, exec.As{RESP: 2})
+	m.End()
+	r.batcher.Submit(m)
+	r.batcher.Flush()
+}
+
+// afterEntry owns such a sub-batch.
 type afterEntry struct {
 	r     *Replica
-	reads *SubBatch
+	reads []*SubBatch
 }
 
 // Complete implements Owner.
 func (o afterEntry) Complete(m *SubBatch) {
 	var full *replication.DiskFullError
-	switch {
-	case m.Outcome == replication.Applied, errors.As(m.Reason, &full): // reads go on while the disk is full, by the log's time
-		o.r.confirmReads(o.reads)
-	case time.Since(o.reads.submitted) > o.r.opt.WriteTimeout || isDone(o.r.Group.Done()):
-		o.r.failReads(o.reads)
-	default:
-		o.r.waitReads(o.reads) // not at once: the log may refuse the next entry as well
+	goOn := m.Outcome == replication.Applied || errors.As(m.Reason, &full) // with a full disk reads go on, by the log's time
+	q := &o.r.readers
+	if m.Outcome == replication.Applied {
+		o.r.makeEntry()
+	} else { // the log has refused this one and may refuse the next: whoever came meanwhile does as these
+		q.mu.Lock()
+		o.reads = append(o.reads, q.due...)
+		q.due, q.entry = nil, false
+		q.mu.Unlock()
+	}
+	for _, s := range o.reads {
+		switch {
+		case goOn:
+			o.r.confirmReads(s)
+		case time.Since(s.submitted) > o.r.opt.WriteTimeout || isDone(o.r.Group.Done()):
+			o.r.failReads(s)
+		default:
+			o.r.waitReads(s)
+		}
 	}
 }
 

@@ -136,8 +136,8 @@ func (r *Replica) Stop(ctx context.Context, graceful bool) (err error) {
 	return err
 }
 
-// Resign has another node lead, if this one does and there are others. Stop must have returned.
-func (r *Replica) Resign() { r.Group.Resign() }
+// Resign has another node lead, if this one does and there are others, and reports whether that is so. Stop must have returned.
+func (r *Replica) Resign() bool { return r.Group.Resign() }
 
 // Close takes a snapshot, if wanted, and closes the replica. Nothing may use it any more, and Stop must have returned.
 func (r *Replica) Close(ctx context.Context, snapshot bool) error {

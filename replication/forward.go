@@ -181,21 +181,37 @@ func (h handler) Absorb(body []byte, term uint64, reads bool) func() peer.Answer
 const resignLimit = 2 * time.Second
 
 // Resign implements Group. Nothing may be under way any more.
-func (g *raftGroup) Resign() {
-	if g.Term() == 0 || g.SoleVoter() {
-		return
+func (g *raftGroup) Resign() (resigned bool) {
+	if g.SoleVoter() || g.raft().State() != raft.Leader {
+		return true
 	}
 	g.leave()
 	g.rounds.expire(g)
 	done := make(chan error, 1)
-	go func() { done <- g.raft().LeadershipTransfer().Error() }()
+	go func() { done <- g.transfer() }()
 	select {
 	case err := <-done:
-		if err != nil {
-			g.cfg.Logger.Warn("no other node was found to lead; one will be elected", "err", err)
+		if err == nil {
+			return true
 		}
+		g.cfg.Logger.Warn("no other node was found to lead; one will be elected", "err", err)
 	case <-time.After(resignLimit):
 	}
+	return false
+}
+
+// transfer has a voter lead that is there and has everything.
+func (g *raftGroup) transfer() (err error) {
+	err = errors.New("no other voter is there")
+	for _, m := range g.memberStatus() {
+		if m.Self || !m.Voter || !m.Up || m.Last < g.raft().LastIndex() {
+			continue
+		}
+		if err = g.raft().LeadershipTransferToServer(raft.ServerID(m.ID), raft.ServerAddress(m.Address)).Error(); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // leaderChanges tells of changes of the leader, as Raft observes them.

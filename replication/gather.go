@@ -15,12 +15,18 @@ type gathering struct {
 	timer    *time.Timer
 }
 
-const gatherShare = 4 // of the time of a commit
+const (
+	gatherShare = 4 // of the time of a commit
+	gatherMost  = 10 * time.Millisecond
+)
 
 // decided notes that an entry, or a batch that was forwarded, is through. mu held.
 func (g *gathering) decided(b *Batcher, p *proposal) {
 	now := b.now()
-	g.expected, g.base, g.at, g.limit = int(p.bytes), b.filling.batch.Size(), now, (now-p.proposed)/gatherShare
+	g.expected, g.base, g.at, g.limit = int(p.bytes), b.filling.batch.Size(), now, min(gatherMost, (now-p.proposed)/gatherShare)
+	if p.state.Load() != stateClaimed {
+		g.expected = 0 // its clients were told something else, and may do something else
+	}
 }
 
 // waitsForMore reports whether a batch is to wait for those whose commands were in the last entry. mu held.

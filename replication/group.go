@@ -211,11 +211,11 @@ func (g *raftGroup) watchLeadership() {
 		case leads := <-g.notify:
 			left := g.leave()
 			g.rounds.expire(g)
+			g.noteVoters(g.raft().GetConfiguration().Configuration())
 			if !leads {
 				g.cfg.Logger.Warn("this node no longer leads")
 				continue
 			}
-			g.noteVoters(g.raft().GetConfiguration().Configuration())
 			go g.awaitBarrier(g.raft(), left)
 		case <-g.done:
 			return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,18 +19,24 @@ import (
 
 // membership is what a group remembers of that.
 type membership struct {
-	contact atomic.Uint64 // applied index of the leader when this node first heard of it; 0: not yet
-	wasOne  bool          // this node was in the configuration, used by keepMembership alone
-	caught  string        // ID of the non-voter that has caught up, used by promote alone
-	since   time.Time     // since when
+	contact   atomic.Uint64        // applied index of the leader when this node first heard of it; 0: not yet
+	wasOne    bool                 // this node was in the configuration, used by keepMembership alone
+	mu        sync.Mutex           // guards out
+	out       map[string]time.Time // nodes that this one has taken out as leader, and when
+	promoting atomic.Bool
+	caught    string    // ID of the non-voter that has caught up, used by promote alone
+	since     time.Time // since when
 }
 
 const (
-	joinEvery    = time.Second
-	joinWait     = 3 * time.Second         // for the configuration to be committed
-	reachWait    = 1500 * time.Millisecond // for a new member to be reached under the address that it gives
-	caughtUp     = 64                      // entries
-	caughtUpTime = time.Second
+	joinEvery     = time.Second
+	joinWait      = 3 * time.Second         // for the configuration to be committed
+	reachWait     = 1500 * time.Millisecond // for a new member to be reached under the address that it gives
+	isolatedAfter = 10 * time.Second
+	banned        = time.Hour              // how long a leader does not take back a node that it has taken out
+	caughtUp      = 64                     // entries
+	fresh         = 500 * time.Millisecond // how old the answer of a node may be that is to get a vote
+	caughtUpTime  = time.Second
 )
 
 // nodeAt is the ID of the member with a peer address; empty: there is none.
@@ -94,7 +101,7 @@ func (g *raftGroup) keepMembership() {
 		case <-g.done:
 			return
 		}
-		if g.isMember() {
+		if g.isMember() && !g.isolated() {
 			said = ""
 			continue
 		}
@@ -104,9 +111,15 @@ func (g *raftGroup) keepMembership() {
 		}
 		if err != nil && err.Error() != said {
 			said = err.Error()
-			g.cfg.Logger.Warn("this node is not in the cluster yet", "node", g.id.NodeID, "why", said)
+			g.cfg.Logger.Warn("this node is not in the cluster, or hears of no leader", "node", g.id.NodeID, "why", said)
 		}
 	}
+}
+
+// isolated reports whether no leader was heard of for long. The configuration in this node's own log may not be the one that
+// the others have agreed on: they may know nothing of it.
+func (g *raftGroup) isolated() bool {
+	return time.Since(time.Unix(0, g.leaderSeen.Load())) > isolatedAfter
 }
 
 var errRemoved = errors.New("it was removed from the cluster: stop it, or have it join as a new node, with an empty data directory")
@@ -165,6 +178,12 @@ func (g *raftGroup) admit(h peer.Hello) error {
 	if g.Term() == 0 {
 		return errors.New("this node does not lead")
 	}
+	g.members.mu.Lock()
+	out, taken := g.members.out[h.Sender]
+	g.members.mu.Unlock()
+	if taken && time.Since(out) < banned {
+		return errors.New("the node was taken out of the cluster: have it join as a new node, with an empty data directory")
+	}
 	voter := false
 	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
 		switch {
@@ -197,6 +216,9 @@ func (g *raftGroup) addServer(m Member, voter bool) error {
 	change := g.raft().AddNonvoter
 	if voter {
 		change = g.raft().AddVoter
+		if m.ID != g.id.NodeID {
+			g.sole.Store(false) // from when the entry is in the log on, whatever becomes of it
+		}
 	}
 	if err := g.changed(change(id, address, 0, joinWait)); err != nil {
 		return err
@@ -217,7 +239,7 @@ func (g *raftGroup) promote() {
 	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
 		if s.Suffrage == raft.Voter {
 			voters++
-		} else if seen, ok := p.links.Seen(string(s.ID)); ok && seen.Up && seen.Status.Last+caughtUp >= g.raft().LastIndex() && candidate == nil {
+		} else if seen, ok := p.links.Seen(string(s.ID)); ok && seen.Up && time.Since(seen.At) < fresh && seen.Status.Last+caughtUp >= g.raft().LastIndex() && candidate == nil {
 			candidate = &s
 		}
 	}
@@ -227,11 +249,15 @@ func (g *raftGroup) promote() {
 		m.caught = ""
 	case m.caught != string(candidate.ID):
 		m.caught, m.since = string(candidate.ID), time.Now()
-	case time.Since(m.since) >= caughtUpTime:
+	case time.Since(m.since) >= caughtUpTime && m.promoting.CompareAndSwap(false, true):
 		m.caught = ""
-		if err := g.addServer(Member{ID: string(candidate.ID), Address: string(candidate.Address)}, true); err != nil {
-			g.cfg.Logger.Warn("a node that has caught up could not be made a voter", "node", candidate.ID, "err", err)
-		}
+		next := Member{ID: string(candidate.ID), Address: string(candidate.Address)}
+		g.routines.Go(func() { // monitor has other things to look after
+			defer m.promoting.Store(false)
+			if err := g.addServer(next, true); err != nil {
+				g.cfg.Logger.Warn("a node that has caught up could not be made a voter", "node", next.ID, "err", err)
+			}
+		})
 	}
 }
 
@@ -246,6 +272,12 @@ func (g *raftGroup) Remove(id string) error {
 	if err := g.changed(g.raft().RemoveServer(raft.ServerID(id), 0, joinWait)); err != nil {
 		return err
 	}
+	g.members.mu.Lock()
+	if g.members.out == nil {
+		g.members.out = map[string]time.Time{}
+	}
+	g.members.out[id] = time.Now()
+	g.members.mu.Unlock()
 	g.cfg.Logger.Info("a node was removed from the cluster", "node", id)
 	g.noteVoters(g.raft().GetConfiguration().Configuration())
 	return nil

@@ -133,7 +133,7 @@ func (g *memoryGroup) Send([]byte, bool, func(*Answer, bool) bool) bool { return
 func (g *memoryGroup) MaySend(bool) bool { return false }
 
 // Resign implements Group.
-func (g *memoryGroup) Resign() {}
+func (g *memoryGroup) Resign() bool { return true }
 
 // Remove implements Group.
 func (g *memoryGroup) Remove(string) error { return errors.New("an ideal group has one node") }

@@ -172,8 +172,9 @@ type Group interface {
 	Send(body []byte, reads bool, done func(a *Answer, sent bool) (goOn bool)) bool
 	// MaySend reports whether Send would take a batch now.
 	MaySend(reads bool) bool
-	// Resign has another node lead, if this one does and there are others.
-	Resign()
+	// Resign has another node lead, if this one does and there are others. It returns false if this node may still be the one that
+	// the others follow, though it does not serve any more.
+	Resign() (resigned bool)
 	// Remove takes a node out of the cluster; only the leader can.
 	Remove(id string) error
 	// SoleVoter says that this node is the only voter, so that a commit needs no other node.

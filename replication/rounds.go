@@ -126,6 +126,7 @@ func (r *rounds) expire(g *raftGroup) {
 		failed = append(r.take(), r.waiting...)
 		r.waiting = nil
 	}
+	r.next(g) // a read that came while this node did not serve
 	r.mu.Unlock()
 	for _, then := range failed {
 		then(errNotLeader)

@@ -240,17 +240,19 @@ func (srv *Server) shutdown(graceful bool) error {
 		cancel()
 	}
 	err := srv.stopReplicas(graceful)
+	resigned := true
 	if graceful {
 		for _, r := range srv.replicas {
-			r.Resign() // before the snapshot, which may take long
+			resigned = r.Resign() && resigned
 		}
 	}
 	srv.transport.Stop()
 	srv.serving.Wait()
 	srv.stopPause()
 	srv.tasks.stop()
-	// A log that takes no entries would not let a snapshot end either.
-	return errors.Join(err, srv.closeReplicas(graceful && err == nil))
+	// A log that takes no entries would not let a snapshot end either. A leader that nobody has taken over from must end at
+	// once, for one to be elected; a snapshot may take long.
+	return errors.Join(err, srv.closeReplicas(graceful && err == nil && resigned))
 }
 
 // awaitTurns waits until the turns of workers are over that may have begun before the caller set a flag (draining, loading),

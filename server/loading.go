@@ -17,5 +17,6 @@ func (srv *Server) whileLoading(load func() error) error {
 	srv.reading.Lock()
 	defer srv.reading.Unlock()
 	srv.awaitTurns(nil)
+	srv.watches.touchAll() // what the snapshot changes, nobody tells
 	return load()
 }

@@ -75,7 +75,10 @@ func (s *Session) elsewhere(cmd *commands.Command, args [][]byte) string {
 		return ""
 	}
 	t := s.srv.topology()
-	if !t.present || t.leader.ClientAddress == "" {
+	switch {
+	case t.present && t.leader.Self && !watch:
+		return "" // this node was just elected, and serves in a moment
+	case !t.present || t.leader.Self || t.leader.ClientAddress == "":
 		return protocol.ErrClusterDown
 	}
 	return protocol.ErrMoved(slotOf(cmd, args), t.leader.ClientAddress)

@@ -73,6 +73,17 @@ func (r *watchRegistry) flushed(db int) {
 	}
 }
 
+// touchAll marks everybody who watches anything.
+func (r *watchRegistry) touchAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, watchers := range r.keys {
+		for w := range watchers {
+			w.touched.Store(true)
+		}
+	}
+}
+
 // add registers w for k. The part of the key is locked.
 func (r *watchRegistry) add(w *watcher, k watchKey, state watched) {
 	r.mu.Lock()

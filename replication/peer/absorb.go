@@ -47,11 +47,12 @@ type sourceKey struct {
 	purpose Purpose
 }
 
-// replaces makes s the source of its node.
-func (p *Listener) replaces(key sourceKey, s *source) {
+// replaces makes c the source of its node.
+func (p *Listener) replaces(h Hello, c net.Conn) {
+	key := sourceKey{h.Sender, h.Purpose}
 	p.mu.Lock()
 	old := p.sources[key]
-	p.sources[key] = s
+	p.sources[key] = &source{c: c}
 	p.mu.Unlock()
 	if old != nil {
 		old.mu.Lock()
@@ -63,9 +64,13 @@ func (p *Listener) replaces(key sourceKey, s *source) {
 
 // absorb takes batches from a connection until it ends. The next one is read when the outcome of the one before is known.
 func (p *Listener) absorb(c net.Conn, h Hello, handler Handler) error {
-	s := &source{c: c}
 	key := sourceKey{h.Sender, h.Purpose}
-	p.replaces(key, s)
+	p.mu.Lock()
+	s := p.sources[key]
+	p.mu.Unlock()
+	if inner, ok := c.(*servedConn); s == nil || !ok || s.c != inner.Conn {
+		return nil // the node has made another one since
+	}
 	defer func() {
 		p.mu.Lock()
 		if p.sources[key] == s {

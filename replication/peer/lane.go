@@ -39,6 +39,9 @@ const (
 	// laneGrace is how long a lane waits for the outcome of a batch after the leader has changed: the old one may have committed
 	// it. If it stands still, it never answers.
 	laneGrace = 200 * time.Millisecond
+	// laneAnswer is how long an answer may take. A network that swallows what is sent would otherwise hold the lane for as long
+	// as TCP tries; the leader's own limit, the write timeout, is shorter.
+	laneAnswer = 10 * time.Second
 )
 
 // NewLane returns a lane and starts its goroutine.
@@ -187,6 +190,7 @@ func (n *Lane) serve(c net.Conn, answers <-chan frame, broken <-chan struct{}) {
 		case s := <-n.work:
 			f := frame{kind: frameBatch, term: s.term, sequence: sequence, body: s.body}
 			out = f.append(out[:0])
+			c.SetWriteDeadline(time.Now().Add(laneAnswer))
 			if w, err := c.Write(out); err != nil {
 				s.done(nil, w == len(out)) // half of a frame is never taken for one
 				return
@@ -206,7 +210,12 @@ func (n *Lane) serve(c net.Conn, answers <-chan frame, broken <-chan struct{}) {
 
 // await waits for the answer to what was sent; nil: there will be none.
 func (n *Lane) await(sequence uint64, answers <-chan frame, broken <-chan struct{}) *Answer {
+	limit := time.NewTimer(laneAnswer)
+	defer limit.Stop()
 	select {
+	case <-limit.C:
+		n.listener.log.warn("another node does not answer", "for", n.purpose.String(), "within", laneAnswer)
+		return nil
 	case f := <-answers:
 		a, err := decodeAnswer(&f)
 		if err == nil && f.sequence != sequence {

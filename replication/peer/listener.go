@@ -190,6 +190,10 @@ func (p *Listener) meet(raw net.Conn) {
 		self = p.cfg.Self() // it may know the leader now
 	}
 	self.Purpose, self.Target, self.Refusal = h.Purpose, h.Sender, refusal
+	if refusal == "" && h.Purpose >= ForWrites {
+		// Before the answer: the other node may give this connection up and make the next one at any time behind it.
+		p.replaces(h, c)
+	}
 	if len(self.Refusal) > maxRefusal {
 		self.Refusal = self.Refusal[:maxRefusal]
 	}
