@@ -175,27 +175,11 @@ func (p *Listener) meet(raw net.Conn) {
 		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
 		return
 	}
-	self := p.cfg.Self()
-	refusal := judge(self, h)
 	handler := p.answers.Load()
-	if refusal == "" && h.Purpose >= ForJoin {
-		switch {
-		case handler == nil:
-			refusal = "this node is not ready"
-		case h.Purpose == ForJoin:
-			refusal = (*handler).Join(h)
-		default:
-			refusal = (*handler).Forwards(h)
-		}
-		self = p.cfg.Self() // it may know the leader now
-	}
-	self.Purpose, self.Target, self.Refusal = h.Purpose, h.Sender, refusal
-	if refusal == "" && h.Purpose >= ForWrites {
+	self := p.answer(h, handler)
+	if self.Refusal == "" && h.Purpose >= ForWrites {
 		// Before the answer: the other node may give this connection up and make the next one at any time behind it.
 		p.replaces(h, c)
-	}
-	if len(self.Refusal) > maxRefusal {
-		self.Refusal = self.Refusal[:maxRefusal]
 	}
 	if self.Refusal != "" && h.Purpose < ForWrites { // those try again until they find the leader
 		p.log.warn("a connection on the peer port was refused", "from", raw.RemoteAddr().String(), "node", h.Sender, "for", h.Purpose.String(), "why", self.Refusal)
@@ -228,6 +212,24 @@ func (p *Listener) meet(raw net.Conn) {
 	default: // Raft does not take them: the caller tries again
 		s.Close()
 	}
+}
+
+// answer is this node's hello to a stranger whose hello is h.
+func (p *Listener) answer(h Hello, handler *Handler) Hello {
+	refusal := judge(p.cfg.Self(), h)
+	if refusal == "" && h.Purpose >= ForJoin {
+		switch {
+		case handler == nil:
+			refusal = "this node is not ready"
+		case h.Purpose == ForJoin:
+			refusal = (*handler).Join(h)
+		default:
+			refusal = (*handler).Forwards(h)
+		}
+	}
+	self := p.cfg.Self() // after Join: it may know the leader now
+	self.Purpose, self.Target, self.Refusal = h.Purpose, h.Sender, refusal[:min(len(refusal), maxRefusal)]
+	return self
 }
 
 // conversation is what follows the hellos; nil: nothing, or Raft's messages.
