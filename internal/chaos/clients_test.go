@@ -250,6 +250,7 @@ type histories struct {
 	current *history
 	number  int
 	full    []*history
+	taken   int // operations of the current one
 	open    int // operations of the current one without a reply: each doubles the search
 }
 
@@ -257,13 +258,14 @@ type histories struct {
 func (h *histories) next() *history {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.current == nil || len(h.current.ops) >= historyOps || h.open > 12 {
+	if h.current == nil || h.taken >= historyOps || h.open > 12 {
 		if h.current != nil {
 			h.full = append(h.full, h.current)
 		}
 		h.number++
-		h.current, h.open = &history{key: fmt.Sprintf("history:%d", h.number)}, 0
+		h.current, h.open, h.taken = &history{key: fmt.Sprintf("history:%d", h.number)}, 0, 0
 	}
+	h.taken++
 	return h.current
 }
 
