@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,16 +12,45 @@ import (
 // farGroup is a group whose leader is elsewhere, and takes batches when the test lets it.
 type farGroup struct {
 	*fakeGroup
+	mu   sync.Mutex // guards the fields below: a Batcher's timers send as well
 	free bool
 	sent []func(a *Answer, sent bool) (goOn bool)
 	term uint64
 }
 
-func (g *farGroup) Forwards() bool    { return true }
-func (g *farGroup) SoleVoter() bool   { return false }
-func (g *farGroup) Term() uint64      { return g.term }
-func (g *farGroup) MaySend(bool) bool { return g.free }
+// set makes the lane free, or not.
+func (g *farGroup) set(free bool) {
+	g.mu.Lock()
+	g.free = free
+	g.mu.Unlock()
+}
+
+// count is how many batches were sent.
+func (g *farGroup) count() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.sent)
+}
+
+// answer tells what became of the i-th batch.
+func (g *farGroup) answer(i int, a *Answer, sent bool) {
+	g.mu.Lock()
+	done := g.sent[i]
+	g.mu.Unlock()
+	done(a, sent)
+}
+
+func (g *farGroup) Forwards() bool  { return true }
+func (g *farGroup) SoleVoter() bool { return false }
+func (g *farGroup) Term() uint64    { return g.term }
+func (g *farGroup) MaySend(bool) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.free
+}
 func (g *farGroup) Send(_ []byte, _ bool, done func(a *Answer, sent bool) (goOn bool)) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if !g.free {
 		return false
 	}
@@ -59,18 +89,16 @@ func TestShipped(t *testing.T) {
 		g, b := newFarBatcher()
 		defer b.Close()
 		answer := func(a *Answer, sent bool) {
-			done := g.sent[0]
-			g.sent = g.sent[1:]
-			done(a, sent)
-			g.free = true
+			g.answer(g.count()-1, a, sent)
+			g.set(true)
 			b.Flush()
 			synctest.Wait()
 		}
-		g.free = true
-		outcome := submit(b, 1)
+		g.set(true)
+		outcome, tries := submit(b, 1), 1
 		for _, a := range []*Answer{nil, {Outcome: NotApplied, Reason: ErrNotLeader}, {Outcome: NotApplied, Reason: ErrShutdown}} {
 			answer(a, false)
-			if len(g.sent) != 1 {
+			if tries++; g.count() != tries {
 				t.Fatalf("after %+v it is not sent again", a)
 			}
 			select {
@@ -103,7 +131,7 @@ func TestTickAfterShipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := newFarBatcher()
 		defer b.Close()
-		g.free = true
+		g.set(true)
 		outcome := submit(b, 1)
 		g.term = 7
 		b.TermBegan(7)
@@ -111,7 +139,7 @@ func TestTickAfterShipped(t *testing.T) {
 		if b.sequence != 0 {
 			t.Fatal("an entry beside the batch that is under way")
 		}
-		g.sent[0](nil, true)
+		g.answer(0, nil, true)
 		if err := <-outcome; !errors.Is(err, ErrUnknown) {
 			t.Error(err)
 		}
@@ -127,35 +155,35 @@ func TestGather(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := newFarBatcher()
 		defer b.Close()
-		g.free = true
+		g.set(true)
 		first := submit(b, 1) // two clients: this one, and the next while it is under way
 		second := submit(b, 2)
 		time.Sleep(8 * time.Millisecond)
-		g.free = true
-		g.sent[0](&Answer{Outcome: Applied}, true)
+		g.set(true)
+		g.answer(0, &Answer{Outcome: Applied}, true)
 		<-first
-		if len(g.sent) != 1 {
+		if g.count() != 1 {
 			t.Fatal("the second client does not wait for the first one")
 		}
 		third := submit(b, 3) // the first client is back
-		if len(g.sent) != 2 {
+		if g.count() != 2 {
 			t.Fatal("both are there, and the batch still waits")
 		}
 		time.Sleep(8 * time.Millisecond)
-		g.free = true
-		g.sent[1](&Answer{Outcome: Applied}, true)
+		g.set(true)
+		g.answer(1, &Answer{Outcome: Applied}, true)
 		<-second
 		<-third
 		began := time.Now()
 		last := submit(b, 4) // one of the two does not come back
-		for len(g.sent) < 3 {
+		for g.count() < 3 {
 			time.Sleep(100 * time.Microsecond)
 		}
 		if took := time.Since(began); took < time.Millisecond || took > 3*time.Millisecond {
 			t.Errorf("it waited %v for the other one, not a quarter of 8 ms", took)
 		}
-		g.free = true
-		g.sent[2](&Answer{Outcome: Applied}, true)
+		g.set(true)
+		g.answer(2, &Answer{Outcome: Applied}, true)
 		<-last
 	})
 }

@@ -76,7 +76,7 @@ func (w *world) errorf(format string, args ...any) {
 // scheduler nor Raft's own random timers follow the seed: it fixes the load and the faults. A seed that fails is worth a
 // hundred more runs.
 func TestSimulation(t *testing.T) {
-	first, seeds := uint64(1), redistest.Size(3, 6, 40)
+	first, seeds := uint64(1), redistest.Size(3, 6, 6)
 	if s := os.Getenv("QUIPU_SIM_SEEDS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
