@@ -48,6 +48,9 @@ func (r *run) address(node int) string { return r.nodes[node].Addr }
 // QUIPU_CHAOS_SECONDS say how often and how long; each round has a seed of its own, QUIPU_TEST_SEED the first.
 // QUIPU_CHAOS_FAULT, a part of a name, leaves out all other faults.
 func TestChaos(t *testing.T) {
+	if os.Getenv("QUIPU_CHAOS_ROUNDS") == "" && (testing.Short() || redistest.Long()) {
+		t.Skip("make test has a short round, make chaos longer ones")
+	}
 	rounds, seconds := number(t, "QUIPU_CHAOS_ROUNDS", 1), number(t, "QUIPU_CHAOS_SECONDS", 8)
 	seed := uint64(number(t, "QUIPU_TEST_SEED", int(time.Now().UnixNano()%1_000_000)))
 	for i := range rounds {
