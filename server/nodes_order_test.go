@@ -29,7 +29,7 @@ func TestReadBeforeWrite(t *testing.T) {
 	startNodes(t, 3, nil).eachRole(func(t *testing.T, n *testNode) {
 		conn := n.dial()
 		filler := "GET " + strings.Repeat("x", 4000) + "\r\n"
-		for i := range redistest.Size(3, 10, 40) {
+		for i := range redistest.Size(3, 10, 10) {
 			expect(t, conn, fmt.Sprintf("SET k old%d", i), "+OK\r\n")
 			var in bytes.Buffer
 			in.WriteString("WAIT 1 20\r\n") // so that all of it is there when it is read
@@ -72,7 +72,7 @@ func TestReadsInOrder(t *testing.T) {
 			})
 		}
 		r := n.dial()
-		total := redistest.Size(2000, 5000, 30000)
+		total := redistest.Size(2000, 5000, 5000)
 		room := make(chan struct{}, 200) // commands under way
 		busy.Go(func() {
 			for range total {
@@ -103,7 +103,7 @@ func TestWatchWithSeveralNodes(t *testing.T) {
 	conn, other := n.dial(), n.dial()
 	expect(t, conn, "SET k v", "+OK\r\n", "WATCH k", "+OK\r\n", "MULTI", "+OK\r\n", "SELECT 1", "+QUEUED\r\n", "GET k", "+QUEUED\r\n",
 		"EXEC", "*2\r\n+OK\r\n$-1\r\n", "SET probe 1", "+OK\r\n", "SELECT 0", "+OK\r\n", "GET probe", "$-1\r\n", "SELECT 1", "+OK\r\n", "GET probe", bulk("1"), "SELECT 0", "+OK\r\n")
-	for i := range redistest.Size(50, 100, 400) {
+	for i := range redistest.Size(50, 100, 100) {
 		expect(t, conn, fmt.Sprintf("SET k %d", i), "+OK\r\n", "WATCH k", "+OK\r\n", "MULTI", "+OK\r\n", "SELECT 1", "+QUEUED\r\n", "SELECT 0", "+QUEUED\r\n", "GET k", "+QUEUED\r\n")
 		if err := other.Send(fmt.Appendf(nil, "SET k x%d\r\n", i)); err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func TestUnchangedElsewhere(t *testing.T) {
 	c := startNodes(t, 3, func(cfg *config.Config) { cfg.ReadConsistency = "local" })
 	lead := c.leader()
 	l, f := c.nodes[lead].dial(), c.nodes[(lead+1)%3].dial()
-	for i := range redistest.Size(10, 20, 100) {
+	for i := range redistest.Size(10, 20, 20) {
 		key := fmt.Sprintf("h%d", i)
 		expect(t, l, "PFADD "+key+" a", ":1\r\n")
 		eventually(t, "the follower to have it", func() bool { return call(t, f, "PFCOUNT "+key) == ":1\r\n" })
@@ -140,7 +140,7 @@ func TestLargeReplies(t *testing.T) {
 	expect(t, f.dial(), "SET big "+strings.Repeat("v", 1_000_000), "+OK\r\n")
 	var busy sync.WaitGroup
 	var answered, refused atomic.Int64
-	for range redistest.Size(100, 200, 300) {
+	for range redistest.Size(100, 200, 200) {
 		conn := f.dial()
 		busy.Go(func() {
 			conn.Send([]byte("GET big\r\n"))
@@ -193,7 +193,7 @@ func TestStopLeader(t *testing.T) {
 	c := startNodes(t, 3, nil)
 	lead := c.leader()
 	fill := c.nodes[lead].dial()
-	for i := range redistest.Size(20, 60, 200) {
+	for i := range redistest.Size(20, 60, 60) {
 		expect(t, fill, fmt.Sprintf("SET big%d %s", i, strings.Repeat("abcdefgh", 120000)), "+OK\r\n")
 	}
 	for range 10 {

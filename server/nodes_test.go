@@ -288,7 +288,7 @@ func TestLeaderStops(t *testing.T) {
 			busy.Go(func() { countUntil(t, stop, conn, address, &acked, &unknown) })
 		}
 	}
-	for range redistest.Size(2, 3, 8) {
+	for range redistest.Size(2, 3, 3) {
 		before := acked.Load()
 		eventually(t, "progress", func() bool { return acked.Load() > before+200 })
 		at := c.leader()
