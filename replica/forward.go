@@ -220,7 +220,7 @@ func (r *Replica) watchReads() {
 		case <-r.Group.Done():
 		}
 		q.mu.Lock()
-		ended := r.Group.Err() != nil || isDone(r.Group.Done())
+		ended := isDone(r.Group.Done())
 		var again, failed []*SubBatch
 		kept := q.waiting[:0:0]
 		for _, s := range q.waiting {

@@ -27,8 +27,7 @@ type Answer struct {
 // Remote takes what other nodes forward to this one.
 type Remote interface {
 	// Absorb hands over a batch, unless this node does not lead in the term that the other one meant; reads says that it has no
-	// writes. The body may be used during the call only. wait blocks until
-	// the outcome is known.
+	// writes. The body may be used during the call only. wait blocks until the outcome is known.
 	Absorb(body []byte, term uint64, reads bool) (wait func() Answer)
 }
 

@@ -6,7 +6,7 @@ import "time"
 // who wait for it, and those who come meanwhile, take turns, and each entry has half of the clients. So a batch waits after
 // a commit until as much has come as was in the last entry: its clients, most of whom send the next command as soon as they
 // are answered. It waits for a quarter of the last commit's time at most. With 50 clients, one command at a time, and 5 ms of
-// round trip an entry has 48 commands instead of 25 (bench: nodes). A single voter commits too fast for that to pay.
+// round trip an entry has 46 commands instead of 25 (bench: nodes). A single voter commits too fast for that to pay.
 type gathering struct {
 	expected int           // bytes that were in the last entry
 	base     int           // bytes that waited already when it was decided

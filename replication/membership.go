@@ -125,23 +125,18 @@ func (g *raftGroup) isolated() bool {
 var errRemoved = errors.New("it was removed from the cluster: stop it, or have it join as a new node, with an empty data directory")
 
 // removed reports whether this node once was a member and is none any more: the configuration that it has is from its own log.
+// isMember was called before.
 func (g *raftGroup) removed() bool {
-	if g.nodeAddress(g.id.NodeID) != "" {
-		g.members.wasOne = true
-		return false
-	}
-	return g.members.wasOne || !g.id.Joins
+	return g.nodeAddress(g.id.NodeID) == "" && (g.members.wasOne || !g.id.Joins)
 }
 
 // isMember reports whether the configuration has this node under its address.
 func (g *raftGroup) isMember() bool {
-	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
-		if string(s.ID) == g.id.NodeID {
-			g.members.wasOne = true
-			return string(s.Address) == g.cfg.Peers.opt.Address
-		}
+	address := g.nodeAddress(g.id.NodeID)
+	if address != "" {
+		g.members.wasOne = true
 	}
-	return false
+	return address == g.cfg.Peers.opt.Address
 }
 
 // askToJoin asks the leader if it is known, else the next address in the list, and then the leader that this one names.

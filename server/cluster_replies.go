@@ -208,19 +208,7 @@ func clusterForget(s *Session, args [][]byte) bool {
 		s.replyError(protocol.ErrForgetMyself)
 		return true
 	}
-	reply := s.replyLater(waitTask)
-	s.srv.tasks.run(func() {
-		err := s.srv.replicas[0].Group.Remove(id)
-		s.worker.loop.Post(func() {
-			reply(func(w *protocol.Writer) {
-				if err != nil {
-					w.Error("ERR " + err.Error())
-					return
-				}
-				w.OK()
-			})
-		})
-	})
+	s.runTask(func() error { return s.srv.replicas[0].Group.Remove(id) })
 	return true
 }
 

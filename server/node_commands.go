@@ -53,9 +53,15 @@ func saveCommand(s *Session, _ [][]byte) bool {
 	if s.awaitPending() {
 		return false
 	}
+	s.runTask(s.srv.snapshot)
+	return true
+}
+
+// runTask runs work on another goroutine, for which the session waits and its loop does not. The reply is OK, or the error.
+func (s *Session) runTask(work func() error) {
 	reply := s.replyLater(waitTask)
 	s.srv.tasks.run(func() {
-		err := s.srv.snapshot()
+		err := work()
 		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) {
 				if err != nil {
@@ -66,7 +72,6 @@ func saveCommand(s *Session, _ [][]byte) bool {
 			})
 		})
 	})
-	return true
 }
 
 // backgroundSnapshot is BGSAVE, and BGREWRITEAOF: a snapshot is what shortens the log.

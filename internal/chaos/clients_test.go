@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"quipu/internal/linear"
 	"quipu/internal/redistest"
 )
 
@@ -85,12 +85,6 @@ func judge(r redistest.Reply) outcome {
 	return done // an error of the command itself: whoever sent it says that it is wrong
 }
 
-// counted is an increment that was answered.
-type counted struct {
-	began, ended time.Duration
-	value        int64
-}
-
 // counter is a key that clients of all nodes increment and read.
 type counter struct {
 	key       string
@@ -99,7 +93,7 @@ type counter struct {
 	uncertain atomic.Int64
 
 	mu  sync.Mutex
-	all []counted
+	all []linear.Increment
 }
 
 // increment has a client count, one command at a time.
@@ -119,7 +113,7 @@ func (k *counter) increment(c *client, t *testing.T) {
 			return
 		}
 		k.mu.Lock()
-		k.all = append(k.all, counted{began, c.run.now(), n})
+		k.all = append(k.all, linear.Increment{Began: began, Ended: c.run.now(), Value: n})
 		k.mu.Unlock()
 		k.acked.Add(1)
 		c.run.progress.Store(int64(c.run.now()))
@@ -150,27 +144,9 @@ func (k *counter) read(c *client, t *testing.T) {
 
 // check looks at all replies once more when everything is over and the counter is at final.
 func (k *counter) check(t *testing.T, final int64) {
-	acked, unknown := int64(len(k.all)), k.uncertain.Load()
-	if final < acked || final > acked+unknown {
-		t.Errorf("%s is %d: %d were answered, %d are unknown", k.key, final, acked, unknown)
-	}
-	slices.SortFunc(k.all, func(a, b counted) int { return int(a.value - b.value) })
-	missing := final - acked
-	if missing > unknown {
-		t.Errorf("%s: %d values between replies, %d unknown", k.key, missing, unknown)
-	}
-	latest := counted{} // the one that began last, of those with smaller replies
-	for i, op := range k.all {
-		if i > 0 && op.value == k.all[i-1].value {
-			t.Errorf("%s: two replies are %d", k.key, op.value)
-		}
-		if op.ended < latest.began {
-			t.Errorf("%s: %d was answered at %v, before %d was sent at %v", k.key, op.value, op.ended, latest.value, latest.began)
-		}
-		if op.began > latest.began {
-			latest = op
-		}
-	}
+	linear.CheckIncrements(k.all, k.uncertain.Load(), final, func(format string, args ...any) {
+		t.Errorf(k.key+": "+format, args...)
+	})
 }
 
 // pipelines has a client send increments and reads of a key of its own, many at once: their replies must be in order, also
@@ -233,7 +209,6 @@ const (
 	historyClients = 6
 	historyOps     = 240 // per key; the search for an order grows fast with them
 	historyLimit   = 30 * time.Second
-	openEnd        = math.MaxInt64
 )
 
 // history is what several clients did to one key.
@@ -283,7 +258,7 @@ func (h *histories) client(c *client, t *testing.T, id int, rng *rand.Rand) {
 		default:
 			command = []string{"GET", in.key}
 		}
-		op := porcupine.Operation{ClientId: id, Input: strings.Join(slices.Delete(slices.Clone(command), 1, 2), " "), Call: int64(c.run.now()), Return: openEnd}
+		op := porcupine.Operation{ClientId: id, Input: strings.Join(slices.Delete(slices.Clone(command), 1, 2), " "), Call: int64(c.run.now()), Return: linear.Open}
 		replies, outcomes := c.do(command)
 		switch {
 		case outcomes[0] == notRun, outcomes[0] == uncertain && command[0] == "GET":
@@ -294,7 +269,7 @@ func (h *histories) client(c *client, t *testing.T, id int, rng *rand.Rand) {
 		in.mu.Lock()
 		in.ops = append(in.ops, op)
 		in.mu.Unlock()
-		if op.Return == openEnd {
+		if op.Return == linear.Open {
 			h.mu.Lock()
 			h.open++
 			h.mu.Unlock()
@@ -307,7 +282,7 @@ func (h *histories) client(c *client, t *testing.T, id int, rng *rand.Rand) {
 func (h *histories) check(t *testing.T) {
 	all := append(h.full, h.current)
 	for _, in := range all {
-		if v := porcupine.CheckOperationsTimeout(counterModel, in.ops, historyLimit); v != porcupine.Ok {
+		if v := porcupine.CheckOperationsTimeout(linear.Counter, in.ops, historyLimit); v != porcupine.Ok {
 			for _, op := range in.ops {
 				t.Logf("client %d, %v to %v: %v: %v", op.ClientId, time.Duration(op.Call), time.Duration(op.Return), op.Input, op.Output)
 			}
@@ -315,25 +290,4 @@ func (h *histories) check(t *testing.T) {
 		}
 	}
 	t.Logf("%d histories have an order", len(all))
-}
-
-// counterModel is one key: "" while it is missing. An output is the reply with its type, or nil where there was none.
-var counterModel = porcupine.Model{
-	Init: func() any { return "" },
-	Step: func(state, input, output any) (ok bool, next any) {
-		value := state.(string)
-		reply := "$" + value
-		n, _ := strconv.ParseInt(value, 10, 64)
-		switch name, arg, _ := strings.Cut(input.(string), " "); name {
-		case "INCR":
-			value = strconv.FormatInt(n+1, 10)
-			reply = ":" + value
-		case "DECR":
-			value = strconv.FormatInt(n-1, 10)
-			reply = ":" + value
-		case "SET":
-			value, reply = arg, "+OK"
-		}
-		return output == nil || output == reply, value
-	},
 }

@@ -2,13 +2,13 @@ package sim
 
 import (
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"quipu/exec"
+	"quipu/internal/linear"
 	"quipu/replica"
 )
 
@@ -107,18 +107,13 @@ func number(reply string) (n int64, ok bool) {
 	return n, err == nil && (reply[0] == ':' || reply[0] == '$')
 }
 
-type answered struct {
-	began, ended time.Duration
-	value        int64
-}
-
 // counter is a key that clients only increment and read.
 type counter struct {
 	key              string
 	mu               sync.Mutex
 	acked, attempted int64
 	unknown          int64
-	all              []answered
+	all              []linear.Increment
 }
 
 func (k *counter) increment(c *client) {
@@ -140,7 +135,7 @@ func (k *counter) increment(c *client) {
 			c.w.errorf("INCR %s: %q", k.key, reply)
 		}
 		k.acked++
-		k.all = append(k.all, answered{began, c.w.time(), n})
+		k.all = append(k.all, linear.Increment{Began: began, Ended: c.w.time(), Value: n})
 		c.w.progress.Store(int64(c.w.time()))
 	}
 }
@@ -164,22 +159,7 @@ func (k *counter) read(c *client) {
 
 // check looks at all replies once more, when the counter is at final and nothing is under way.
 func (k *counter) check(w *world, final int64) {
-	if final < k.acked || final > k.acked+k.unknown {
-		w.errorf("%s is %d: %d were answered, %d are unknown", k.key, final, k.acked, k.unknown)
-	}
-	slices.SortFunc(k.all, func(a, b answered) int { return int(a.value - b.value) })
-	latest := answered{}
-	for i, op := range k.all {
-		if i > 0 && op.value == k.all[i-1].value {
-			w.errorf("%s: two replies are %d", k.key, op.value)
-		}
-		if op.ended < latest.began {
-			w.errorf("%s: %d was answered at %v, before %d was sent at %v", k.key, op.value, op.ended, latest.value, latest.began)
-		}
-		if op.began > latest.began {
-			latest = op
-		}
-	}
+	linear.CheckIncrements(k.all, k.unknown, final, func(format string, args ...any) { w.errorf(k.key+": "+format, args...) })
 }
 
 // expiring sets a key with a deadline, and reads it until it is gone: from then on it stays gone.

@@ -2,7 +2,6 @@ package systest
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"quipu/internal/linear"
 	"quipu/internal/redistest"
 )
 
@@ -23,33 +23,6 @@ const (
 	linearOps     = 300              // per key; the search for an order grows fast with them
 	linearTimeout = 20 * time.Second // of the search, per key
 )
-
-// open is the end of an operation without an answer: it may take effect at any time after its call. That it never
-// does looks the same as an effect behind everything else.
-const open = math.MaxInt64
-
-// counterModel is one key. Its state is the value, "" for a missing key. An input is a command without the key
-// ("INCR", "SET 7"). An output is the reply with its type ("$" alone is null), or nil when there was none; no state
-// explains an error.
-var counterModel = porcupine.Model{
-	Init: func() any { return "" },
-	Step: func(state, input, output any) (ok bool, next any) {
-		value := state.(string)
-		reply := "$" + value                    // to GET
-		n, _ := strconv.ParseInt(value, 10, 64) // a missing key counts as 0
-		switch name, arg, _ := strings.Cut(input.(string), " "); name {
-		case "INCR":
-			value = strconv.FormatInt(n+1, 10)
-			reply = ":" + value
-		case "DECR":
-			value = strconv.FormatInt(n-1, 10)
-			reply = ":" + value
-		case "SET":
-			value, reply = arg, "+OK"
-		}
-		return output == nil || output == reply, value
-	},
-}
 
 // drawCommand never sets key 0, so that nothing covers up an increment that got lost there.
 func drawCommand(rng *rand.Rand, k int) string {
@@ -80,7 +53,7 @@ type linearHistory struct {
 
 // send records operation n, as one without an answer, and sends it.
 func (h *linearHistory) send(c *redistest.Conn, client, n int, command string) error {
-	h.ops[n] = porcupine.Operation{ClientId: client, Input: command, Call: int64(time.Since(h.began)), Return: open}
+	h.ops[n] = porcupine.Operation{ClientId: client, Input: command, Call: int64(time.Since(h.began)), Return: linear.Open}
 	return c.SendCommand(slices.Insert(strings.Fields(command), 1, h.prefix+strconv.Itoa(n%linearKeys))...)
 }
 
@@ -188,13 +161,13 @@ func TestLinearizable(t *testing.T) {
 			for n := k; n < len(h.ops); n += linearKeys {
 				op := h.ops[n]
 				ops = append(ops, op)
-				if op.Return == open {
+				if op.Return == linear.Open {
 					unanswered++
 				} else if op.Call > h.restarted && op.ClientId < linearClients {
 					after++
 				}
 			}
-			if v := porcupine.CheckOperationsTimeout(counterModel, ops, linearTimeout); v != porcupine.Ok {
+			if v := porcupine.CheckOperationsTimeout(linear.Counter, ops, linearTimeout); v != porcupine.Ok {
 				for _, op := range ops {
 					t.Logf("client %d, %d to %d ns: %v: %v", op.ClientId, op.Call, op.Return, op.Input, op.Output)
 				}
@@ -205,43 +178,5 @@ func TestLinearizable(t *testing.T) {
 	t.Logf("%d operations without an answer, %d after the restarts", unanswered, after)
 	if unanswered == 0 || after == 0 {
 		t.Error("none of one kind: the test does not test what it should")
-	}
-}
-
-// TestLinearChecker gives the checker histories whose verdict is known.
-func TestLinearChecker(t *testing.T) {
-	type history = []porcupine.Operation
-	op := func(call, end int64, input string, output any) porcupine.Operation {
-		return porcupine.Operation{Call: call, Return: end, Input: input, Output: output}
-	}
-	hard := history{op(0, open-1, "GET", "$none")} // 2^40 states to try
-	for i := range 40 {
-		hard = append(hard, op(0, open, "SET "+strconv.Itoa(i), nil))
-	}
-	for _, c := range []struct {
-		name string
-		want porcupine.CheckResult
-		ops  history
-	}{
-		{"in turn", porcupine.Ok, history{op(0, 1, "GET", "$"), op(2, 3, "DECR", ":-1"), op(4, 5, "SET 7", "+OK"), op(6, 7, "INCR", ":8"), op(8, 9, "GET", "$8")}},
-		{"crossed in flight", porcupine.Ok, history{op(0, 9, "INCR", ":2"), op(1, 8, "INCR", ":1"), op(2, 7, "GET", "$1")}},
-		{"open, took effect", porcupine.Ok, history{op(0, 1, "INCR", ":1"), op(2, open, "INCR", nil), op(3, 4, "GET", "$2")}},
-		{"open, took effect late", porcupine.Ok, history{op(0, open, "INCR", nil), op(1, 2, "GET", "$"), op(3, 4, "GET", "$1")}},
-		{"open, no effect", porcupine.Ok, history{op(0, 1, "INCR", ":1"), op(2, open, "INCR", nil), op(3, 4, "GET", "$1")}},
-		{"lost increment", porcupine.Illegal, history{op(0, 1, "INCR", ":1"), op(2, 3, "INCR", ":2"), op(4, 5, "GET", "$1")}},
-		{"lost key", porcupine.Illegal, history{op(0, 1, "INCR", ":1"), op(2, 3, "GET", "$")}},
-		{"duplicate reply", porcupine.Illegal, history{op(0, 5, "INCR", ":1"), op(1, 4, "INCR", ":1")}},
-		{"counted twice", porcupine.Illegal, history{op(0, 1, "INCR", ":1"), op(2, 3, "GET", "$2")}},
-		{"stale read", porcupine.Illegal, history{op(0, 1, "SET 5", "+OK"), op(2, 3, "SET 6", "+OK"), op(4, 5, "GET", "$5")}},
-		{"read of the future", porcupine.Illegal, history{op(0, 1, "GET", "$1"), op(2, 3, "INCR", ":1")}},
-		{"later one smaller", porcupine.Illegal, history{op(0, 1, "INCR", ":2"), op(2, 3, "INCR", ":1")}},
-		{"open, seen and gone", porcupine.Illegal, history{op(0, open, "INCR", nil), op(1, 2, "GET", "$1"), op(3, 4, "GET", "$")}},
-		{"open, counted twice", porcupine.Illegal, history{op(0, open, "INCR", nil), op(1, 2, "GET", "$1"), op(3, 4, "GET", "$2")}},
-		{"error reply", porcupine.Illegal, history{op(0, 1, "GET", "-ERR x")}},
-		{"no verdict in time", porcupine.Unknown, hard},
-	} {
-		if got := porcupine.CheckOperationsTimeout(counterModel, c.ops, 200*time.Millisecond); got != c.want {
-			t.Errorf("%s: verdict %q, expected %q", c.name, got, c.want)
-		}
 	}
 }

@@ -56,9 +56,9 @@ func NewLane(l *Listener, purpose Purpose, target func() Member, changed func() 
 // Free reports whether Send would take a batch now.
 func (n *Lane) Free() bool { return n.free.Load() }
 
-// Send takes a batch for the leader of a term, or returns false if the lane is not connected or at work. done is called once, by another goroutine:
-// with the answer; or with nil, and sent says whether the batch may have reached the other node. goOn says that the next batch
-// may follow at once; else the lane connects anew. body is the lane's until then.
+// Send takes a batch for the leader of a term, or returns false if the lane is not connected, or at work. done is called once,
+// by another goroutine: with the answer; or with nil, and sent says whether the batch may have reached the other node. goOn says
+// that the next batch may follow at once; else the lane connects anew. body is the lane's until then.
 func (n *Lane) Send(body []byte, term uint64, done func(a *Answer, sent bool) (goOn bool)) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
