@@ -270,6 +270,8 @@ func (o remote) Complete(s *SubBatch) { o.done <- s }
 
 // Absorb implements replication.Remote.
 func (r *Replica) Absorb(body []byte, term uint64, reads bool) (wait func() replication.Answer) {
+	r.absorbing.RLock()
+	defer r.absorbing.RUnlock()
 	o := remote{make(chan *SubBatch, 1)}
 	s, _ := r.remotes.Get().(*SubBatch)
 	if s == nil {
@@ -282,7 +284,7 @@ func (r *Replica) Absorb(body []byte, term uint64, reads bool) (wait func() repl
 	switch {
 	case term == 0 || term != r.Group.Term():
 		err = replication.ErrNotLeader
-	case r.stopping.Load():
+	case r.stopping:
 		err = replication.ErrShutdown
 	case err == nil && reads && !s.ReadsOnly():
 		err = errors.New("a batch of reads that writes")

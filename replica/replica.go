@@ -58,9 +58,10 @@ type Replica struct {
 	reclaimer reclaimer
 	failed    failedBatches
 	readers   readers
-	stopping  atomic.Bool // nothing is taken from other nodes any more
-	remotes   sync.Pool   // of *SubBatch, for Absorb
-	runners   sync.Pool   // of *exec.Runner, for Absorb
+	absorbing sync.RWMutex // held for reading while a batch from another node is handed over; guards stopping
+	stopping  bool         // nothing is taken from other nodes any more
+	remotes   sync.Pool    // of *SubBatch, for Absorb
+	runners   sync.Pool    // of *exec.Runner, for Absorb
 }
 
 // SoftLimit is the size in bytes at which a sub-batch is handed over, and a batch takes no more.
@@ -128,7 +129,9 @@ func (r *Replica) Run(ctx context.Context) { r.runIntervals(ctx) }
 // Stop ends all writes. If graceful, all that was handed over and all that was answered ahead is applied first, for as long
 // as ctx lasts; the error says what was not. Nothing may be handed over any more when Stop is called.
 func (r *Replica) Stop(ctx context.Context, graceful bool) (err error) {
-	r.stopping.Store(true)
+	r.absorbing.Lock() // what was handed over too late for Drain would have an unknown outcome
+	r.stopping = true
+	r.absorbing.Unlock()
 	if graceful {
 		err = errors.Join(r.batcher.Drain(ctx), r.finishAhead(ctx))
 	}

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -176,18 +177,29 @@ func (h handler) Absorb(body []byte, term uint64, reads bool) func() peer.Answer
 	}
 }
 
-// resignLimit is how long another node may take to be elected when this one stops.
-const resignLimit = 2 * time.Second
+const (
+	resignLimit = 2 * time.Second // how long another node may take to be elected when this one stops
+	retireLimit = time.Second     // how long other nodes may take to stop sending, before that
+	resignLook  = 5 * time.Millisecond
+)
 
 // Resign implements Group. Nothing may be under way any more.
 func (g *raftGroup) Resign() (resigned bool) {
-	if g.SoleVoter() || g.raft().State() != raft.Leader {
+	if g.SoleVoter() {
 		return true
 	}
 	g.leave()
 	g.rounds.expire(g)
+	if p := g.cfg.Peers; p != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), retireLimit)
+		p.listener.Retire(ctx)
+		cancel()
+	}
+	if g.raft().State() != raft.Leader {
+		return true
+	}
 	done := make(chan error, 1)
-	go func() { done <- g.transfer() }()
+	go func() { done <- g.transfer(time.Now().Add(resignLimit)) }()
 	select {
 	case err := <-done:
 		if err == nil {
@@ -199,18 +211,28 @@ func (g *raftGroup) Resign() (resigned bool) {
 	return false
 }
 
-// transfer has a voter lead that is there and has everything.
-func (g *raftGroup) transfer() (err error) {
-	err = errors.New("no other voter is there")
-	for _, m := range g.memberStatus() {
-		if m.Self || !m.Voter || !m.Up || m.Last < g.raft().LastIndex() {
-			continue
+// transfer has the voter lead that is there and has most. What is known of the others is some time old, and a follower under
+// load is behind: so they are asked, again and again, until one has everything.
+func (g *raftGroup) transfer(limit time.Time) error {
+	err := errors.New("no other voter is there that has everything")
+	for g.raft().State() == raft.Leader {
+		for _, m := range g.memberStatus() {
+			if m.Self || !m.Voter || !m.Up || m.Last < g.raft().LastIndex() {
+				continue
+			}
+			if err = g.raft().LeadershipTransferToServer(raft.ServerID(m.ID), raft.ServerAddress(m.Address)).Error(); err == nil {
+				return nil
+			}
 		}
-		if err = g.raft().LeadershipTransferToServer(raft.ServerID(m.ID), raft.ServerAddress(m.Address)).Error(); err == nil {
-			return nil
+		if time.Now().After(limit) || g.ending.Load() {
+			return err
 		}
+		if p := g.cfg.Peers; p != nil {
+			p.links.Ask()
+		}
+		time.Sleep(resignLook)
 	}
-	return err
+	return nil
 }
 
 // leaderChanges tells of changes of the leader, as Raft observes them.

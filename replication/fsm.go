@@ -15,7 +15,8 @@ import (
 type fsm struct {
 	machine  StateMachine
 	clock    *Clock
-	fail     func(error) // stops the node
+	fail     func(error)              // stops the node
+	members  func(raft.Configuration) // called with each configuration that is committed, while the log is replayed as well; nil: nobody wants them
 	proposer atomic.Pointer[Proposer]
 	applied  atomic.Uint64 // index of the last entry that the machine has executed; Raft's own counts entries handed over
 	broken   atomic.Bool   // nothing is applied any more
@@ -55,6 +56,9 @@ func (f *fsm) Apply(log *raft.Log) any {
 	case log.Type == raft.LogCommand:
 		f.applyEntry(log.Index, log.Term, log.Data)
 	default:
+		if log.Type == raft.LogConfiguration && f.members != nil {
+			f.members(raft.DecodeConfiguration(log.Data))
+		}
 		f.begin(log.Term)
 		f.applied.Store(log.Index)
 	}

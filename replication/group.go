@@ -104,6 +104,7 @@ func newRaftGroup(cfg Config, d *Directory, sm StateMachine) *raftGroup {
 		snapWant: make(chan struct{}, 1),
 	}
 	g.fsm = newFSM(sm, g.cfg.Clock, g.fail)
+	g.fsm.members = g.members.note
 	g.leave()
 	return g
 }

@@ -21,8 +21,10 @@ import (
 type membership struct {
 	contact   atomic.Uint64        // applied index of the leader when this node first heard of it; 0: not yet
 	wasOne    bool                 // this node was in the configuration, used by keepMembership alone
-	mu        sync.Mutex           // guards out
-	out       map[string]time.Time // nodes that this one has taken out as leader, and when
+	expelled  atomic.Bool          // another member said that this node was taken out
+	mu        sync.Mutex           // guards the next two
+	known     map[string]bool      // nodes in the last configuration that was committed
+	out       map[string]time.Time // nodes that were taken out since this one runs, and when
 	promoting atomic.Bool
 	caught    string    // ID of the non-voter that has caught up, used by promote alone
 	since     time.Time // since when
@@ -32,10 +34,10 @@ const (
 	joinEvery     = time.Second
 	joinWait      = 3 * time.Second         // for the configuration to be committed
 	reachWait     = 1500 * time.Millisecond // for a new member to be reached under the address that it gives
-	isolatedAfter = 10 * time.Second
-	banned        = time.Hour              // how long a leader does not take back a node that it has taken out
-	caughtUp      = 64                     // entries
-	fresh         = 500 * time.Millisecond // how old the answer of a node may be that is to get a vote
+	isolatedAfter = 3 * time.Second         // a few elections
+	banned        = time.Hour               // how long a node that was taken out is not taken back
+	caughtUp      = 64                      // entries
+	fresh         = 500 * time.Millisecond  // how old the answer of a node may be that is to get a vote
 	caughtUpTime  = time.Second
 )
 
@@ -117,17 +119,18 @@ func (g *raftGroup) keepMembership() {
 }
 
 // isolated reports whether no leader was heard of for long. The configuration in this node's own log may not be the one that
-// the others have agreed on: they may know nothing of it.
+// the others have agreed on: they may know nothing of it, or have taken this node out. (The leader sends the entry that takes
+// a node out to that node once, and not again if it gets lost.)
 func (g *raftGroup) isolated() bool {
 	return time.Since(time.Unix(0, g.leaderSeen.Load())) > isolatedAfter
 }
 
 var errRemoved = errors.New("it was removed from the cluster: stop it, or have it join as a new node, with an empty data directory")
 
-// removed reports whether this node once was a member and is none any more: the configuration that it has is from its own log.
+// removed reports whether this node once was a member and is none any more, by its own log or by the word of a member.
 // isMember was called before.
 func (g *raftGroup) removed() bool {
-	return g.nodeAddress(g.id.NodeID) == "" && (g.members.wasOne || !g.id.Joins)
+	return g.members.expelled.Load() || g.nodeAddress(g.id.NodeID) == "" && (g.members.wasOne || !g.id.Joins)
 }
 
 // isMember reports whether the configuration has this node under its address.
@@ -160,6 +163,10 @@ func (g *raftGroup) askToJoin(ctx context.Context, next *int) error {
 			c.Close()
 			return nil
 		}
+		if answer.Refusal == refusalTakenOut {
+			g.members.expelled.Store(true)
+			return errRemoved
+		}
 		if answer.Leader == "" || answer.Leader == address {
 			return err
 		}
@@ -167,6 +174,9 @@ func (g *raftGroup) askToJoin(ctx context.Context, next *int) error {
 	}
 	return fmt.Errorf("the leader has changed meanwhile")
 }
+
+// refusalTakenOut is recognized by the node that it is meant for.
+const refusalTakenOut = "the node was taken out of the cluster: have it join as a new node, with an empty data directory"
 
 // admit adds the node that sent h to the cluster, or changes its address. An error tells that node what to do.
 func (g *raftGroup) admit(h peer.Hello) error {
@@ -177,7 +187,7 @@ func (g *raftGroup) admit(h peer.Hello) error {
 	out, taken := g.members.out[h.Sender]
 	g.members.mu.Unlock()
 	if taken && time.Since(out) < banned {
-		return errors.New("the node was taken out of the cluster: have it join as a new node, with an empty data directory")
+		return errors.New(refusalTakenOut)
 	}
 	voter := false
 	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
@@ -267,15 +277,30 @@ func (g *raftGroup) Remove(id string) error {
 	if err := g.changed(g.raft().RemoveServer(raft.ServerID(id), 0, joinWait)); err != nil {
 		return err
 	}
-	g.members.mu.Lock()
-	if g.members.out == nil {
-		g.members.out = map[string]time.Time{}
-	}
-	g.members.out[id] = time.Now()
-	g.members.mu.Unlock()
 	g.cfg.Logger.Info("a node was removed from the cluster", "node", id)
 	g.noteVoters(g.raft().GetConfiguration().Configuration())
 	return nil
+}
+
+// note notes who is in the configuration that was committed, and who is no more: every member does, as it may lead when that
+// node asks to be added again.
+func (m *membership) note(c raft.Configuration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.known
+	m.known = make(map[string]bool, len(c.Servers))
+	for _, s := range c.Servers {
+		m.known[string(s.ID)] = true
+		delete(m.out, string(s.ID))
+	}
+	for id := range before {
+		if !m.known[id] {
+			if m.out == nil {
+				m.out = map[string]time.Time{}
+			}
+			m.out[id] = time.Now()
+		}
+	}
 }
 
 // changed waits until a change of the configuration is committed. Raft bounds only the time until it begins, and leaves it
@@ -301,6 +326,9 @@ func (g *raftGroup) changed(f raft.IndexFuture) error {
 func (g *raftGroup) memberStatus() (list []MemberStatus) {
 	p := g.cfg.Peers
 	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+		if string(s.ID) == g.id.NodeID && g.members.expelled.Load() {
+			continue
+		}
 		m := MemberStatus{Member: Member{ID: string(s.ID), Address: string(s.Address)}, Voter: s.Suffrage == raft.Voter}
 		if m.Self = m.ID == g.id.NodeID; m.Self {
 			m.Up, m.Serves, m.Term, m.Boot, m.Seen = true, g.Term() != 0, g.raft().CurrentTerm(), g.boot, time.Now()

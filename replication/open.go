@@ -393,7 +393,7 @@ func hasVoter(c raft.Configuration, id raft.ServerID) bool {
 	return false
 }
 
-// noteVoters remembers whether this node is the only voter, and whether there are others to which entries are sent.
+// noteVoters remembers whether this node is the only voter, and who the others are, to which entries are sent.
 func (g *raftGroup) noteVoters(c raft.Configuration) {
 	voters := 0
 	for _, s := range c.Servers {

@@ -147,6 +147,35 @@ func TestWipedNodeJoins(t *testing.T) {
 	waitFor(t, "the new node to be ready", func() bool { return isClosed(c.up["new"].Ready()) })
 }
 
+// A node that was taken out while it was away stays out, also when another node leads by then, and learns of it.
+func TestTakenOutWhileAway(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b", "c")
+	c.voters = 3
+	c.overPeerPorts()
+	c.form("a", "b", "c")
+	l := c.leader()
+	l.write(t, 0, 20)
+	c.agree(expected(20))
+	out := c.follower(l)
+	c.stop(out)
+	if err := l.Remove(out); err != nil {
+		t.Fatal(err)
+	}
+	other := c.up[c.follower(l)]
+	waitFor(t, "the other node to lead", func() bool {
+		if l.Term() != 0 {
+			_ = l.raft().LeadershipTransfer().Error() // tried again
+		}
+		return other.Term() != 0
+	})
+	c.form(out)
+	waitFor(t, "the node to learn that it was taken out", func() bool { return len(c.up[out].Status().Members) == 2 })
+	if n := len(other.Status().Members); n != 2 {
+		t.Errorf("the cluster has %d members", n)
+	}
+}
+
 // A node that is started alone grows to three voters when others ask to join: only as many as its settings say.
 func TestGrow(t *testing.T) {
 	t.Parallel()

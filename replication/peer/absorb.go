@@ -2,8 +2,11 @@ package peer
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -37,9 +40,19 @@ func decodeAnswer(f *frame) (a Answer, err error) {
 // anew, it has given up what it sent before: its older connection is closed, and what was not read from it never will be,
 // before the first batch of the new one is read. So batches of a node are executed in the order in which it sent them.
 type source struct {
-	c    net.Conn
-	mu   sync.Mutex // held while a batch is handed over
-	dead bool
+	c     net.Conn
+	mu    sync.Mutex // held while a batch is handed over
+	dead  bool
+	write sync.Mutex    // held while something is written
+	ended chan struct{} // closed when nothing more is read
+}
+
+func (s *source) send(f *frame, buf []byte) ([]byte, error) {
+	buf = f.append(buf[:0])
+	s.write.Lock()
+	defer s.write.Unlock()
+	_, err := s.c.Write(buf)
+	return buf, err
 }
 
 type sourceKey struct {
@@ -47,37 +60,64 @@ type sourceKey struct {
 	purpose Purpose
 }
 
-// replaces makes c the source of its node.
-func (p *Listener) replaces(h Hello, c net.Conn) {
+// replaces makes c the source of its node, unless this node takes no batches any more.
+func (p *Listener) replaces(h Hello, c net.Conn) bool {
 	key := sourceKey{h.Sender, h.Purpose}
 	p.mu.Lock()
 	old := p.sources[key]
-	p.sources[key] = &source{c: c}
+	retired := p.retired
+	if !retired {
+		p.sources[key] = &source{c: c, ended: make(chan struct{})}
+	}
 	p.mu.Unlock()
-	if old != nil {
+	if old != nil && !retired {
 		old.mu.Lock()
 		old.dead = true
 		old.mu.Unlock()
 		old.c.Close()
 	}
+	return !retired
+}
+
+// forgets ends the source that c is, if it still is one: nothing more is read from it.
+func (p *Listener) forgets(h Hello, c net.Conn) {
+	key := sourceKey{h.Sender, h.Purpose}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.sources[key]; s != nil && s.c == c {
+		delete(p.sources, key)
+		close(s.ended)
+	}
+}
+
+// Retire has other nodes send their batches elsewhere, for good. It returns when they send none any more, or when ctx ends. If
+// this node closed the connections instead, whatever is on the way in them would have an unknown outcome.
+func (p *Listener) Retire(ctx context.Context) {
+	p.mu.Lock()
+	p.retired = true
+	list := slices.Collect(maps.Values(p.sources))
+	p.mu.Unlock()
+	for _, s := range list {
+		go s.send(&frame{kind: frameRetire}, nil) // it may block, until the connection is closed
+	}
+	for _, s := range list {
+		select {
+		case <-s.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // absorb takes batches from a connection until it ends. The next one is read when the outcome of the one before is known.
 func (p *Listener) absorb(c net.Conn, h Hello, handler Handler) error {
-	key := sourceKey{h.Sender, h.Purpose}
 	p.mu.Lock()
-	s := p.sources[key]
+	s := p.sources[sourceKey{h.Sender, h.Purpose}]
 	p.mu.Unlock()
 	if inner, ok := c.(*servedConn); s == nil || !ok || s.c != inner.Conn {
 		return nil // the node has made another one since
 	}
-	defer func() {
-		p.mu.Lock()
-		if p.sources[key] == s {
-			delete(p.sources, key)
-		}
-		p.mu.Unlock()
-	}()
+	defer p.forgets(h, s.c)
 	r := bufio.NewReaderSize(c, 32<<10)
 	var in, out []byte
 	for {
@@ -97,8 +137,7 @@ func (p *Listener) absorb(c net.Conn, h Hello, handler Handler) error {
 		s.mu.Unlock()
 		answer := wait()
 		reply := answer.frame(f.sequence)
-		out = reply.append(out[:0])
-		if _, err := c.Write(out); err != nil {
+		if out, err = s.send(&reply, out); err != nil {
 			return err
 		}
 		in, out = keepBuffer(f.body), keepBuffer(out)

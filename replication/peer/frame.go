@@ -24,7 +24,8 @@ const (
 	frameAsk    frameType = 1 + iota // a question for the state of a node; sequence: chosen by who asks
 	frameStatus                      // the answer, with the sequence of the question; body: status.go
 	frameBatch                       // what clients of another node want; body: up to the state machine
-	frameDone                        // its outcome, with the sequence of the batch; body: lanes.go
+	frameDone                        // its outcome, with the sequence of the batch; body: absorb.go
+	frameRetire                      // no more batches, please: this node stops
 )
 
 const (

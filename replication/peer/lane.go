@@ -182,7 +182,7 @@ func (n *Lane) read(ctx context.Context, c net.Conn, answers chan<- frame) {
 	}
 }
 
-// serve sends batches until the connection ends.
+// serve sends batches until the connection ends, or the other node asks for no more.
 func (n *Lane) serve(c net.Conn, answers <-chan frame, broken <-chan struct{}) {
 	var out []byte
 	for sequence := uint64(1); ; sequence++ {
@@ -196,37 +196,49 @@ func (n *Lane) serve(c net.Conn, answers <-chan frame, broken <-chan struct{}) {
 				return
 			}
 			out = keepBuffer(out)
-			a := n.await(sequence, answers, broken)
-			if !s.done(a, true) {
+			a, retired := n.await(sequence, answers, broken)
+			if !s.done(a, true) || retired {
 				return
 			}
 			n.setFree(true)
 			n.idle()
+		case f := <-answers:
+			if f.kind != frameRetire {
+				n.listener.log.warn("a connection to another node ended", "for", n.purpose.String(), "err", "an answer to nothing")
+			}
+			return
 		case <-broken:
 			return
 		}
 	}
 }
 
-// await waits for the answer to what was sent; nil: there will be none.
-func (n *Lane) await(sequence uint64, answers <-chan frame, broken <-chan struct{}) *Answer {
+// await waits for the answer to what was sent; nil: there will be none. retired says that the other node wants no more; it
+// answers all the same what it had been sent before.
+func (n *Lane) await(sequence uint64, answers <-chan frame, broken <-chan struct{}) (answer *Answer, retired bool) {
 	limit := time.NewTimer(laneAnswer)
 	defer limit.Stop()
-	select {
-	case <-limit.C:
-		n.listener.log.warn("another node does not answer", "for", n.purpose.String(), "within", laneAnswer)
-		return nil
-	case f := <-answers:
-		a, err := decodeAnswer(&f)
-		if err == nil && f.sequence != sequence {
-			err = fmt.Errorf("answer %d to batch %d", f.sequence, sequence)
+	for {
+		select {
+		case <-limit.C:
+			n.listener.log.warn("another node does not answer", "for", n.purpose.String(), "within", laneAnswer)
+			return nil, retired
+		case f := <-answers:
+			if f.kind == frameRetire {
+				retired = true
+				continue
+			}
+			a, err := decodeAnswer(&f)
+			if err == nil && f.sequence != sequence {
+				err = fmt.Errorf("answer %d to batch %d", f.sequence, sequence)
+			}
+			if err != nil {
+				n.listener.log.warn("a connection to another node ended", "for", n.purpose.String(), "err", err)
+				return nil, retired
+			}
+			return &a, retired
+		case <-broken:
+			return nil, retired
 		}
-		if err != nil {
-			n.listener.log.warn("a connection to another node ended", "for", n.purpose.String(), "err", err)
-			return nil
-		}
-		return &a
-	case <-broken:
-		return nil
 	}
 }

@@ -2,8 +2,10 @@ package peer
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -102,6 +104,72 @@ func TestLane(t *testing.T) {
 	h.release <- Answer{Outcome: 1}
 	if lane.Free() {
 		t.Error("a lane to nobody is free")
+	}
+}
+
+// TestRetire: a node that retires and then closes its port leaves no batch without an answer, whenever it was sent.
+func TestRetire(t *testing.T) {
+	for i := range 30 {
+		h := newLeading()
+		b := listen(t, testPeer("b", io.Discard))
+		b.Handle(h)
+		a := listen(t, testPeer("a", io.Discard))
+		idle := make(chan struct{}, 1)
+		lane := NewLane(a, ForWrites, func() Member { return Member{ID: "b", Address: b.Addr().String()} }, soon, func() {
+			select {
+			case idle <- struct{}{}:
+			default:
+			}
+		})
+		stop := make(chan struct{})
+		var busy sync.WaitGroup
+		busy.Go(func() {
+			for {
+				select {
+				case <-h.batches:
+					h.release <- Answer{Outcome: 1}
+				case <-stop:
+					return
+				}
+			}
+		})
+		answered := make(chan struct{}, 1)
+		busy.Go(func() {
+			for {
+				select {
+				case <-idle:
+				case <-stop:
+					return
+				}
+				lane.Send([]byte("b"), 3, func(a *Answer, sent bool) bool {
+					if a == nil && sent {
+						t.Error("no answer to a batch that was sent")
+					}
+					select {
+					case answered <- struct{}{}:
+					default:
+					}
+					return a != nil
+				})
+			}
+		})
+		within(t, answered)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		b.Retire(ctx)
+		if ctx.Err() != nil {
+			t.Error("the other node goes on sending")
+		}
+		cancel()
+		if i < 5 {
+			time.Sleep(2 * laneFirst) // it tries to connect again
+			if lane.Free() {
+				t.Error("a node that has retired takes batches")
+			}
+		}
+		b.Close()
+		close(stop)
+		busy.Wait()
+		lane.Close()
 	}
 }
 

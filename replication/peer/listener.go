@@ -29,6 +29,7 @@ type Listener struct {
 	strangers []net.Conn            // oldest first
 	served    map[*servedConn]bool  // in use
 	sources   map[sourceKey]*source // of batches
+	retired   bool                  // there will be no others
 }
 
 // servedConn is a connection in use; the Listener closes it at the latest when it is closed itself.
@@ -179,13 +180,16 @@ func (p *Listener) meet(raw net.Conn) {
 	self := p.answer(h, handler)
 	if self.Refusal == "" && h.Purpose >= ForWrites {
 		// Before the answer: the other node may give this connection up and make the next one at any time behind it.
-		p.replaces(h, c)
+		if !p.replaces(h, c) {
+			self.Refusal = "this node stops"
+		}
 	}
 	if self.Refusal != "" && h.Purpose < ForWrites { // those try again until they find the leader
 		p.log.warn("a connection on the peer port was refused", "from", raw.RemoteAddr().String(), "node", h.Sender, "for", h.Purpose.String(), "why", self.Refusal)
 	}
 	if err := exchange(c, self); err != nil {
 		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
+		p.forgets(h, c)
 		return
 	}
 	talk := p.conversation(h, handler)
