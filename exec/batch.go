@@ -31,8 +31,13 @@ func (b *Batch) Reset() {
 // before the transaction in its own entry may change a key.
 type Guard interface {
 	Aborts(stamp int64, touched func(db int, key []byte) bool) bool
-	// Void is called when the transaction does not run, whatever Aborts has said before: another node would have to decide.
-	Void()
+	// Decided says whether the transaction runs. It is called with false where Aborts returned true, too, and after that with
+	// true only where another node has decided.
+	Decided(ran bool)
+	// Watch is what to tell a node that this one forwards the transaction to; with ID 0 it cannot decide, and nothing runs.
+	Watch() Watch
+	// Deadline is the earliest log time in ms at which the transaction is void; 0: never.
+	Deadline() int64
 }
 
 // Seal appends the operations of all sub-batches to an entry whose payload begins at from in buf, and leaves out the

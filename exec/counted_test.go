@@ -374,11 +374,15 @@ func TestManySubBatches(t *testing.T) {
 }
 
 // watching is a guard as WATCH is one.
-func (g *watching) Void() {}
+func (g *watching) Decided(ran bool) { g.decided = append(g.decided, ran) }
+func (g *watching) Watch() Watch     { return g.name }
+func (g *watching) Deadline() int64  { return 0 }
 
 type watching struct {
-	key   string
-	asked int
+	key     string
+	name    Watch
+	asked   int
+	decided []bool
 }
 
 func (g *watching) Aborts(_ int64, touched func(db int, key []byte) bool) bool {

@@ -32,7 +32,7 @@ type cursor struct {
 // begin goes on with a submission.
 func (c *cursor) begin(s *Submission) {
 	c.sub, c.at, c.last = s, s.first, s.last
-	s.begin = len(c.b.out.B)
+	s.begin, s.Voided = len(c.b.out.B), false
 	c.overflowed = false
 }
 
@@ -100,6 +100,9 @@ func (c *cursor) aside(x *executor) (more bool, err error) {
 			c.done()
 		case itemLiteral:
 			c.literal(it)
+		case itemWatch:
+			c.watch(x, it, c.writer())
+			c.done()
 		case itemTxn:
 			t := c.txn()
 			switch {
@@ -219,6 +222,10 @@ func (c *cursor) void() {
 		return
 	}
 	it := c.item()
+	if g := c.txn().guard; g != nil {
+		g.Decided(false)
+		c.sub.Voided = true
+	}
 	c.writer().NullArray()
 	c.keep(it, c.start)
 	c.at += 1 + int(it.n)

@@ -21,7 +21,7 @@ func (b *SubBatch) fail(s *Submission, write, read string) {
 		case it.kind == itemLiteral && it.flags&itemBarrier == 0:
 			text = ""
 			w.B = append(w.B, b.aside[it.at:it.at+it.n]...)
-		case it.kind == itemRead, it.kind == itemTxn && !b.txns[it.at].writes():
+		case it.kind == itemRead, it.kind == itemWatch, it.kind == itemTxn && !b.txns[it.at].writes():
 			text = read
 		}
 		if text != "" {
@@ -34,5 +34,5 @@ func (b *SubBatch) fail(s *Submission, write, read string) {
 			w.B = w.B[:start]
 		}
 	}
-	s.end, s.Overflowed = len(w.B), false
+	s.end, s.Overflowed, s.Voided = len(w.B), false, false
 }

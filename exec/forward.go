@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"quipu/commands"
+	"quipu/engine"
 	"quipu/protocol"
 )
 
@@ -20,14 +21,16 @@ import (
 //	read       0x05 | flags | db uvarint | n uvarint | n × bytes, the name of the command first
 //	literal    0x06 | flags | bytes               a reply that is known
 //	txn        0x07 | flags | n uvarint | deadline varint   a transaction, whose commands are the next n records
+//	watch      0x09 | flags | id 8 bytes | count uvarint | db uvarint | n uvarint | n × bytes, the keys; see Watch
+//	guarded    0x0a | flags | id 8 bytes | count uvarint | n uvarint   a transaction that depends on what is watched
 //
 // The naive way ships what a sub-batch has in memory. The node that leads would have to verify that operations and items fit
 // together, since it stops when it cannot execute an entry. So the leader gathers the commands once more, as it does for
 // its own clients: whatever the bytes, what comes out is a sub-batch, or an error. Increments join runs on the way again, so
 // that those of several loops share a run.
 //
-// The answer is, for each submission, a uvarint with the length of the replies shifted left by one, and in bit 0 whether they
-// exceeded MaxReplyBytes, and then the replies.
+// The answer is, for each submission, a uvarint with the length of the replies shifted left by two, in bit 0 whether they
+// exceeded MaxReplyBytes, in bit 1 whether a guarded transaction did not run, and then the replies.
 const (
 	recSubmission = 0x01 + iota
 	recWrite
@@ -37,6 +40,8 @@ const (
 	recLiteral
 	recTxn
 	recFirst
+	recWatch
+	recGuarded
 )
 
 // forwardFlags are the flags of an item that mean something to another node.
@@ -44,8 +49,7 @@ const forwardFlags = itemRESP3 | itemSilent | itemBarrier
 
 var errForward = errors.New("exec: malformed batch from another node")
 
-// AppendForward appends the records of the sub-batch. Transactions with a guard do not run: their clients watch keys of this
-// node, and another one decides.
+// AppendForward appends the records of the sub-batch. Transactions whose guard is of this node alone do not run.
 func (b *SubBatch) AppendForward(dst []byte) []byte {
 	d := decoder{table: b.table, databases: 1 << 16, rest: b.ops}
 	for i := range b.subs {
@@ -72,16 +76,25 @@ func (b *SubBatch) forwardTxn(dst []byte, at int, d *decoder) ([]byte, int) {
 	t := &b.txns[it.at]
 	end := at + int(it.n)
 	d.rest = b.ops[t.end:]
+	var watch Watch
 	if t.guard != nil {
-		t.guard.Void()
+		watch = t.guard.Watch()
+	}
+	switch {
+	case t.guard == nil:
+		dst = append(dst, recTxn, it.flags&forwardFlags)
+		dst = binary.AppendUvarint(dst, uint64(it.n))
+		dst = binary.AppendVarint(dst, t.deadline)
+	case watch.ID == 0:
+		t.guard.Decided(false)
 		w := protocol.Writer{V: it.resp()}
 		w.NullArray()
 		dst = append(dst, recLiteral, it.flags&forwardFlags)
 		return appendBytes(dst, w.B), end
+	default:
+		dst = appendWatch(append(dst, recGuarded, it.flags&forwardFlags), watch)
+		dst = binary.AppendUvarint(dst, uint64(it.n))
 	}
-	dst = append(dst, recTxn, it.flags&forwardFlags)
-	dst = binary.AppendUvarint(dst, uint64(it.n))
-	dst = binary.AppendVarint(dst, t.deadline)
 	inner := decoder{table: b.table, databases: d.databases, scope: scopeTxn}
 	if t.writes() {
 		inner.rest = b.ops[t.at+txnHeaderBytes : t.end]
@@ -106,6 +119,17 @@ func (b *SubBatch) forwardItem(dst []byte, it *item, d *decoder) []byte {
 		return binary.AppendUvarint(append(dst, recAgain, flags), uint64(it.at))
 	case itemLiteral:
 		return appendBytes(append(dst, recLiteral, flags), b.aside[it.at:it.at+it.n])
+	case itemWatch:
+		args := decoder{rest: b.aside[it.at:]}
+		w, _ := args.watch() // the sub-batch's own
+		dst = appendWatch(append(dst, recWatch, flags), w)
+		dst = binary.AppendUvarint(dst, uint64(it.db))
+		dst = binary.AppendUvarint(dst, uint64(it.n))
+		for range it.n {
+			key, _ := args.bytes()
+			dst = appendBytes(dst, key)
+		}
+		return dst
 	default:
 		dst = append(dst, recRead, flags)
 		dst = binary.AppendUvarint(dst, uint64(it.db))
@@ -207,7 +231,7 @@ func (a *absorber) record() error {
 	if err := a.item(kind, flags, as); err != nil {
 		return err
 	}
-	if a.inTx && kind != recTxn {
+	if a.inTx && kind != recTxn && kind != recGuarded {
 		a.txn--
 	}
 	if a.inTx && a.txn == 0 {
@@ -255,8 +279,46 @@ func (a *absorber) item(kind byte, flags uint8, as As) error {
 		a.to.BeginTxn(int(n), deadline, nil, as)
 		a.inTx, a.txn = true, int(n)
 		return nil
+	case kind == recGuarded && !a.inTx && a.to.watches != nil:
+		w, err := a.d.watch()
+		n, err2 := a.d.uvarint()
+		if err != nil || err2 != nil || n > uint64(len(a.d.rest)) {
+			return errForward
+		}
+		guard := a.to.watches.Guard(w)
+		a.to.BeginTxn(int(n), guard.Deadline(), guard, as)
+		a.inTx, a.txn = true, int(n)
+		return nil
+	case kind == recWatch && !a.inTx && a.to.watches != nil:
+		return a.watch(as)
 	}
 	return errForward
+}
+
+func (a *absorber) watch(as As) error {
+	w, err := a.d.watch()
+	if err != nil {
+		return errForward
+	}
+	db, err := a.d.database()
+	if err != nil {
+		return errForward
+	}
+	as.DB = db
+	n, err := a.d.uvarint()
+	if err != nil || n > uint64(len(a.d.rest)) {
+		return errForward
+	}
+	a.args = a.args[:0]
+	for range n {
+		key, err := a.d.bytes()
+		if err != nil || len(key) > engine.MaxKey {
+			return errForward
+		}
+		a.args = append(a.args, key)
+	}
+	a.to.Watch(w, a.args, as)
+	return nil
 }
 
 func (a *absorber) write(as As) error {
@@ -342,17 +404,27 @@ func (b *SubBatch) ExecuteReads(r *Runner, now int64, limit int, refused string)
 // closed, as those are who ask for more than MaxReplyBytes.
 const maxReplies = 128 << 20
 
+// The flags beside the length of a submission's replies.
+const (
+	replyOverflowed = 1 << iota
+	replyVoided
+	replyBits = iota
+)
+
 // AppendReplies appends the answer to a sub-batch that was absorbed, and executed or failed.
 func (b *SubBatch) AppendReplies(dst []byte) []byte {
 	for i := range b.subs {
 		s := &b.subs[i]
 		if len(dst) > maxReplies {
-			dst = append(dst, 1) // no bytes, overflowed
+			dst = append(dst, replyOverflowed) // no bytes
 			continue
 		}
-		n := uint64(s.end-s.begin) << 1
+		n := uint64(s.end-s.begin) << replyBits
 		if s.Overflowed {
-			n |= 1
+			n |= replyOverflowed
+		}
+		if s.Voided {
+			n |= replyVoided
 		}
 		dst = binary.AppendUvarint(dst, n)
 		dst = append(dst, b.Replies(s)...)
@@ -366,13 +438,27 @@ func (b *SubBatch) TakeReplies(replies []byte) (rest []byte, err error) {
 	for i := range b.subs {
 		s := &b.subs[i]
 		v, n := binary.Uvarint(replies)
-		if n <= 0 || v>>1 > uint64(len(replies)-n) {
+		if n <= 0 || v>>replyBits > uint64(len(replies)-n) {
 			return nil, errForward
 		}
-		s.begin, s.Overflowed = len(b.out.B), v&1 != 0
-		b.out.B = append(b.out.B, replies[n:n+int(v>>1)]...)
+		s.begin, s.Overflowed, s.Voided = len(b.out.B), v&replyOverflowed != 0, v&replyVoided != 0
+		end := n + int(v>>replyBits)
+		b.out.B = append(b.out.B, replies[n:end]...)
 		s.end = len(b.out.B)
-		replies = replies[n+int(v>>1):]
+		replies = replies[end:]
+		if b.guarded > 0 {
+			b.tellGuards(s)
+		}
 	}
 	return replies, nil
+}
+
+// tellGuards tells the guards of a submission what another node has decided. There is one at most: a client waits for the
+// outcome of an EXEC before it watches anything again.
+func (b *SubBatch) tellGuards(s *Submission) {
+	for i := s.first; i < s.last; i++ {
+		if it := &b.items[i]; it.kind == itemTxn && b.txns[it.at].guard != nil {
+			b.txns[it.at].guard.Decided(!s.Voided)
+		}
+	}
 }

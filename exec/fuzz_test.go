@@ -65,11 +65,14 @@ func FuzzAbsorb(f *testing.F) {
 		f.Add(b.AppendForward(nil))
 		b.Reset()
 	}
+	gatherWatch(f, b, Watch{1 << 60, 3})
+	f.Add(b.AppendForward(nil))
 	f.Fuzz(func(t *testing.T, records []byte) {
 		if len(records) > 1<<12 {
 			return
 		}
 		s := NewSubBatch(table)
+		s.UseWatches(watchList{})
 		if s.Absorb(records, 3, func(*commands.Command, [][]byte) {}) != nil {
 			return
 		}
@@ -80,8 +83,12 @@ func FuzzAbsorb(f *testing.F) {
 			if err := s.ExecuteReads(node.r, startOfLogTime, 1<<20, "ERR x"); err != nil {
 				t.Fatal(err)
 			}
-		} else if err := apply(s, node.r, append([]byte(nil), s.ops...), startOfLogTime); err != nil {
-			t.Fatal(err)
+		} else {
+			b := &Batch{}
+			b.Add(s)
+			if err := b.Execute(node.r, b.Seal(nil, 0, startOfLogTime), startOfLogTime); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if rest, err := s.TakeReplies(s.AppendReplies(nil)); err != nil || len(rest) > 0 {
 			t.Fatal(err)

@@ -39,6 +39,7 @@ type SubBatch struct {
 	guarded  int                   // transactions with a Guard
 	sealed   int                   // bytes of the operations that went into the entry
 	aborts   func() bool           // of ReadTxn
+	watches  Watches               // or nil: there is no WATCH
 	recent   [recentRuns]recentRun // the runs that an increment may still join, by hash of the key
 	recentOf uint32                // elements of recent with another generation are void
 
@@ -50,6 +51,7 @@ type Submission struct {
 	Client     any    // the argument of Begin; not used here
 	Slot       uint64 // the argument of Begin, the client's number for the submission; not used here
 	Overflowed bool   // see MaxReplyBytes
+	Voided     bool   // a transaction with a Guard did not run
 	Bytes      int    // memory that the commands take in the sub-batch
 
 	first, last int // its items: [first, last)
@@ -69,6 +71,7 @@ const (
 	itemJoin                    // a later increment of a run; at: index into runs, n: how many increments of the run come before it
 	itemRead                    // a read; at: offset of its arguments in aside, n: number of arguments
 	itemLiteral                 // a known reply; at: offset of the reply in aside, n: its length in bytes
+	itemWatch                   // a WATCH; at: offset in aside of what it names and its keys, n: number of keys
 	itemTxn                     // a transaction; at: index into txns, n: number of items behind this one that belong to it
 )
 

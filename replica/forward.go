@@ -268,8 +268,23 @@ type remote struct{ done chan *SubBatch }
 // Complete implements Owner.
 func (o remote) Complete(s *SubBatch) { o.done <- s }
 
-// Absorb implements replication.Remote.
-func (r *Replica) Absorb(body []byte, term uint64, reads bool) (wait func() replication.Answer) {
+// absorber takes the batches that another node sends over one connection.
+type absorber struct {
+	*Replica
+	reads   bool
+	watches Watches
+}
+
+// Absorbs implements replication.Remote.
+func (r *Replica) Absorbs(reads bool) replication.Absorber {
+	return absorber{r, reads, r.opt.Watches(r)}
+}
+
+// Close implements replication.Absorber.
+func (r absorber) Close() { r.watches.Close() }
+
+// Absorb implements replication.Absorber.
+func (r absorber) Absorb(body []byte, term uint64) (wait func() replication.Answer) {
 	r.absorbing.RLock()
 	defer r.absorbing.RUnlock()
 	o := remote{make(chan *SubBatch, 1)}
@@ -279,6 +294,7 @@ func (r *Replica) Absorb(body []byte, term uint64, reads bool) (wait func() repl
 	}
 	s.owner = o
 	s.Open()
+	s.UseWatches(r.watches)
 	s.forwarded = term
 	err := s.SubBatch.Absorb(body, r.opt.Databases, s.Hold)
 	switch {
@@ -286,7 +302,7 @@ func (r *Replica) Absorb(body []byte, term uint64, reads bool) (wait func() repl
 		err = replication.ErrNotLeader
 	case r.stopping:
 		err = replication.ErrShutdown
-	case err == nil && reads && !s.ReadsOnly():
+	case err == nil && r.reads && !s.ReadsOnly():
 		err = errors.New("a batch of reads that writes")
 	}
 	if err != nil {
@@ -294,7 +310,7 @@ func (r *Replica) Absorb(body []byte, term uint64, reads bool) (wait func() repl
 		s.abandon()
 		return func() replication.Answer { return replication.Answer{Outcome: replication.NotApplied, Reason: err} }
 	}
-	if reads {
+	if r.reads {
 		r.SubmitReads(s)
 	} else {
 		r.batcher.Submit(s)

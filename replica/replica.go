@@ -38,6 +38,7 @@ type Options struct {
 	Ahead        func() AheadLimits            // called again and again, since the settings may change
 	Loading      func(load func() error) error // runs load with nobody else using the keyspace of a replica that is open; nil: load()
 	Reading      func(read func()) bool        // runs read, unless a snapshot is taking the place of the keyspace; nil: read()
+	Watches      func(r *Replica) Watches      // what the clients of one node watch here; nil: nobody can watch anything
 	CountError   func(text string)             // called for each error reply to a command in a sub-batch; any goroutine, one at a time
 	Reclaimed    func(keys int)                // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
@@ -60,6 +61,7 @@ type Replica struct {
 	readers   readers
 	absorbing sync.RWMutex // held for reading while a batch from another node is handed over; guards stopping
 	stopping  bool         // nothing is taken from other nodes any more
+	watches   Watches      // of this node's own clients
 	remotes   sync.Pool    // of *SubBatch, for Absorb
 	runners   sync.Pool    // of *exec.Runner, for Absorb
 }
@@ -72,7 +74,11 @@ func Open(opt Options) (*Replica, error) {
 	if opt.Reading == nil {
 		opt.Reading = func(read func()) bool { read(); return true }
 	}
+	if opt.Watches == nil {
+		opt.Watches = func(*Replica) Watches { return noWatches{} }
+	}
 	r := &Replica{opt: opt, log: opt.Log}
+	r.watches = opt.Watches(r)
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: opt.Seed})
 	r.Keyspace.Observe(opt.Observer, opt.Interest)
 	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal, loading: opt.Loading}

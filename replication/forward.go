@@ -27,9 +27,17 @@ type Answer struct {
 
 // Remote takes what other nodes forward to this one.
 type Remote interface {
-	// Absorb hands over a batch, unless this node does not lead in the term that the other one meant; reads says that it has no
-	// writes. The body may be used during the call only. wait blocks until the outcome is known.
-	Absorb(body []byte, term uint64, reads bool) (wait func() Answer)
+	// Absorbs begins a connection of another node; reads says that its batches have no writes.
+	Absorbs(reads bool) Absorber
+}
+
+// Absorber takes the batches that another node sends over one connection.
+type Absorber interface {
+	// Absorb hands over a batch, unless this node does not lead in the term that the other one meant. The body may be used during
+	// the call only. wait blocks until the outcome is known.
+	Absorb(body []byte, term uint64) (wait func() Answer)
+	// Close says that the connection has ended, or is about to. A batch may be under way.
+	Close()
 }
 
 // forwarding is what a group with a peer port has for it.
@@ -162,15 +170,28 @@ func (h handler) Forwards(hello peer.Hello) string {
 	return ""
 }
 
-// Absorb implements peer.Handler.
-func (h handler) Absorb(body []byte, term uint64, reads bool) func() peer.Answer {
-	f := h.g.forwarding.Load()
-	if f == nil || h.g.Term() == 0 {
-		return func() peer.Answer {
-			return peer.Answer{Outcome: 1 + uint8(NotApplied), Reason: reasonNumber(ErrNotLeader)}
-		}
+// Absorbs implements peer.Handler.
+func (h handler) Absorbs(reads bool) peer.Absorber {
+	if f := h.g.forwarding.Load(); f != nil {
+		return absorber{f.remote.Absorbs(reads)}
 	}
-	wait := f.remote.Absorb(body, term, reads)
+	return absorber{notServing{}}
+}
+
+// notServing takes batches for a node that does not serve yet: it refuses them.
+type notServing struct{}
+
+func (notServing) Absorb([]byte, uint64) func() Answer {
+	return func() Answer { return Answer{Outcome: NotApplied, Reason: ErrNotLeader} }
+}
+func (notServing) Close() {}
+
+// absorber translates for package peer, which knows no outcomes.
+type absorber struct{ Absorber }
+
+// Absorb implements peer.Absorber.
+func (o absorber) Absorb(body []byte, term uint64) func() peer.Answer {
+	wait := o.Absorber.Absorb(body, term)
 	return func() peer.Answer {
 		a := wait()
 		return peer.Answer{Outcome: 1 + uint8(a.Outcome), Reason: reasonNumber(a.Reason), Index: a.Index, Replies: a.Replies}

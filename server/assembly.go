@@ -96,6 +96,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 			read()
 			return true
 		},
+		Watches:    srv.watchSet,
 		CountError: srv.stats.errors.count,
 		Reclaimed:  func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
 	}

@@ -159,13 +159,13 @@ func execCommand(s *Session, _ [][]byte) bool {
 	if t.lane != nil {
 		s.lane = t.lane
 	}
-	if s.watcher != nil && (s.touched() || s.lane.lostOffice()) {
+	if s.watcher != nil && (s.touched() || s.watcher.lostOffice()) {
 		s.beginReply().NullArray()
 		s.endReply()
 		return true
 	}
 	state := s.connectionState()
-	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() || !s.direct() {
+	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() || !s.direct() || s.watcher != nil && s.watcher.name.ID != 0 {
 		s.addTransaction(s.submission(t.size()), t)
 		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
 			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
@@ -239,10 +239,11 @@ func (readsOnly) Hold(*commands.Command, [][]byte) {}
 // SELECT and HELLO take effect for those behind them.
 func (s *Session) addTransaction(b txnTarget, t *transaction) {
 	var guard exec.Guard
+	var deadline int64
 	if s.watcher != nil {
-		guard = s.watcher
+		guard, deadline = s.watcher, s.watcher.Deadline()
 	}
-	b.BeginTxn(len(t.queue), s.watchDeadline(), guard, s.as())
+	b.BeginTxn(len(t.queue), deadline, guard, s.as())
 	room := literalRoom
 	for i := range t.queue {
 		q := &t.queue[i]

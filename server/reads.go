@@ -70,13 +70,12 @@ func (s *Session) elsewhere(cmd *commands.Command, args [][]byte) string {
 	if s.lane.sole || !cmd.HasKeys() || s.lane.replica.Group.Term() != 0 {
 		return ""
 	}
-	watch := cmd.Read == nil && cmd.Write == nil // WATCH: the leader has to see changes as they are made
-	if !watch && (!s.srv.config().ClusterEnabled || cmd.Write == nil && s.consistency() == localReads) {
+	if !s.srv.config().ClusterEnabled || cmd.Write == nil && s.consistency() == localReads {
 		return ""
 	}
 	t := s.srv.topology()
 	switch {
-	case t.present && t.leader.Self && !watch:
+	case t.present && t.leader.Self:
 		return "" // this node was just elected, and serves in a moment
 	case !t.present || t.leader.Self || t.leader.ClientAddress == "":
 		return protocol.ErrClusterDown

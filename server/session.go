@@ -48,7 +48,8 @@ type Session struct {
 	barrierPassed        bool // for the command that is read again: all that was answered ahead before it is applied
 	multi                *transaction
 	watcher              *watcher
-	deciding             *watcher // the guard of an EXEC under way
+	deciding             *watcher   // the guard of an EXEC under way
+	forgets              []*watcher // to be forgotten when nothing is pending any more
 
 	lane    *lane      // of the command being read
 	open    *lane      // whose sub-batch has an open submission of the session; nil: none
@@ -301,11 +302,14 @@ func (s *Session) finish(b *replica.SubBatch, sub *exec.Submission) {
 		s.srv.bulk.Add(int64(-s.bulk))
 		s.bulk = 0
 		if s.deciding != nil {
-			s.srv.watches.remove(s.deciding)
+			s.forget(s.deciding)
 			if !s.deciding.runs && s.deciding.undo != nil {
 				s.restore(s.deciding.undo)
 			}
 			s.deciding = nil
+		}
+		if s.forgets != nil {
+			s.forgetLate()
 		}
 		if s.waiting == waitPending {
 			s.waiting = waitNothing

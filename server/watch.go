@@ -5,7 +5,9 @@ import (
 	"sync/atomic"
 
 	"quipu/engine"
+	"quipu/exec"
 	"quipu/protocol"
+	"quipu/replica"
 )
 
 // watchRegistry knows which clients watch which keys. It is an observer of the keyspace, and marks them.
@@ -16,6 +18,7 @@ type watchRegistry struct {
 	count atomic.Int64 // watched keys over all clients; changed is called while it is not 0
 	mu    sync.Mutex
 	keys  map[watchKey]map[*watcher]struct{}
+	named map[uint64]*watcher // see watch_nodes.go
 }
 
 type watchKey struct {
@@ -27,11 +30,20 @@ type watchKey struct {
 type watcher struct {
 	touched atomic.Bool
 	keys    map[watchKey]watched
-	size    int   // bytes that keys takes
-	lane    *lane // of the keys
+	size    int // bytes that keys takes
 
+	// Of a session only:
+	lane *lane            // of the keys
+	name exec.Watch       // of what is watched on the node that leads; zero: keys of this node are watched
 	runs bool             // EXEC was sealed, and runs
+	told bool             // whether it runs is known
 	undo *connectionState // for the session to go back to if it does not; nil: nothing has changed
+
+	// Of what has a name only, on the node that leads; guarded by the registry's mu:
+	set      *watchSet
+	count    uint64 // see exec.Watch
+	reserved int    // bytes that it counts for in set
+	gone     bool   // it is forgotten
 }
 
 type watched struct {
@@ -40,7 +52,7 @@ type watched struct {
 }
 
 func newWatchRegistry() *watchRegistry {
-	return &watchRegistry{keys: map[watchKey]map[*watcher]struct{}{}}
+	return &watchRegistry{keys: map[watchKey]map[*watcher]struct{}{}, named: map[uint64]*watcher{}}
 }
 
 // changed is the keyspace's observer. Reclaiming an expired key is no change: whoever watches it looks at its deadline.
@@ -88,7 +100,7 @@ func (r *watchRegistry) touchAll() {
 func (r *watchRegistry) add(w *watcher, k watchKey, state watched) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := w.keys[k]; ok {
+	if _, ok := w.keys[k]; ok || w.gone {
 		return
 	}
 	w.keys[k] = state
@@ -105,6 +117,11 @@ func (r *watchRegistry) add(w *watcher, k watchKey, state watched) {
 func (r *watchRegistry) remove(w *watcher) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(w)
+}
+
+// drop is remove with mu held.
+func (r *watchRegistry) drop(w *watcher) {
 	for k := range w.keys {
 		set := r.keys[k]
 		delete(set, w)
@@ -129,6 +146,14 @@ func watchCommand(s *Session, args [][]byte) bool {
 		s.replyError(protocol.ErrCrossSlot)
 		return true
 	}
+	if s.lane.sole || s.watcher != nil && s.watcher.name.ID == 0 {
+		return s.watchHere(args)
+	}
+	return s.watchLeader(args)
+}
+
+// watchHere watches keys of a node that is the only voter.
+func (s *Session) watchHere(args [][]byte) bool {
 	if s.barrier() { // else an increment answered before WATCH would be seen as a change behind it
 		return false
 	}
@@ -141,24 +166,26 @@ func watchCommand(s *Session, args [][]byte) bool {
 			s.replyError(protocol.ErrCommandTooBig)
 			return true
 		}
-		s.watchKey(key)
+		s.srv.watches.watch(s.lane.replica, s.watcher, s.db, key, s.lane.replica.Clock.Now())
 	}
 	s.beginReply().OK()
 	s.endReply()
 	return true
 }
 
-// lostOffice reports whether another node would have to decide an EXEC by what is watched here.
-func (l *lane) lostOffice() bool { return !l.sole && l.replica.Group.Term() == 0 }
-
-func (s *Session) watchKey(key []byte) {
-	r := s.lane.replica
-	ks := r.Keyspace
+// watch registers w for a key as it is at log time now.
+func (r *watchRegistry) watch(of *replica.Replica, w *watcher, db int, key []byte, now int64) {
+	ks := of.Keyspace
 	part := engine.Part(key)
 	ks.LockPart(part)
 	defer ks.UnlockPart(part)
-	v, ok := ks.View(s.db, r.Clock.Now(), false).Get(key)
-	s.srv.watches.add(s.watcher, watchKey{s.db, string(key)}, watched{ok, v.Deadline})
+	v, ok := ks.View(db, now, false).Get(key)
+	r.add(w, watchKey{db, string(key)}, watched{ok, v.Deadline})
+}
+
+// lostOffice reports whether what is watched here says nothing any more: another node would have to decide an EXEC.
+func (w *watcher) lostOffice() bool {
+	return w.name.ID == 0 && !w.lane.sole && w.lane.replica.Group.Term() == 0
 }
 
 // unwatchCommand has nothing to do inside of a transaction: EXEC decides with what is watched when it begins, and forgets
@@ -172,7 +199,7 @@ func unwatchCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 
 func (s *Session) unwatch() {
 	if s.watcher != nil {
-		s.srv.watches.remove(s.watcher)
+		s.forget(s.watcher)
 		s.watcher = nil
 		s.seen.watcher.Store(nil)
 	}
@@ -183,8 +210,23 @@ func (s *Session) touched() bool {
 	return s.watcher.touched.Load() || s.watcher.expired(s.watcher.lane.replica.Clock.Now())
 }
 
-// Void implements exec.Guard.
-func (w *watcher) Void() { w.runs = false }
+// Decided implements exec.Guard.
+func (w *watcher) Decided(ran bool) { w.runs, w.told = ran, true }
+
+// Watch implements exec.Guard.
+func (w *watcher) Watch() exec.Watch { return w.name }
+
+// Deadline implements exec.Guard: the earliest expiry among the watched keys. A key that was expired when it was watched counts
+// as missing and has none.
+func (w *watcher) Deadline() int64 {
+	var earliest int64
+	for _, k := range w.keys {
+		if k.deadline != 0 && (earliest == 0 || k.deadline < earliest) {
+			earliest = k.deadline
+		}
+	}
+	return earliest
+}
 
 // Aborts implements exec.Guard: it decides, once, whether EXEC aborts. It does if a watched key was changed by an earlier
 // entry, may be changed by an operation that stands before the transaction in the same entry, or has expired.
@@ -192,7 +234,12 @@ func (w *watcher) Void() { w.runs = false }
 // Deciding when EXEC is read would be too early: writes of other clients that are queued before it are not applied then.
 // Aborts runs on the goroutine that seals the entry; the session waits for EXEC, and does not change keys meanwhile.
 func (w *watcher) Aborts(stamp int64, touched func(db int, key []byte) bool) bool {
-	w.runs = !w.aborts(stamp, touched)
+	if w.name.ID != 0 { // this node leads: it knows, if any does
+		w.told = true
+		w.runs = !w.lane.replica.Guard(w.name).Aborts(stamp, touched)
+	} else {
+		w.runs = !w.aborts(stamp, touched)
+	}
 	return !w.runs
 }
 
@@ -216,19 +263,4 @@ func (w *watcher) expired(now int64) bool {
 		}
 	}
 	return false
-}
-
-// watchDeadline is the earliest expiry among the watched keys, 0 if none expires. A key that was expired when it was
-// watched counts as missing and has none.
-func (s *Session) watchDeadline() int64 {
-	if s.watcher == nil {
-		return 0
-	}
-	var earliest int64
-	for _, k := range s.watcher.keys {
-		if k.deadline != 0 && (earliest == 0 || k.deadline < earliest) {
-			earliest = k.deadline
-		}
-	}
-	return earliest
 }

@@ -5,56 +5,67 @@ import (
 	"time"
 
 	"quipu/config"
+	"quipu/internal/redistest"
 )
 
+const aborted, done = "*-1\r\n", "*1\r\n+OK\r\n"
+
+// watchCase is what happens between a client's WATCH of w and its EXEC, and whether that runs.
+type watchCase struct {
+	name   string
+	before []string // by the client, before WATCH
+	own    []string // by the client, between WATCH and MULTI
+	other  []string // by another client meanwhile
+	want   string
+}
+
+var watchCases = []watchCase{
+	{"nothing happens", nil, nil, nil, done},
+	{"set", nil, nil, []string{"SET w 1"}, aborted},
+	{"another key", nil, nil, []string{"SET v 1"}, done},
+	{"another database", nil, nil, []string{"SELECT 1", "SET w 1"}, done},
+	{"changed and changed back", []string{"SET w 1"}, nil, []string{"SET w 2", "SET w 1"}, aborted},
+	{"created and deleted", nil, nil, []string{"SET w 2", "DEL w"}, aborted},
+	{"missing key deleted", nil, nil, []string{"DEL w"}, done},
+	{"increment of 0", []string{"SET w 1"}, nil, []string{"INCRBY w 0"}, aborted},
+	{"only its deadline", []string{"SET w 1"}, nil, []string{"EXPIRE w 1000"}, aborted},
+	{"only read", []string{"SET w 1"}, nil, []string{"GET w", "TTL w", "STRLEN w"}, done},
+	{"flush of an existing key", []string{"SET w 1"}, nil, []string{"FLUSHALL"}, aborted},
+	{"flush of a missing key", nil, nil, []string{"SET v 1", "FLUSHALL"}, done},
+	{"flush of another database", []string{"SET w 1"}, nil, []string{"SELECT 1", "SET w 1", "FLUSHDB"}, done},
+	{"own write", nil, []string{"SET w 1"}, nil, aborted},
+	{"own read", []string{"SET w 1"}, []string{"GET w"}, nil, done},
+	{"UNWATCH", nil, []string{"UNWATCH"}, []string{"SET w 1"}, done},
+	{"DISCARD", nil, []string{"MULTI", "DISCARD"}, []string{"SET w 1"}, done},
+	{"EXEC of another transaction", nil, []string{"MULTI", "EXEC"}, []string{"SET w 1"}, done},
+	{"renamed away", []string{"SET w 1"}, nil, []string{"RENAME w v"}, aborted},
+	{"copied over", []string{"SET v 1"}, nil, []string{"COPY v w"}, aborted},
+	{"in a transaction", nil, nil, []string{"MULTI", "SET w 1", "EXEC"}, aborted},
+}
+
+func (c *watchCase) run(t *testing.T, client, other *redistest.Conn) {
+	for _, command := range c.before {
+		call(t, client, command)
+	}
+	call(t, client, "WATCH w")
+	for _, command := range c.own {
+		call(t, client, command)
+	}
+	for _, command := range c.other {
+		call(t, other, command)
+	}
+	expect(t, client, "MULTI", "+OK\r\n", "SET result 1", "+QUEUED\r\n", "EXEC", c.want)
+	// The watch is over either way.
+	call(t, other, "SET w 7")
+	expect(t, client, "MULTI", "+OK\r\n", "SET result 1", "+QUEUED\r\n", "EXEC", done)
+}
+
 func TestWatch(t *testing.T) {
-	const aborted, done = "*-1\r\n", "*1\r\n+OK\r\n"
-	for _, c := range []struct {
-		name   string
-		before []string // by the client, before WATCH
-		own    []string // by the client, between WATCH and MULTI
-		other  []string // by another client meanwhile
-		want   string
-	}{
-		{"nothing happens", nil, nil, nil, done},
-		{"set", nil, nil, []string{"SET w 1"}, aborted},
-		{"another key", nil, nil, []string{"SET v 1"}, done},
-		{"another database", nil, nil, []string{"SELECT 1", "SET w 1"}, done},
-		{"changed and changed back", []string{"SET w 1"}, nil, []string{"SET w 2", "SET w 1"}, aborted},
-		{"created and deleted", nil, nil, []string{"SET w 2", "DEL w"}, aborted},
-		{"missing key deleted", nil, nil, []string{"DEL w"}, done},
-		{"increment of 0", []string{"SET w 1"}, nil, []string{"INCRBY w 0"}, aborted},
-		{"only its deadline", []string{"SET w 1"}, nil, []string{"EXPIRE w 1000"}, aborted},
-		{"only read", []string{"SET w 1"}, nil, []string{"GET w", "TTL w", "STRLEN w"}, done},
-		{"flush of an existing key", []string{"SET w 1"}, nil, []string{"FLUSHALL"}, aborted},
-		{"flush of a missing key", nil, nil, []string{"SET v 1", "FLUSHALL"}, done},
-		{"flush of another database", []string{"SET w 1"}, nil, []string{"SELECT 1", "SET w 1", "FLUSHDB"}, done},
-		{"own write", nil, []string{"SET w 1"}, nil, aborted},
-		{"own read", []string{"SET w 1"}, []string{"GET w"}, nil, done},
-		{"UNWATCH", nil, []string{"UNWATCH"}, []string{"SET w 1"}, done},
-		{"DISCARD", nil, []string{"MULTI", "DISCARD"}, []string{"SET w 1"}, done},
-		{"EXEC of another transaction", nil, []string{"MULTI", "EXEC"}, []string{"SET w 1"}, done},
-		{"renamed away", []string{"SET w 1"}, nil, []string{"RENAME w v"}, aborted},
-		{"copied over", []string{"SET v 1"}, nil, []string{"COPY v w"}, aborted},
-		{"in a transaction", nil, nil, []string{"MULTI", "SET w 1", "EXEC"}, aborted},
-	} {
+	for _, c := range watchCases {
 		t.Run(c.name, func(t *testing.T) {
 			n := startGroupNode(t, &testGroup{}, nil)
 			client, other := n.dial(), n.dial()
-			for _, command := range c.before {
-				call(t, client, command)
-			}
-			call(t, client, "WATCH w")
-			for _, command := range c.own {
-				call(t, client, command)
-			}
-			for _, command := range c.other {
-				call(t, other, command)
-			}
-			expect(t, client, "MULTI", "+OK\r\n", "SET result 1", "+QUEUED\r\n", "EXEC", c.want)
-			// The watch is over either way.
-			call(t, other, "SET w 7")
-			expect(t, client, "MULTI", "+OK\r\n", "SET result 1", "+QUEUED\r\n", "EXEC", done)
+			c.run(t, client, other)
 			if client.Close(); n.srv.watches.count.Load() != 0 {
 				t.Error("something is still watched")
 			}

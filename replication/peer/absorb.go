@@ -41,6 +41,7 @@ func decodeAnswer(f *frame) (a Answer, err error) {
 // before the first batch of the new one is read. So batches of a node are executed in the order in which it sent them.
 type source struct {
 	c     net.Conn
+	to    Absorber
 	mu    sync.Mutex // held while a batch is handed over
 	dead  bool
 	write sync.Mutex    // held while something is written
@@ -61,19 +62,20 @@ type sourceKey struct {
 }
 
 // replaces makes c the source of its node, unless this node takes no batches any more.
-func (p *Listener) replaces(h Hello, c net.Conn) bool {
+func (p *Listener) replaces(h Hello, c net.Conn, handler Handler) bool {
 	key := sourceKey{h.Sender, h.Purpose}
 	p.mu.Lock()
 	old := p.sources[key]
 	retired := p.retired
 	if !retired {
-		p.sources[key] = &source{c: c, ended: make(chan struct{})}
+		p.sources[key] = &source{c: c, to: handler.Absorbs(h.Purpose == ForReads), ended: make(chan struct{})}
 	}
 	p.mu.Unlock()
 	if old != nil && !retired {
 		old.mu.Lock()
 		old.dead = true
 		old.mu.Unlock()
+		old.to.Close()
 		old.c.Close()
 	}
 	return !retired
@@ -86,6 +88,7 @@ func (p *Listener) forgets(h Hello, c net.Conn) {
 	defer p.mu.Unlock()
 	if s := p.sources[key]; s != nil && s.c == c {
 		delete(p.sources, key)
+		s.to.Close()
 		close(s.ended)
 	}
 }
@@ -110,7 +113,7 @@ func (p *Listener) Retire(ctx context.Context) {
 }
 
 // absorb takes batches from a connection until it ends. The next one is read when the outcome of the one before is known.
-func (p *Listener) absorb(c net.Conn, h Hello, handler Handler) error {
+func (p *Listener) absorb(c net.Conn, h Hello) error {
 	p.mu.Lock()
 	s := p.sources[sourceKey{h.Sender, h.Purpose}]
 	p.mu.Unlock()
@@ -133,7 +136,7 @@ func (p *Listener) absorb(c net.Conn, h Hello, handler Handler) error {
 			s.mu.Unlock()
 			return nil
 		}
-		wait := handler.Absorb(f.body, f.term, h.Purpose == ForReads)
+		wait := s.to.Absorb(f.body, f.term)
 		s.mu.Unlock()
 		answer := wait()
 		reply := answer.frame(f.sequence)

@@ -16,6 +16,7 @@ type leading struct {
 	batches chan string // as they come
 	release chan Answer // their outcomes
 	status  atomic.Uint64
+	closed  atomic.Int64 // absorbers
 }
 
 func newLeading() *leading {
@@ -27,7 +28,9 @@ func (h *leading) Join(Hello) string { return "full" }
 func (h *leading) Forwards(h2 Hello) string {
 	return map[bool]string{true: "not a member"}[h2.Sender == "x"]
 }
-func (h *leading) Absorb(body []byte, term uint64, reads bool) func() Answer {
+func (h *leading) Absorbs(bool) Absorber { return h }
+func (h *leading) Close()                { h.closed.Add(1) }
+func (h *leading) Absorb(body []byte, term uint64) func() Answer {
 	h.batches <- string(body)
 	return func() Answer { return <-h.release }
 }
@@ -239,8 +242,8 @@ func TestNewSourceReplaces(t *testing.T) {
 	}
 	next := connect()
 	write(next, "third")
-	if got := within(t, h.batches); got != "third" {
-		t.Fatal(got)
+	if got := within(t, h.batches); got != "third" || h.closed.Load() != 1 {
+		t.Fatalf("%q arrives, %d connections are closed", got, h.closed.Load())
 	}
 	h.release <- Answer{Outcome: 1}
 	h.release <- Answer{Outcome: 1}

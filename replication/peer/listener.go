@@ -180,7 +180,7 @@ func (p *Listener) meet(raw net.Conn) {
 	self := p.answer(h, handler)
 	if self.Refusal == "" && h.Purpose >= ForWrites {
 		// Before the answer: the other node may give this connection up and make the next one at any time behind it.
-		if !p.replaces(h, c) {
+		if !p.replaces(h, c, *handler) {
 			self.Refusal = "this node stops"
 		}
 	}
@@ -244,7 +244,7 @@ func (p *Listener) conversation(h Hello, handler *Handler) func(c net.Conn) erro
 	case h.Purpose == ForStatus && h.Target != "":
 		return func(c net.Conn) error { return answerStatus(c, *handler) }
 	case h.Purpose >= ForWrites:
-		return func(c net.Conn) error { return p.absorb(c, h, *handler) }
+		return func(c net.Conn) error { return p.absorb(c, h) }
 	}
 	return nil
 }

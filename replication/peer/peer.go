@@ -45,8 +45,17 @@ type Handler interface {
 	Join(h Hello) (refusal string)
 	// Forwards says why the node that sent h must not send batches to this one, or nothing.
 	Forwards(h Hello) (refusal string)
-	// Absorb hands over a batch that another node has sent to the leader of a term. The body may be used during the call only. wait blocks until the outcome is known.
-	Absorb(body []byte, term uint64, reads bool) (wait func() Answer)
+	// Absorbs begins a connection over which another node sends batches; reads says that they have no writes.
+	Absorbs(reads bool) Absorber
+}
+
+// Absorber takes the batches that come over one connection.
+type Absorber interface {
+	// Absorb hands over a batch that another node has sent to the leader of a term. The body may be used during the call only.
+	// wait blocks until the outcome is known.
+	Absorb(body []byte, term uint64) (wait func() Answer)
+	// Close says that the connection has ended, or is about to. A batch may be under way.
+	Close()
 }
 
 // keepAlive ends a connection whose other side has vanished, with its power or its network, within about four seconds. A
