@@ -16,7 +16,7 @@ import (
 type machine struct {
 	keyspace *engine.Keyspace
 	runner   *exec.Runner
-	stamp    atomic.Int64 // of the last entry applied, log time in ms
+	stamp    atomic.Int64 // of the last entry in the state, log time in ms
 	entries  atomic.Int64
 	fatal    func(error)
 	loading  func(load func() error) error // Options.Loading
@@ -57,9 +57,10 @@ func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 func (m *machine) Capture() replication.Persister { return persister{m.keyspace.Capture(), m} }
 
 // Restore implements replication.StateMachine.
-func (m *machine) Restore(r io.ReaderAt, size int64) error {
+func (m *machine) Restore(r io.ReaderAt, size int64, stamp int64) error {
 	load := func() error {
 		m.keyspace.Txn(0, 0, false).FlushAll()
+		m.stamp.Store(stamp) // reads of a node that does not lead go by it, and no entry may follow for long
 		return m.keyspace.Load(r, size, runtime.GOMAXPROCS(0))
 	}
 	if m.open.Load() && m.loading != nil {

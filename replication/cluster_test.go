@@ -503,7 +503,7 @@ func TestApplyClampsStamps(t *testing.T) {
 // failingRestore cannot load a snapshot.
 type failingRestore struct{ counter }
 
-func (*failingRestore) Restore(io.ReaderAt, int64) error { return errors.New("out of memory") }
+func (*failingRestore) Restore(io.ReaderAt, int64, int64) error { return errors.New("out of memory") }
 
 // bodyOf is a snapshot of a machine, as Raft hands it over.
 type bodyOf struct{ *bytes.Reader }

@@ -204,7 +204,7 @@ func (f *fsm) restoreBody(body snapshotBody) error {
 		return err
 	}
 	size := body.Size() - fsmPrefixSize
-	if err := f.machine.Restore(io.NewSectionReader(body, fsmPrefixSize, size), size); err != nil {
+	if err := f.machine.Restore(io.NewSectionReader(body, fsmPrefixSize, size), size, p.stamp); err != nil {
 		return err
 	}
 	f.stamp = p.stamp

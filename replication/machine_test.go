@@ -97,7 +97,7 @@ func (p counterCapture) Persist(w io.Writer) error {
 func (p counterCapture) Hurry() bool { return false }
 func (p counterCapture) Release()    {}
 
-func (c *counter) Restore(r io.ReaderAt, size int64) error {
+func (c *counter) Restore(r io.ReaderAt, size, _ int64) error {
 	b := make([]byte, size)
 	if _, err := r.ReadAt(b, 0); err != nil && err != io.EOF {
 		return err

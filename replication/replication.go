@@ -47,8 +47,8 @@ type StateMachine interface {
 	Apply(e Entry, ours Batch)
 	// Capture takes a consistent view of the state in O(1), without copying data.
 	Capture() Persister
-	// Restore replaces the whole state by what a Persister wrote: the size bytes of r.
-	Restore(r io.ReaderAt, size int64) error
+	// Restore replaces the whole state by what a Persister wrote: the size bytes of r. stamp is that of the last entry in it.
+	Restore(r io.ReaderAt, size int64, stamp int64) error
 }
 
 // Persister is a captured state. Persist is called while later entries are applied; Release is called once in any case. Hurry

@@ -3,6 +3,8 @@ package chaos
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +30,11 @@ var faults = []fault{
 	{"the leader not heard", func(r *run) error { return r.cutFor(r.leader(), true, false, r.between(500, 4000)) }},
 	{"the leader hears nobody", func(r *run) error { return r.cutFor(r.leader(), false, true, r.between(500, 4000)) }},
 	{"the leader frozen, replaced, and thawed while it is cut off", (*run).freezeAndCut},
+	{"the leader's disk slow", func(r *run) error { return r.slowDisk(r.leader()) }},
+	{"a follower's disk slow", func(r *run) error { return r.slowDisk(r.follower()) }},
+	{"the leader's disk stands still", (*run).stallDisk},
+	{"the leader's disk fails", func(r *run) error { return r.failDisk(r.leader()) }},
+	{"a follower's disk fails", func(r *run) error { return r.failDisk(r.follower()) }},
 	{"a disk lost: forgotten, and joined anew", (*run).loseDisk},
 	{"a follower away until it needs a snapshot, and killed while it gets one", (*run).installUnderKill},
 }
@@ -176,6 +183,55 @@ func (r *run) freezeAndCut() error {
 	time.Sleep(r.between(500, 1500))
 	r.network.Heal()
 	return p.check()
+}
+
+// breakDisk has each sync of a node's log do what, until the function returned is called.
+func (r *run) breakDisk(node int, what string) (mend func() error, err error) {
+	path := filepath.Join(diskFaults, strconv.Itoa(r.nodes[node].Pid()))
+	if err := os.WriteFile(path+".new", []byte(what), 0o600); err != nil {
+		return nil, err
+	}
+	return func() error { return os.Remove(path) }, os.Rename(path+".new", path)
+}
+
+func (r *run) slowDisk(node int) error {
+	mend, err := r.breakDisk(node, fmt.Sprint("slow ", 1<<(2+r.rng.IntN(9)))) // 4 ms to 1 s
+	if err != nil {
+		return err
+	}
+	time.Sleep(r.between(1000, 4000))
+	return mend()
+}
+
+// stallDisk has a sync of the leader not end for longer than a leader may stand still: it exits, and another one leads.
+func (r *run) stallDisk() error {
+	node := r.leader()
+	mend, err := r.breakDisk(node, "slow 20000")
+	if err != nil {
+		return err
+	}
+	return r.awaitExit(node, mend)
+}
+
+// failDisk has a sync fail: what it should have brought to disk is not acknowledged, and the node stops.
+func (r *run) failDisk(node int) error {
+	mend, err := r.breakDisk(node, "fail")
+	if err != nil {
+		return err
+	}
+	return r.awaitExit(node, mend)
+}
+
+// awaitExit waits until a node whose disk is broken has ended, and starts it with one that works.
+func (r *run) awaitExit(node int, mend func() error) error {
+	_, ended := r.nodes[node].Wait(15 * time.Second)
+	if err := mend(); err != nil {
+		return err
+	}
+	if !ended {
+		return fmt.Errorf("node %d goes on with a disk that is broken", node)
+	}
+	return r.restart(node)
 }
 
 // loseDisk wipes a follower. Its new self has another ID, and joins when the old one is forgotten.

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// Tags are the build tags of the binary. TestMain may set them.
+var Tags string
+
 // readyLimit is how long a Quipu node may replay before a test gives up on it.
 const readyLimit = 60 * time.Second
 
@@ -56,7 +59,7 @@ func buildBinary() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(build.dir, "quipu")
-	args := []string{"build", "-o", path}
+	args := []string{"build", "-o", path, "-tags", Tags}
 	if os.Getenv("QUIPU_TEST_RACE") == "1" {
 		args = append(args, "-race")
 	}

@@ -19,6 +19,7 @@ import (
 
 	"quipu/commands"
 	"quipu/internal/redistest"
+	"quipu/protocol"
 )
 
 // world is one simulated cluster with its clients.
@@ -319,6 +320,27 @@ func (w *world) agree() {
 		}
 	}
 	w.errorf("the nodes do not agree: %s", last)
+	for _, n := range w.nodes {
+		w.logf("%s at %s", n.name, n.contents())
+	}
+}
+
+// contents is the state of a node in words.
+func (n *node) contents() string {
+	r := n.now().rep
+	s := fmt.Sprintf("stamp %d:", r.Stamp())
+	for _, k := range n.w.counters {
+		w := protocol.Writer{V: 2}
+		get := [][]byte{[]byte("get"), []byte(k.key)}
+		cmd, _ := n.w.table.Resolve(get)
+		r.NewRunner().Read(cmd, get, 0, r.Stamp(), &w)
+		s += fmt.Sprintf(" %s %q", k.key, w.B)
+	}
+	w := protocol.Writer{V: 2}
+	keys := [][]byte{[]byte("keys"), []byte("*")}
+	cmd, _ := n.w.table.Resolve(keys)
+	r.NewRunner().Read(cmd, keys, 0, r.Stamp(), &w)
+	return s + fmt.Sprintf(" %d keys %+v", strings.Count(string(w.B), "\n"), r.Keyspace.Stats(0))
 }
 
 func (w *world) check() {

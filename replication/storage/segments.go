@@ -511,7 +511,12 @@ func (s *segmentFile) WriteAt(p []byte, off int64) (n int, err error) {
 }
 
 // Sync implements types.WritableFile. The file's name is on disk since Create.
-func (s *segmentFile) Sync() error { return fdatasync(s.f) }
+func (s *segmentFile) Sync() error {
+	if err := diskFault(); err != nil {
+		return err
+	}
+	return fdatasync(s.f)
+}
 
 // Close implements io.Closer.
 func (s *segmentFile) Close() error { return s.f.Close() }
