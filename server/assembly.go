@@ -107,7 +107,7 @@ func (srv *Server) openReplicas(seed uint64, opens []replica.OpenGroup) error {
 	for _, open := range opens {
 		r, err := replica.Open(srv.replicaOptions(seed, open))
 		if err != nil {
-			return errors.Join(err, srv.closeReplicas(false))
+			return errors.Join(err, srv.closeReplicas(false, false))
 		}
 		srv.replicas = append(srv.replicas, r)
 	}
@@ -225,7 +225,10 @@ func (srv *Server) housekeeping(ctx context.Context) {
 	}
 }
 
-const drainTimeout = 30 * time.Second // most time for a graceful stop to finish what is queued
+const (
+	drainTimeout = 30 * time.Second // most time for a graceful stop to finish what is queued
+	crashTimeout = 5 * time.Second  // most time for a node that has failed to close its files: its disk may stand still
+)
 
 func (srv *Server) stopContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), srv.drainTimeout)
@@ -253,7 +256,7 @@ func (srv *Server) shutdown(graceful bool) error {
 	srv.tasks.stop()
 	// A log that takes no entries would not let a snapshot end either. A leader that nobody has taken over from must end at
 	// once, for one to be elected; a snapshot may take long.
-	return errors.Join(err, srv.closeReplicas(graceful && err == nil && resigned))
+	return errors.Join(err, srv.closeReplicas(graceful, err == nil && resigned))
 }
 
 // awaitTurns waits until the turns of workers are over that may have begun before the caller set a flag (draining, loading),
@@ -282,12 +285,16 @@ func (srv *Server) stopReplicas(graceful bool) error {
 	return errors.Join(errs...)
 }
 
-func (srv *Server) closeReplicas(snapshot bool) error {
+func (srv *Server) closeReplicas(graceful, snapshot bool) error {
 	var errs []error
-	ctx, cancel := srv.stopContext()
+	limit := srv.drainTimeout
+	if !graceful {
+		limit = min(limit, crashTimeout)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	for _, r := range srv.replicas {
-		errs = append(errs, r.Close(ctx, snapshot))
+		errs = append(errs, r.Close(ctx, graceful && snapshot))
 	}
 	return errors.Join(errs...)
 }

@@ -183,10 +183,15 @@ type chunk struct {
 	due time.Time
 }
 
+// copy returns when all that src has said has arrived: who answers and closes the connection at once is heard.
 func (n *Network) copy(dst, src net.Conn, from, to int) {
-	way := make(chan chunk, 1024)
-	defer close(way)
+	way, arrived := make(chan chunk, 1024), make(chan struct{})
+	defer func() {
+		close(way)
+		<-arrived
+	}()
 	go func() {
+		defer close(arrived)
 		for c := range way {
 			time.Sleep(time.Until(c.due))
 			if !n.await(from, to) {
