@@ -26,6 +26,7 @@ type raftGroup struct {
 	cfg         Config
 	id          storage.Identity
 	boot        uint64
+	crowded     atomic.Bool // a majority of the voters has no room on its disk
 	directory   *Directory
 	guard       *storage.DiskGuard
 	baseTrigger int64
@@ -171,7 +172,44 @@ func (g *raftGroup) Writable() error {
 	if full := g.guard.Full(); full != nil {
 		return notApplied(full)
 	}
+	if g.crowded.Load() {
+		return errCrowded
+	}
 	return nil
+}
+
+// errCrowded refuses what a majority of the voters might have no room for. A follower whose disk is full cannot refuse an
+// entry that the leader has proposed: it would have to stop.
+var errCrowded = &NotAppliedError{Reason: &DiskFullError{}}
+
+// checkRoom refuses or resumes writes by what the other voters say of their disks.
+func (g *raftGroup) checkRoom() {
+	p := g.cfg.Peers
+	if p == nil {
+		return
+	}
+	voters, room, full := 0, 0, 0
+	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		seen, _ := p.links.Seen(string(s.ID))
+		switch {
+		case string(s.ID) == g.id.NodeID, seen.Up && !seen.Status.Full:
+			room++
+		case seen.Up:
+			full++
+		}
+	}
+	crowded := g.Term() != 0 && full > 0 && room <= voters/2
+	if crowded != g.crowded.Swap(crowded) {
+		if crowded {
+			g.cfg.Logger.Error("writes are refused: a majority of the voters has no room on its disk", "voters", voters, "with room", room, "full", full)
+		} else {
+			g.cfg.Logger.Info("a majority of the voters has room on its disk, or this node does not lead: writes are not refused for that any more")
+		}
+	}
 }
 
 // SoleVoter implements Group.
@@ -302,6 +340,7 @@ func (g *raftGroup) monitor() {
 		}
 		g.noteLeader()
 		g.rounds.expire(g)
+		g.checkRoom()
 		g.promote()
 		if n%int(time.Second/monitorEvery) == 0 {
 			g.checkDisk()
@@ -379,6 +418,8 @@ func (g *raftGroup) Status() Status {
 	}
 	if full := g.guard.Full(); full != nil {
 		s.DiskFull = full
+	} else if g.crowded.Load() {
+		s.DiskFull = errCrowded.Reason
 	}
 	if d := g.logs.Stalled(); d > g.cfg.LogStoreTimeout {
 		s.Stalled = d

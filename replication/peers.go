@@ -115,7 +115,7 @@ var _ peer.Handler = handler{}
 // Status implements peer.Handler. The term is read last: what is said beside it is of this term or an earlier one.
 func (h handler) Status() peer.Status {
 	g := h.g
-	s := peer.Status{Applied: g.AppliedIndex(), LogTime: g.cfg.Clock.Now()}
+	s := peer.Status{Applied: g.AppliedIndex(), LogTime: g.cfg.Clock.Now(), Full: g.guard.Full() != nil}
 	s.Last = g.raft().LastIndex()
 	office := g.office.Load()
 	s.Term = g.raft().CurrentTerm()

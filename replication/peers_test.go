@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"quipu/replication/storage"
 )
 
 // Nodes that find each other over their peer ports.
@@ -174,6 +176,59 @@ func TestTakenOutWhileAway(t *testing.T) {
 	if n := len(other.Status().Members); n != 2 {
 		t.Errorf("the cluster has %d members", n)
 	}
+}
+
+// The leader refuses writes while a majority of the voters has no room for them, also if a node that has room is away.
+func TestNoRoomOnMajority(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "a", "b", "c")
+	c.voters = 3
+	c.overPeerPorts()
+	var full sync.Map // by directory
+	c.tune = func(cfg *Config) {
+		cfg.usage = func(dir string) (storage.DiskUsage, error) {
+			if is, _ := full.Load(dir); is == true {
+				return storage.DiskUsage{Total: 1 << 40, Free: 1}, nil
+			}
+			return storage.DiskUsage{Total: 1 << 40, Free: 1 << 39}, nil
+		}
+	}
+	c.form("a", "b", "c")
+	l := c.leader()
+	l.write(t, 0, 10)
+	var others []string
+	for name, n := range c.up {
+		if n != l {
+			others = append(others, name)
+		}
+	}
+	first, second := others[0], others[1]
+	setFull := func(name string, is bool) {
+		full.Store(c.up[name].cfg.Dir, is)
+		c.up[name].guard.Check()
+	}
+	refuses := func() bool {
+		var full *DiskFullError
+		return errors.As(l.Writable(), &full) && l.Status().DiskFull != nil
+	}
+	setFull(first, true)
+	time.Sleep(2 * monitorEvery)
+	if refuses() {
+		t.Error("writes are refused although a majority has room")
+	}
+	setFull(second, true)
+	waitFor(t, "writes to be refused", refuses)
+	if err := outcomeOf(t, submit(l.batch, 10)); !isNotApplied(err) {
+		t.Errorf("outcome %v", err)
+	}
+	setFull(second, false)
+	waitFor(t, "writes to resume", func() bool { return !refuses() })
+	l.write(t, 10, 20)
+	c.stop(second)
+	waitFor(t, "writes to be refused, with a node away", refuses)
+	setFull(first, false)
+	waitFor(t, "writes to resume, with a node away", func() bool { return !refuses() })
+	l.write(t, 20, 30)
 }
 
 // A node that is started alone grows to three voters when others ask to join: only as many as its settings say.

@@ -14,12 +14,16 @@ type Status struct {
 	Applied uint64 // index of the last entry that its state machine has executed
 	Last    uint64 // index of the last entry in its log, on disk
 	LogTime int64  // ms since the Unix epoch
+	Full    bool   // its disk has no room for more of the log
 }
 
-// The body of an answer, little-endian: Last u64, LogTime i64, flags u64 (bit 0: Serves). Term and Applied are in the header.
+// The body of an answer, little-endian: Last u64, LogTime i64, flags u64 (bit 0: Serves, bit 1: Full). Term and Applied are in the header.
 const statusBytes = 24
 
-const flagServes = 1
+const (
+	flagServes = 1 << iota
+	flagFull
+)
 
 func (s *Status) frame(sequence uint64) frame {
 	le := binary.LittleEndian
@@ -30,6 +34,9 @@ func (s *Status) frame(sequence uint64) frame {
 	if s.Serves {
 		flags |= flagServes
 	}
+	if s.Full {
+		flags |= flagFull
+	}
 	body = le.AppendUint64(body, flags)
 	return frame{kind: frameStatus, term: s.Term, sequence: sequence, index: s.Applied, body: body}
 }
@@ -39,9 +46,10 @@ func decodeStatus(f *frame) (s Status, err error) {
 		return s, fmt.Errorf("expected the state of a node, got message %d of %d bytes", f.kind, len(f.body))
 	}
 	le := binary.LittleEndian
+	flags := le.Uint64(f.body[16:])
 	return Status{
 		Term: f.term, Applied: f.index, Last: le.Uint64(f.body), LogTime: int64(le.Uint64(f.body[8:])),
-		Serves: le.Uint64(f.body[16:])&flagServes != 0,
+		Serves: flags&flagServes != 0, Full: flags&flagFull != 0,
 	}, nil
 }
 

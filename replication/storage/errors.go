@@ -19,6 +19,9 @@ type DiskFullError struct {
 }
 
 func (e *DiskFullError) Error() string {
+	if e.Dir == "" { // of another node
+		return "disk full: writes resume when there is room"
+	}
 	return fmt.Sprintf("disk full: %s has %d %s and %d are needed; writes resume when there is room", e.Dir, e.Free, e.What, e.Need)
 }
 
