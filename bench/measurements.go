@@ -61,6 +61,7 @@ func measurements(cfg config) []measurement {
 		idleMeasurement(cfg),
 		sketchMeasurement(cfg),
 		nodesMeasurement(cfg),
+		etcdMeasurement(),
 	}
 }
 

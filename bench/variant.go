@@ -24,13 +24,14 @@ const (
 	nodesLeader   = "nodes-leader"
 	nodesFollower = "nodes-follower"
 	nodesLevel    = "nodes-level" // the leader, at read-consistency leader
+	etcdVariant   = "etcd"        // three nodes of etcd, through the leader
 )
 
 // nodeVariants are measured by the nodes measurement alone.
 var nodeVariants = []string{nodesLeader, nodesFollower, nodesLevel}
 
 // columns is the order of columns in tables.
-var columns = slices.Concat(allVariants, nodeVariants)
+var columns = slices.Concat(allVariants, nodeVariants, []string{etcdVariant})
 
 // allVariants is the order of columns and of legends.
 var allVariants = []string{quipuQuorum, quipuLocal, peerAlways, peerMemory}
@@ -45,6 +46,7 @@ var setUp = map[string]string{
 	nodesLeader:   "three nodes, through the leader",
 	nodesFollower: "three nodes, through a follower",
 	nodesLevel:    "three nodes, the leader at read level leader",
+	etcdVariant:   "etcd, three nodes, through the leader",
 }
 
 func isQuipu(variant string) bool { return variant != peerMemory && variant != peerAlways }
