@@ -186,7 +186,7 @@ func (r *Replica) readsAnswered(list []*SubBatch, a *replication.Answer) (goOn b
 		q.mu.Lock()
 		q.waiting, q.sending = append(list, q.waiting...), false
 		q.mu.Unlock()
-		r.sendReads() // the lane may be gone for good: then somebody has to look after them
+		r.sendReads() // the courier may be gone for good: then somebody has to look after them
 		return a != nil && a.Outcome == replication.Unknown
 	}
 	q.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"quipu/replication/peer"
 )
 
-// A node that does not lead sends what its clients want to the one that does, on two lanes (peer/lane.go): batches that write,
+// A node that does not lead sends what its clients want to the one that does, on two couriers (peer/courier.go): batches that write,
 // and batches that only read. The leader gathers a batch of another node like what one of its event loops hands over.
 //
 // Outcomes: the leader refuses a batch, or it was never sent: it is certainly not applied, and goes to the next leader, unseen
@@ -43,8 +43,8 @@ type Absorber interface {
 // forwarding is what a group with a peer port has for it.
 type forwarding struct {
 	remote Remote
-	writes *peer.Lane
-	reads  *peer.Lane
+	writes *peer.Courier
+	reads  *peer.Courier
 }
 
 // leaderMemory is for how long after the last leader was heard of writes wait for the next one, instead of being refused.
@@ -57,12 +57,12 @@ func (g *raftGroup) Serve(r Remote, free func()) {
 		return
 	}
 	f := &forwarding{remote: r}
-	f.writes = peer.NewLane(p.listener, peer.ForWrites, g.leaderElsewhere, g.leaders.next, func() {
+	f.writes = peer.NewCourier(p.listener, peer.ForWrites, g.leaderElsewhere, g.leaders.next, func() {
 		if q := g.fsm.proposer.Load(); q != nil {
 			(*q).Flush()
 		}
 	})
-	f.reads = peer.NewLane(p.listener, peer.ForReads, g.leaderElsewhere, g.leaders.next, free)
+	f.reads = peer.NewCourier(p.listener, peer.ForReads, g.leaderElsewhere, g.leaders.next, free)
 	g.forwarding.Store(f)
 }
 
@@ -96,14 +96,14 @@ func (g *raftGroup) Send(body []byte, reads bool, done func(a *Answer, sent bool
 	if f == nil || len(body) > peer.MaxBatch {
 		return false
 	}
-	lane := f.writes
+	courier := f.writes
 	if reads {
-		lane = f.reads
+		courier = f.reads
 	}
 	// The term in which that node leads, as far as this one knows. A batch that arrives when it leads in another one is refused:
 	// it may have been given up here, and must not be found behind what was sent later.
 	term := g.raft().CurrentTerm()
-	return lane.Send(body, term, func(a *peer.Answer, sent bool) bool {
+	return courier.Send(body, term, func(a *peer.Answer, sent bool) bool {
 		if a == nil {
 			return done(nil, sent)
 		}
@@ -132,9 +132,12 @@ func (f *forwarding) close() {
 }
 
 // reasons are what a leader can say of a batch that was not applied, by their numbers in messages. They never change.
-var reasons = []error{nil, ErrNotLeader, ErrShutdown, ErrTimeout, ErrEntryTooLarge, ErrFailed, &DiskFullError{}, errRefused}
+var reasons = []error{nil, ErrNotLeader, ErrShutdown, ErrTimeout, ErrEntryTooLarge, ErrFailed, errDiskFull, errRefused}
 
-var errRefused = errors.New("the leader refused the batch")
+var (
+	errDiskFull = &DiskFullError{} // of another node
+	errRefused  = errors.New("the leader refused the batch")
+)
 
 func reasonOf(number uint8) error {
 	if int(number) < len(reasons) {
@@ -146,7 +149,7 @@ func reasonOf(number uint8) error {
 func reasonNumber(err error) uint8 {
 	var full *DiskFullError
 	if errors.As(err, &full) {
-		err = reasons[6]
+		err = errDiskFull
 	}
 	for i, r := range reasons {
 		if i > 0 && errors.Is(err, r) {

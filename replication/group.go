@@ -180,7 +180,7 @@ func (g *raftGroup) Writable() error {
 
 // errCrowded refuses what a majority of the voters might have no room for. A follower whose disk is full cannot refuse an
 // entry that the leader has proposed: it would have to stop.
-var errCrowded = &NotAppliedError{Reason: &DiskFullError{}}
+var errCrowded = &NotAppliedError{Reason: errDiskFull}
 
 // checkRoom refuses or resumes writes by what the other voters say of their disks.
 func (g *raftGroup) checkRoom() {
@@ -189,7 +189,7 @@ func (g *raftGroup) checkRoom() {
 		return
 	}
 	voters, room, full := 0, 0, 0
-	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+	for _, s := range g.servers() {
 		if s.Suffrage != raft.Voter {
 			continue
 		}

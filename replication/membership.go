@@ -41,9 +41,14 @@ const (
 	caughtUpTime  = time.Second
 )
 
+// servers are the members, voters or not, as the newest configuration in the log says.
+func (g *raftGroup) servers() []raft.Server {
+	return g.raft().GetConfiguration().Configuration().Servers
+}
+
 // nodeAt is the ID of the member with a peer address; empty: there is none.
 func (g *raftGroup) nodeAt(address string) string {
-	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+	for _, s := range g.servers() {
 		if string(s.Address) == address {
 			return string(s.ID)
 		}
@@ -53,7 +58,7 @@ func (g *raftGroup) nodeAt(address string) string {
 
 // nodeAddress is the peer address of a member; empty: there is none with this ID.
 func (g *raftGroup) nodeAddress(id string) string {
-	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+	for _, s := range g.servers() {
 		if string(s.ID) == id {
 			return string(s.Address)
 		}
@@ -190,7 +195,7 @@ func (g *raftGroup) admit(h peer.Hello) error {
 		return errors.New(refusalTakenOut)
 	}
 	voter := false
-	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+	for _, s := range g.servers() {
 		switch {
 		case string(s.ID) == h.Sender:
 			if string(s.Address) == h.PeerAddress {
@@ -241,7 +246,7 @@ func (g *raftGroup) promote() {
 	}
 	var candidate *raft.Server
 	voters := 0
-	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+	for _, s := range g.servers() {
 		if s.Suffrage == raft.Voter {
 			voters++
 		} else if seen, ok := p.links.Seen(string(s.ID)); ok && seen.Up && time.Since(seen.At) < fresh && seen.Status.Last+caughtUp >= g.raft().LastIndex() && candidate == nil {
@@ -325,7 +330,7 @@ func (g *raftGroup) changed(f raft.IndexFuture) error {
 // memberStatus is what is known of all members.
 func (g *raftGroup) memberStatus() (list []MemberStatus) {
 	p := g.cfg.Peers
-	for _, s := range g.raft().GetConfiguration().Configuration().Servers {
+	for _, s := range g.servers() {
 		if string(s.ID) == g.id.NodeID && g.members.expelled.Load() {
 			continue
 		}

@@ -18,7 +18,7 @@ type farGroup struct {
 	term uint64
 }
 
-// set makes the lane free, or not.
+// set makes the courier free, or not.
 func (g *farGroup) set(free bool) {
 	g.mu.Lock()
 	g.free = free

@@ -87,7 +87,8 @@ var bannedExceptions = map[string]string{
 // so that replacing a module is a change in one place.
 var importers = map[string][]string{
 	"github.com/hashicorp/...":      {"replication"},
-	"go.etcd.io/...":                {"replication"},
+	"go.etcd.io/bbolt":              {"replication"},
+	"go.etcd.io/etcd/...":           {"bench/etcd"},
 	"github.com/tidwall/...":        {"protocol"},
 	"github.com/redis/go-redis/...": {"bench", "examples", "internal"},
 	"github.com/redis/rueidis":      {"internal"},

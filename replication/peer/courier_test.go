@@ -57,38 +57,38 @@ type told struct {
 	sent bool
 }
 
-// startLane is node a's lane to node b, where h answers.
-func startLane(t *testing.T, h Handler) (lane *Lane, target *atomic.Pointer[Member], idle chan struct{}) {
+// startCourier is node a's courier to node b, where h answers.
+func startCourier(t *testing.T, h Handler) (courier *Courier, target *atomic.Pointer[Member], idle chan struct{}) {
 	b := listen(t, testPeer("b", io.Discard))
 	b.Handle(h)
 	a := listen(t, testPeer("a", io.Discard))
 	target = &atomic.Pointer[Member]{}
 	target.Store(&Member{ID: "b", Address: b.Addr().String()})
 	idle = make(chan struct{}, 100)
-	lane = NewLane(a, ForWrites, func() Member { return *target.Load() }, soon, func() { idle <- struct{}{} })
-	t.Cleanup(lane.Close)
-	return lane, target, idle
+	courier = NewCourier(a, ForWrites, func() Member { return *target.Load() }, soon, func() { idle <- struct{}{} })
+	t.Cleanup(courier.Close)
+	return courier, target, idle
 }
 
-func send(t *testing.T, lane *Lane, body string) chan told {
+func send(t *testing.T, courier *Courier, body string) chan told {
 	t.Helper()
 	ch := make(chan told, 1)
-	if !lane.Send([]byte(body), 3, func(a *Answer, sent bool) bool { ch <- told{a, sent}; return a != nil }) {
-		t.Fatal("the lane is not free")
+	if !courier.Send([]byte(body), 3, func(a *Answer, sent bool) bool { ch <- told{a, sent}; return a != nil }) {
+		t.Fatal("the courier is not free")
 	}
 	return ch
 }
 
-func TestLane(t *testing.T) {
+func TestCourier(t *testing.T) {
 	h := newLeading()
-	lane, target, idle := startLane(t, h)
+	courier, target, idle := startCourier(t, h)
 	within(t, idle)
 	for _, body := range []string{"one", "two"} {
-		outcome := send(t, lane, body)
+		outcome := send(t, courier, body)
 		if got := within(t, h.batches); got != body {
 			t.Fatalf("%q arrives", got)
 		}
-		if lane.Send(nil, 3, nil) {
+		if courier.Send(nil, 3, nil) {
 			t.Error("two batches at a time")
 		}
 		h.release <- Answer{Outcome: 1, Index: 5, Replies: []byte("r " + body)}
@@ -98,15 +98,15 @@ func TestLane(t *testing.T) {
 		within(t, idle)
 	}
 	// Another node leads: what is under way ends without an answer, after a grace.
-	outcome := send(t, lane, "three")
+	outcome := send(t, courier, "three")
 	within(t, h.batches)
 	target.Store(&Member{})
 	if got := within(t, outcome); got.a != nil || !got.sent {
 		t.Errorf("%+v", got)
 	}
 	h.release <- Answer{Outcome: 1}
-	if lane.Free() {
-		t.Error("a lane to nobody is free")
+	if courier.Free() {
+		t.Error("a courier to nobody is free")
 	}
 }
 
@@ -118,7 +118,7 @@ func TestRetire(t *testing.T) {
 		b.Handle(h)
 		a := listen(t, testPeer("a", io.Discard))
 		idle := make(chan struct{}, 1)
-		lane := NewLane(a, ForWrites, func() Member { return Member{ID: "b", Address: b.Addr().String()} }, soon, func() {
+		courier := NewCourier(a, ForWrites, func() Member { return Member{ID: "b", Address: b.Addr().String()} }, soon, func() {
 			select {
 			case idle <- struct{}{}:
 			default:
@@ -144,7 +144,7 @@ func TestRetire(t *testing.T) {
 				case <-stop:
 					return
 				}
-				lane.Send([]byte("b"), 3, func(a *Answer, sent bool) bool {
+				courier.Send([]byte("b"), 3, func(a *Answer, sent bool) bool {
 					if a == nil && sent {
 						t.Error("no answer to a batch that was sent")
 					}
@@ -164,20 +164,20 @@ func TestRetire(t *testing.T) {
 		}
 		cancel()
 		if i < 5 {
-			time.Sleep(2 * laneFirst) // it tries to connect again
-			if lane.Free() {
+			time.Sleep(2 * courierFirst) // it tries to connect again
+			if courier.Free() {
 				t.Error("a node that has retired takes batches")
 			}
 		}
 		b.Close()
 		close(stop)
 		busy.Wait()
-		lane.Close()
+		courier.Close()
 	}
 }
 
 // A leader that reads nothing holds up nobody once another one leads.
-func TestLaneStuckWrite(t *testing.T) {
+func TestCourierStuckWrite(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -201,10 +201,10 @@ func TestLaneStuckWrite(t *testing.T) {
 	var target atomic.Pointer[Member]
 	target.Store(&Member{ID: "b", Address: l.Addr().String()})
 	idle := make(chan struct{}, 10)
-	lane := NewLane(a, ForWrites, func() Member { return *target.Load() }, soon, func() { idle <- struct{}{} })
-	defer lane.Close()
+	courier := NewCourier(a, ForWrites, func() Member { return *target.Load() }, soon, func() { idle <- struct{}{} })
+	defer courier.Close()
 	within(t, idle)
-	outcome := send(t, lane, string(make([]byte, MaxBatch)))
+	outcome := send(t, courier, string(make([]byte, MaxBatch)))
 	target.Store(&Member{})
 	if got := within(t, outcome); got.a != nil || got.sent {
 		t.Errorf("half of a batch is taken for one: %+v", got)
