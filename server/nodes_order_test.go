@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"quipu/config"
+	"quipu/exec"
 	"quipu/internal/redistest"
+	"quipu/replication"
 )
 
 // What a reviewer broke in the first version of several nodes.
@@ -184,6 +187,42 @@ func TestForget(t *testing.T) {
 	if got := call(t, c.nodes[(lead+1)%3].dial(), "INCR n"); strings.HasPrefix(got, ":") {
 		t.Errorf("the node that was taken out counts: %q", got)
 	}
+}
+
+// TestExpiryElsewhere: a node that does not lead judges expiry by the log, not by a clock of its own.
+func TestExpiryElsewhere(t *testing.T) {
+	t.Parallel()
+	c := startNodes(t, 3, nil)
+	lead := c.leader()
+	f := c.nodes[(lead+1)%3]
+	conn := f.dial()
+	expect(t, conn, "SET k v EX 1000", "+OK\r\n", "CLIENT READ local", "+OK\r\n")
+	c.agree() // until the node has applied its own write, the read is forwarded
+	clock := f.srv.replicas[0].Clock
+	clock.Observe(clock.Now() + 3_600_000) // an hour ahead
+	expect(t, conn, "GET k", bulk("v"), "CLIENT READ default", "+OK\r\n", "GET k", bulk("v"))
+	c.agree()
+}
+
+// TestAbsorbsItsTerm: a leader takes no batch that was meant for the leader of another term.
+func TestAbsorbsItsTerm(t *testing.T) {
+	t.Parallel()
+	c := startNodes(t, 3, nil)
+	r := c.nodes[c.leader()].srv.replicas[0]
+	b := exec.NewSubBatch(c.nodes[0].srv.table)
+	b.Begin(nil, 0)
+	b.Increment([]byte("n"), 1, exec.As{RESP: 2})
+	b.End()
+	records, term := b.AppendForward(nil), r.Group.Term()
+	for _, other := range []uint64{0, term - 1, term + 1} {
+		if a := r.Absorbs(false).Absorb(records, other)(); a.Outcome != replication.NotApplied || !errors.Is(a.Reason, replication.ErrNotLeader) {
+			t.Errorf("term %d of %d: %+v", other, term, a)
+		}
+	}
+	if a := r.Absorbs(false).Absorb(records, term)(); a.Outcome != replication.Applied {
+		t.Errorf("its own term: %+v", a)
+	}
+	expect(t, c.nodes[0].dial(), "GET n", bulk("1"))
 }
 
 // TestStopLeader: slow reads under way do not disturb the stop of a leader, and while it writes a large snapshot another node
