@@ -131,6 +131,9 @@ type Command struct {
 	// the place of Keys for locking, ACL and COMMAND GETKEYS. (It returns a slice because a callback through a field
 	// would force every caller's closure and part set onto the heap.)
 	GetKeys func(args [][]byte) (keys []KeyAt, ok bool)
+	// Beside is a part that must be locked beside those of the keys; negative: none. The command has GetKeys. (It returns the
+	// part because a PartSet that a function field is given would be on the heap for all commands.)
+	Beside func(args [][]byte) (part int)
 	// KeyFlags narrows the flags of a KeyVariable spec to what these arguments do.
 	KeyFlags func(args [][]byte) KeyFlag
 
@@ -194,7 +197,8 @@ type Call struct {
 	Stripe    uint32 // of Stats
 
 	pf    *pfScratch
-	cause engine.Cause // of what a write changes
+	once  protocol.Writer // for the command inside ONCE
+	cause engine.Cause    // of what a write changes
 }
 
 // event sets what observers are told from now on that the write does.
@@ -286,6 +290,11 @@ func (c *Command) AddParts(args [][]byte, s *engine.PartSet) {
 		keys, _ := c.GetKeys(args)
 		for _, k := range keys {
 			s.AddKey(args[k.Pos])
+		}
+		if c.Beside != nil {
+			if part := c.Beside(args); part >= 0 {
+				s.Add(part)
+			}
 		}
 		return
 	}

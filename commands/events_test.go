@@ -95,6 +95,9 @@ var eventSteps = []struct{ line, told string }{
 	{"TOPK.RESERVE top 3", "alone: topk.reserve 0 top ->-"},
 	{"TOPK.ADD top a", "alone: topk.add 0 top ->-"},
 	{"TOPK.INCRBY top a 5", "alone: topk.incrby 0 top ->-"},
+	{"ONCE OPEN p", ""},
+	{"ONCE p 1 1 INCRBY once 5", "alone: incrby 0 once ->5"},
+	{"ONCE p 1 1 INCRBY once 5", ""},
 	{"FLUSHDB", ""},
 	{"FLUSHALL", ""},
 }

@@ -71,7 +71,7 @@ func families() [][]Command {
 	return [][]Command{
 		counterCommands, increxCommands, stringCommands, setCommands, expireCommands, keyCommands, flushCommands,
 		scanCommands, objectCommands, functionCommands, scriptCommands, introspectCommands,
-		pfCommands, ucCommands, cmsCommands, topkCommands,
+		pfCommands, ucCommands, cmsCommands, topkCommands, onceCommands,
 	}
 }
 
@@ -237,7 +237,15 @@ func (t *Table) Find(args [][]byte) *Command {
 	if cmd == nil || len(cmd.Sub) == 0 || len(args) < 2 {
 		return cmd
 	}
-	return cmd.Subcommand(args[1])
+	return cmd.called(args[1])
+}
+
+// called is the subcommand with a name, the command itself if it can do without one, or nil.
+func (c *Command) called(word []byte) *Command {
+	if sub := c.Subcommand(word); sub != nil || c.Write == nil {
+		return sub
+	}
+	return c
 }
 
 // Resolve is Find with the arity checked. When the call is refused cmd is nil and refusal is the error text for the
@@ -248,7 +256,7 @@ func (t *Table) Resolve(args [][]byte) (cmd *Command, refusal string) {
 		return nil, protocol.ErrUnknownCommand(args[0], args[1:])
 	}
 	if len(cmd.Sub) != 0 && len(args) >= 2 {
-		sub := cmd.Subcommand(args[1])
+		sub := cmd.called(args[1])
 		if sub == nil {
 			return nil, protocol.ErrUnknownSubcommand(args[1], cmd.Name)
 		}

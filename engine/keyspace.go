@@ -44,6 +44,8 @@ type Keyspace struct {
 	holds       [Parts * partHolds]uint32 // number of holds, guarded by the lock of the part
 	heldAll     atomic.Int32
 	sources     atomic.Int64 // records of the hidden database for origins of kind OriginSource
+	producers   atomic.Int64 // and of kind OriginProducer
+	onceScratch []byte       // of the goroutine that applies
 	dropped     func(db int, key []byte, delta int64, err error)
 	localKey    func(key []byte) bool
 	stats       struct{ sections, landed, stale, gaps, expired, dropped atomic.Int64 }

@@ -65,7 +65,7 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, goroutines int) error {
 	if err := l.checkPlan(); err != nil {
 		return err
 	}
-	ks.countSources()
+	ks.countOrigins()
 	ks.reconcile()
 	return nil
 }

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"sync/atomic"
 )
 
 // An origin is whatever sends writes from outside the log and must not be counted twice when it
 // sends them again: a node with what it has answered ahead; later a producer, a Kafka partition, a
-// region. Its writes are conditional: they name the position they start from and the one they
+// region. (A producer numbers its writes and may have several under way: once.go.) Its writes are conditional: they name the position they start from and the one they
 // reach, and are applied whole, together with the new position, or not at all:
 //
 //	stored is (epoch, from)       apply, stored becomes (epoch, to)
@@ -118,7 +119,7 @@ func (t Txn) Advance(o *Origin, deadline int64) Verdict {
 	case !found && !o.begins():
 		ks.stats.gaps.Add(1)
 		return Stale
-	case !found && o.Kind == OriginSource && !t.roomForSource():
+	case !found && o.Kind == OriginSource && !t.roomFor(&ks.sources, MaxSources):
 		return Full
 	}
 	var scratch [MaxOriginName + 1]byte
@@ -168,20 +169,20 @@ func (ks *Keyspace) countRefusal(o *Origin, stored Position) {
 	ks.stats.stale.Add(1)
 }
 
-// roomForSource reports whether another source's position may be stored. What has expired does not count, whether or
-// not this node has reclaimed it: the answer is the same on every node.
-func (t Txn) roomForSource() bool {
-	if t.ks.sources.Load() < MaxSources {
+// roomFor reports whether another record of the kind that count counts may be stored. What has expired does not count,
+// whether or not this node has reclaimed it: the answer is the same on every node.
+func (t Txn) roomFor(count *atomic.Int64, limit int64) bool {
+	if count.Load() < limit {
 		return true
 	}
 	for part := range Parts {
-		t.ks.LockPart(part)
+		t.lock(part)
 		if sh := t.ks.shard(part, t.ks.databases); sh != nil && sh.due <= t.now {
 			sh.reclaimDue(t.now, math.MaxInt)
 		}
-		t.ks.UnlockPart(part)
+		t.unlock(part)
 	}
-	return t.ks.sources.Load() < MaxSources
+	return count.Load() < limit
 }
 
 func uvarintSize(n int) int {
@@ -206,26 +207,33 @@ func decodePosition(b []byte) Position {
 	return Position{Epoch: b[size : size+int(n)], At: b[size+int(n):]}
 }
 
-// noteSourceGone takes a position that is reclaimed out of the count of sources.
-func (ks *Keyspace) noteSourceGone(key []byte) {
-	if key[0] == byte(OriginSource) {
+// noteOriginGone takes a record that is reclaimed out of the count of its kind.
+func (ks *Keyspace) noteOriginGone(key []byte) {
+	switch OriginKind(key[0]) {
+	case OriginSource:
 		ks.sources.Add(-1)
+	case OriginProducer:
+		ks.producers.Add(-1)
 	}
 }
 
-// countSources counts the sources anew, after Load.
-func (ks *Keyspace) countSources() {
-	n := int64(0)
+// countOrigins counts sources and producers anew, after Load.
+func (ks *Keyspace) countOrigins() {
+	sources, producers := int64(0), int64(0)
 	for part := range Parts {
 		ks.LockPart(part)
 		if sh := ks.shard(part, ks.databases); sh != nil {
 			sh.eachRecord(func(_ uint32, r record) {
-				if r.key()[0] == byte(OriginSource) {
-					n++
+				switch OriginKind(r.key()[0]) {
+				case OriginSource:
+					sources++
+				case OriginProducer:
+					producers++
 				}
 			})
 		}
 		ks.UnlockPart(part)
 	}
-	ks.sources.Store(n)
+	ks.sources.Store(sources)
+	ks.producers.Store(producers)
 }

@@ -145,7 +145,7 @@ func (sh *shard) discard(h uint64, ref uint32) {
 // reclaim discards a record that is expired at now and tells the observers.
 func (sh *shard) reclaim(h uint64, ref uint32, now int64, cause *Cause) {
 	if sh.db == sh.ks.databases { // hidden
-		sh.ks.noteSourceGone(sh.at(ref).key())
+		sh.ks.noteOriginGone(sh.at(ref).key())
 	} else {
 		sh.tell(sh.at(ref).key(), OpReclaim, sh.integerAt(ref), Integer{}, now, cause)
 	}

@@ -231,6 +231,18 @@ func (c *cursor) void() {
 	c.at += 1 + int(it.n)
 }
 
+// replaceTxn ends a transaction whose EXEC has another reply, in RESP3, than its commands would have made.
+func (c *cursor) replaceTxn(reply []byte) {
+	if c == nil {
+		return
+	}
+	w := &c.b.out
+	w.B, w.V = w.B[:c.outerOut], c.outer.resp()
+	w.FromRESP3(reply)
+	c.keep(c.outer, c.outerOut)
+	c.at, c.outer = c.outerEnd, nil
+}
+
 // beginTxn replies to EXEC; the items of the transaction come next.
 func (c *cursor) beginTxn() {
 	it := c.item()

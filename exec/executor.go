@@ -257,6 +257,8 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 	if c != nil {
 		c.beginTxn()
 	}
+	once, first := &x.r.once, true
+	once.runs = false
 	for {
 		more, err := len(x.d.rest) > 0, error(nil)
 		if c != nil {
@@ -275,12 +277,25 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 		if err != nil {
 			return err
 		}
-		x.r.writeHeld(x.op.cmd, x.op.args, x.op.db, x.stamp, parts.IsAll(), w)
+		if first {
+			if over := once.begin(x, parts.IsAll(), w.Failed); over {
+				c.replaceTxn(once.w.B)
+				x.d.rest = nil
+				return nil
+			}
+			first = false
+		}
+		if once.runs {
+			once.write(x, parts.IsAll(), w)
+		} else {
+			x.r.writeHeld(x.op.cmd, x.op.args, x.op.db, x.stamp, parts.IsAll(), w)
+		}
 		c.done()
 	}
 	if len(x.d.rest) > 0 {
 		return errPayload
 	}
+	once.end(x, parts.IsAll())
 	return nil
 }
 

@@ -219,13 +219,15 @@ func (o *trio) close() {
 	o.forwarded.close()
 }
 
-// The words that the lines of a random stream are made of: K is a key, D a number, T a time in ms.
+// The words that the lines of a random stream are made of: K is a key, D a number, T a time in ms, E and N the
+// epoch and number of a producer.
 var (
 	streamLines = []string{
 		"INCR K", "INCR K", "INCR K", "INCR K", "DECR K", "INCRBY K D", "INCRBY K D", "DECRBY K D",
 		"GET K", "GET K", "SET K D", "SET K abc", "SET K 007", "SET K D PX T", "PEXPIRE K T", "DEL K K", "APPEND K 1", "MGET K K K",
 		"MSET K D K abc", "SETRANGE K 1 9", "RENAME K K", "COPY K K DB 1 REPLACE", "COPY K K", "GETDEL K", "INCRBYFLOAT K 0.5",
 		"FLUSHDB", "FLUSHALL", "DBSIZE", "SCAN 0 COUNT 100", "KEYS *", "EXISTS K K", "STRLEN K", "TYPE K", "PTTL K", "OBJECT ENCODING K",
+		"ONCE OPEN p", "ONCE OPEN q TTL 1", "ONCE p E N INCR K", "ONCE p E N SET K D GET", "ONCE q 1 N MSET K 1 K 2", "ONCE p 1 N INCREX K BYFLOAT 1", "ONCE INFO p",
 	}
 	streamNumbers = []string{
 		"1", "1", "1", "-1", "2", "0", "4611686018427387904", "9223372036854775807", "9223372036854775806", "-9223372036854775808",
@@ -250,6 +252,10 @@ func (s *stream) fill(line string) string {
 			list[i] = streamNumbers[s.pick(len(streamNumbers), "number")]
 		case "T":
 			list[i] = strconv.Itoa(1 + s.pick(9, "ms"))
+		case "E":
+			list[i] = strconv.Itoa(1 + s.pick(3, "epoch"))
+		case "N":
+			list[i] = strconv.Itoa(1 + s.pick(90, "once"))
 		}
 	}
 	return strings.Join(list, " ")

@@ -21,6 +21,7 @@ type Runner struct {
 	set       runSet
 	executing executor
 	burst     burst
+	once      onceTxn
 	counts    engine.Cause    // of runs
 	unread    protocol.Writer // takes the replies that nobody waits for
 }

@@ -144,6 +144,14 @@ const (
 	ErrClusterDownRead = "CLUSTERDOWN not run: this node knows of no leader; it is safe to send it again"
 	// ErrLargeReplies is a read that was forwarded together with others whose replies are very large.
 	ErrLargeReplies = "TRYAGAIN not run: other replies that were asked for at the same time are too large; it is safe to send it again"
+	// ErrOnceApplied is a write of a producer that was executed before. This and the next ones: command ONCE.
+	ErrOnceApplied = "APPLIED before; the reply is not kept"
+	// ErrOnceStale is a write whose number is too low for what is kept.
+	ErrOnceStale = "STALE not applied now; the number is 64 or more below the highest one, so it is not known whether it was before"
+	// ErrFenced is a write of an earlier epoch of a producer.
+	ErrFenced = "FENCED not applied now: the producer was opened again since; a process with the later epoch has taken over"
+	// ErrNoProducer is a write of a producer that is not there.
+	ErrNoProducer = "NOPRODUCER not applied now: the producer is not open with this epoch, or has expired; begin with ONCE OPEN"
 	// ErrShuttingDown is a write that arrives during a graceful stop.
 	ErrShuttingDown = "TRYAGAIN not applied: the server is shutting down"
 )
@@ -158,6 +166,21 @@ const (
 	ErrAuthRate       = "WRONGPASS too many failed authentications from this address, try again later"
 	ErrUnauthOutput   = "ERR client closed: too much output without authentication"
 )
+
+// Mistakes in a call of ONCE.
+const (
+	ErrProducerName = "ERR a producer's name has 1 to 128 bytes, and is not OPEN or INFO"
+	ErrOnceNumber   = "ERR epoch and number are integers from 1 on"
+	ErrOnceTTL      = "ERR TTL is a number of seconds from 1 to 31536000"
+	ErrOnceCommand  = "ERR ONCE takes a command that writes keys which it names"
+	ErrOnceInMulti  = "ERR ONCE in a transaction stands first, without a command"
+	ErrOnceTxn      = "ERR a transaction with ONCE has only commands that write keys which they name"
+)
+
+// ErrManyProducers refuses ONCE OPEN when there are limit producers already.
+func ErrManyProducers(limit int) string {
+	return "MAXPRODUCERS not opened: there are " + strconv.Itoa(limit) + " producers; others have to expire first"
+}
 
 // ErrKeyTooLong is for a key of more bytes than the setting max-key-bytes, which is limit.
 func ErrKeyTooLong(limit int) string {

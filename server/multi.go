@@ -12,6 +12,7 @@ type transaction struct {
 	memory  []byte  // the arguments of all queued commands, one after the other
 	sizes   []int32 // their lengths
 	spoiled bool    // a command was refused: EXEC aborts
+	once    bool    // the first command is ONCE, which stands for all of them
 	lane    *lane   // of the commands with keys; nil: there are none yet
 
 	scratch [][]byte // for arguments
@@ -69,6 +70,11 @@ func (w *worker) doneWith(t *transaction) {
 // queue keeps a command for EXEC.
 func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 	t := s.multi
+	if text := t.refuses(cmd, args); text != "" {
+		t.spoiled = true
+		s.replyError(text)
+		return
+	}
 	if cmd.HasKeys() {
 		if t.lane != nil && t.lane != s.lane || s.watcher != nil && s.watcher.lane != s.lane {
 			t.spoiled = true
@@ -98,6 +104,21 @@ func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 	}
 	s.beginReply().Queued()
 	s.endReply()
+}
+
+// refuses is the error text for what a transaction cannot have because of ONCE, or "".
+func (t *transaction) refuses(cmd *commands.Command, args [][]byte) string {
+	switch {
+	case cmd.IsOnce() && (len(args) != 4 || len(t.queue) > 0 || t.spoiled):
+		return protocol.ErrOnceInMulti
+	case cmd.IsOnce():
+		_, refusal := commands.ParseOnce(args)
+		t.once = refusal == ""
+		return refusal
+	case t.once && (cmd.Write == nil || !cmd.HasKeys()):
+		return protocol.ErrOnceTxn
+	}
+	return ""
 }
 
 func multiCommand(s *Session, _ [][]byte) bool {

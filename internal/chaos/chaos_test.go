@@ -51,6 +51,7 @@ type run struct {
 	counters  []*counter
 	histories histories
 	progress  atomic.Int64 // when an increment was last answered
+	once      atomic.Int64 // answers to ONCE
 }
 
 func (r *run) now() time.Duration      { return time.Since(r.began) }
@@ -144,6 +145,8 @@ func (r *run) load(busy *sync.WaitGroup) {
 				r.histories.client(c, r.t, i, rng)
 			case kind == 2:
 				pairs(c, r.t, rng)
+			case kind == 3:
+				onces(c, r.t, fmt.Sprintf("once:%d", i), rng)
 			case kind < 5:
 				pipelines(c, r.t, fmt.Sprintf("own:%d", i), rng)
 			default:
@@ -269,7 +272,7 @@ func (r *run) check(names []string) {
 		unknown += k.uncertain.Load()
 	}
 	r.histories.check(r.t)
-	r.t.Logf("%d increments answered, %d unknown, %d faults", acked, unknown, len(names))
+	r.t.Logf("%d increments answered, %d unknown, %d answers to ONCE, %d faults", acked, unknown, r.once.Load(), len(names))
 	if acked == 0 {
 		r.t.Error("nothing was counted")
 	}

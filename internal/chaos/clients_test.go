@@ -183,6 +183,43 @@ func pipelines(c *client, t *testing.T, key string, rng *rand.Rand) {
 	}
 }
 
+// elsewhere has the client go on through another node.
+func (c *client) elsewhere(rng *rand.Rand) {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
+	c.node = rng.IntN(len(c.run.nodes))
+}
+
+// onces has a client count with ONCE: it sends each increment until it has the reply, through whatever node, and some once more
+// after that. Each counts once, and is answered with its first reply whenever it comes.
+func onces(c *client, t *testing.T, name string, rng *rand.Rand) {
+	epoch := ""
+	for epoch == "" && !c.run.ended() {
+		if replies, outcomes := c.do([]string{"ONCE", "OPEN", name}); outcomes[0] == done {
+			epoch = replies[0].Text
+		}
+	}
+	for n := int64(1); !c.run.ended(); n++ {
+		command := []string{"ONCE", name, epoch, strconv.FormatInt(n, 10), "INCR", name}
+		for more := rng.IntN(4) / 3; more >= 0 && !c.run.ended(); {
+			replies, outcomes := c.do(command)
+			if outcomes[0] == done {
+				more--
+				if got, err := replies[0].Int(); err != nil || got != n {
+					t.Errorf("%v: %v", command, replies[0])
+					return
+				}
+				c.run.once.Add(1)
+			}
+			if more >= 0 {
+				c.elsewhere(rng)
+			}
+		}
+	}
+}
+
 // pairs has a client move two keys together in a transaction, and see them together.
 func pairs(c *client, t *testing.T, rng *rand.Rand) {
 	for !c.run.ended() {
