@@ -42,7 +42,10 @@ func (c *client) do(line string) (reply string, o outcome) {
 		return "", notRun
 	}
 	args := words(line)
-	cmd := c.w.table.Lookup(args[0])
+	cmd, refusal := c.w.table.Resolve(args)
+	if cmd == nil {
+		panic("BUG: " + refusal)
+	}
 	if cmd.Write != nil && run.rep.Group.Writable() != nil {
 		time.Sleep(20 * time.Millisecond)
 		return "", notRun
@@ -160,6 +163,38 @@ func (k *counter) read(c *client) {
 // check looks at all replies once more, when the counter is at final and nothing is under way.
 func (k *counter) check(w *world, final int64) {
 	linear.CheckIncrements(k.all, k.unknown, final, func(format string, args ...any) { w.errorf(k.key+": "+format, args...) })
+}
+
+// onces counts with ONCE: it sends each increment until it is answered, through whatever node, and some once more after that. Each
+// counts once, and has the same answer always.
+func onces(c *client, name string) {
+	epoch := int64(0)
+	for n := int64(0); !c.w.ended(); {
+		line := "ONCE OPEN " + name
+		if epoch != 0 {
+			line = "ONCE " + name + " " + strconv.FormatInt(epoch, 10) + " " + strconv.FormatInt(n, 10) + " INCR " + name
+		}
+		again := c.rng.IntN(3) == 0
+		reply, o := c.do(line)
+		got, ok := number(reply)
+		switch {
+		case o != done:
+			again = true
+		case epoch == 0:
+			epoch, n, again = got, 1, false
+		case !ok || got != n:
+			c.w.errorf("%s: %q", line, reply)
+			return
+		}
+		switch {
+		case again:
+			c.home = c.w.nodes[c.rng.IntN(len(c.w.nodes))]
+		case o == done && line != "ONCE OPEN "+name:
+			n++
+			c.w.onces.Add(1)
+		}
+		time.Sleep(time.Duration(c.rng.IntN(6)) * time.Millisecond)
+	}
 }
 
 // expiring sets a key with a deadline, and reads it until it is gone: from then on it stays gone.

@@ -41,6 +41,7 @@ type world struct {
 
 	stop     atomic.Bool
 	progress atomic.Int64 // when an increment was last answered, world.time
+	onces    atomic.Int64 // increments answered to ONCE
 	counters []*counter
 }
 
@@ -92,17 +93,20 @@ func TestSimulation(t *testing.T) {
 		}
 		first = n
 	}
-	var answers atomic.Int64
+	var answers, onces atomic.Int64
 	for seed := first; seed < first+uint64(seeds); seed++ {
-		simulate(t, seed, &answers)
+		simulate(t, seed, &answers, &onces)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 	}
-	t.Logf("%d seeds, %d increments answered", seeds, answers.Load())
+	if onces.Load() == 0 {
+		t.Error("nothing was counted with ONCE")
+	}
+	t.Logf("%d seeds, %d increments answered, %d with ONCE", seeds, answers.Load(), onces.Load())
 }
 
-func simulate(t *testing.T, seed uint64, answers *atomic.Int64) {
+func simulate(t *testing.T, seed uint64, answers, onces *atomic.Int64) {
 	dir := redistest.FastDir(t)
 	defer os.RemoveAll(dir)
 	synctest.Test(t, func(t *testing.T) {
@@ -126,6 +130,7 @@ func simulate(t *testing.T, seed uint64, answers *atomic.Int64) {
 		for _, k := range w.counters {
 			answers.Add(k.acked)
 		}
+		onces.Add(w.onces.Load())
 		if w.failed {
 			t.Errorf("seed %d:\n%s", seed, strings.Join(w.events, "\n"))
 		}
@@ -177,6 +182,10 @@ func (w *world) load(busy *sync.WaitGroup) {
 	for i := range 2 * len(w.nodes) {
 		c := &client{w: w, home: w.nodes[i%len(w.nodes)], rng: rand.New(rand.NewPCG(w.rng.Uint64(), 13))}
 		busy.Go(func() {
+			if i == 1 {
+				onces(c, "once")
+				return
+			}
 			for round := 0; !w.ended(); round++ {
 				switch k := w.counters[c.rng.IntN(len(w.counters))]; {
 				case i == 0:
