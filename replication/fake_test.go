@@ -85,6 +85,7 @@ func (g *fakeGroup) Forwards() bool                                   { return f
 func (g *fakeGroup) Serve(Remote, func())                             {}
 func (g *fakeGroup) Send([]byte, bool, func(*Answer, bool) bool) bool { return false }
 func (g *fakeGroup) MaySend(bool) bool                                { return false }
+func (g *fakeGroup) Refresh()                                         {}
 func (g *fakeGroup) Resign() bool                                     { return true }
 func (g *fakeGroup) Remove(string) error                              { return nil }
 func (g *fakeGroup) SoleVoter() bool                                  { return true }

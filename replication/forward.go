@@ -251,9 +251,7 @@ func (g *raftGroup) transfer(limit time.Time) error {
 		if time.Now().After(limit) || g.ending.Load() {
 			return err
 		}
-		if p := g.cfg.Peers; p != nil {
-			p.links.Ask()
-		}
+		g.Refresh()
 		time.Sleep(resignLook)
 	}
 	return nil

@@ -327,6 +327,13 @@ func (g *raftGroup) changed(f raft.IndexFuture) error {
 	return nil
 }
 
+// Refresh implements Group.
+func (g *raftGroup) Refresh() {
+	if p := g.cfg.Peers; p != nil {
+		p.links.Ask()
+	}
+}
+
 // memberStatus is what is known of all members.
 func (g *raftGroup) memberStatus() (list []MemberStatus) {
 	p := g.cfg.Peers

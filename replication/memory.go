@@ -132,6 +132,9 @@ func (g *memoryGroup) Send([]byte, bool, func(*Answer, bool) bool) bool { return
 // MaySend implements Group.
 func (g *memoryGroup) MaySend(bool) bool { return false }
 
+// Refresh implements Group.
+func (g *memoryGroup) Refresh() {}
+
 // Resign implements Group.
 func (g *memoryGroup) Resign() bool { return true }
 

@@ -177,6 +177,8 @@ type Group interface {
 	Resign() (resigned bool)
 	// Remove takes a node out of the cluster; only the leader can.
 	Remove(id string) error
+	// Refresh asks the other members for their states, which Status tells.
+	Refresh()
 	// SoleVoter says that this node is the only voter, so that a commit needs no other node.
 	SoleVoter() bool
 	// AppliedIndex is the index of the last entry the state machine has finished.

@@ -343,3 +343,27 @@ func countUntil(t *testing.T, stop chan struct{}, conn *redistest.Conn, address 
 		}
 	}
 }
+
+// TestWaitCounts: WAIT and WAITAOF count the nodes that have the connection's writes.
+func TestWaitCounts(t *testing.T) {
+	t.Parallel()
+	c := startNodes(t, 3, nil)
+	lead := c.leader()
+	l, f := c.nodes[lead].dial(), c.nodes[(lead+1)%3].dial()
+	for range 20 {
+		call(t, l, "INCR n")
+		expect(t, l, "WAIT 2 10000", ":2\r\n", "WAITAOF 1 2 10000", "*2\r\n:1\r\n:2\r\n")
+		call(t, f, "INCR n")
+		if got := call(t, f, "WAIT 1 0"); got != ":1\r\n" && got != ":2\r\n" {
+			t.Errorf("WAIT 1: %q", got)
+		}
+	}
+	eventually(t, "all to have all", func() bool { return call(t, f, "WAIT 0 0") == ":2\r\n" })
+	expect(t, l, "WAIT 3 50", ":2\r\n", "WAITAOF 1 3 50", "*2\r\n:1\r\n:2\r\n", "WAIT 2 0", ":2\r\n")
+	c.stop((lead + 2) % 3)
+	expect(t, l, "INCR n", ":41\r\n", "WAIT 1 10000", ":1\r\n", "WAIT 2 100", ":1\r\n")
+	send(t, l, "WAIT 2 10000")
+	eventually(t, "the client to wait", func() bool { return c.nodes[lead].srv.stats.blocked.Load() == 1 })
+	c.start((lead + 2) % 3)
+	checkReply(t, "WAIT", readRaw(t, l), ":2\r\n")
+}

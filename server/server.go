@@ -37,6 +37,7 @@ type Server struct {
 	lastLeader atomic.Pointer[string] // node ID of the last leader that this node knew; nil: none yet
 
 	watches    *watchRegistry
+	waits      waitList
 	clients    clientRegistry
 	nextClient atomic.Int64
 	failures   failureLimiter

@@ -2,6 +2,8 @@ package server
 
 import (
 	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"quipu/protocol"
@@ -25,22 +27,19 @@ func waitArguments(args [][]byte) (replicas int64, timeout time.Duration, text s
 	return replicas, time.Duration(ms) * time.Millisecond, ""
 }
 
-// waitCommand counts replicas that have the connection's writes: a single node has none, so it waits in vain for any.
+// waitCommand counts replicas that have the connection's writes, which are on disk on a majority by the time it runs: a single
+// node has none, so it waits in vain for any.
 func waitCommand(s *Session, args [][]byte) bool {
 	replicas, timeout, text := waitArguments(args)
 	if text != "" {
 		s.replyError(text)
 		return true
 	}
-	if replicas <= 0 {
-		s.reply(func(w *protocol.Writer) { w.Int(0) })
-		return true
-	}
-	s.waitInVain(timeout, func(w *protocol.Writer) { w.Int(0) })
+	s.waitFor(0, replicas, timeout, func(w *protocol.Writer, h holders) { w.Int(h.replicas) })
 	return true
 }
 
-// waitAOFCommand: by the time it runs, the connection's writes are synced on this node, and there are no others.
+// waitAOFCommand: what a node has applied is synced there.
 func waitAOFCommand(s *Session, args [][]byte) bool {
 	local, ok := protocol.ParseInt(args[1])
 	if !ok || local < 0 || local > 1 {
@@ -55,13 +54,24 @@ func waitAOFCommand(s *Session, args [][]byte) bool {
 		s.replyError(text)
 		return true
 	}
-	synced := func(w *protocol.Writer) { w.Array(2); w.Int(1); w.Int(0) }
-	if replicas <= 0 {
-		s.reply(synced)
-		return true
-	}
-	s.waitInVain(timeout, synced)
+	s.waitFor(local, replicas, timeout, func(w *protocol.Writer, h holders) { w.Array(2); w.Int(h.local); w.Int(h.replicas) })
 	return true
+}
+
+// holders is on how many nodes the writes of a connection are.
+type holders struct{ local, replicas int64 }
+
+// holders counts nodes that have applied an index of the log: this one, and those that do not lead.
+func (t *topology) holders(index uint64) (h holders) {
+	if t.AppliedIndex >= index {
+		h.local = 1
+	}
+	for _, m := range t.Members {
+		if m.ID != t.leader.ID && m.Up && m.Applied >= index {
+			h.replicas++
+		}
+	}
+	return h
 }
 
 // waitInTransaction does not wait.
@@ -80,18 +90,77 @@ func waitAOFInTransaction(_ *Session, _ [][]byte, w *protocol.Writer) { w.Array(
 type blockedWait struct {
 	reply   func(write func(w *protocol.Writer))
 	timeout func(w *protocol.Writer) // the reply when the time is over
-	alarm   *time.Timer              // set and stopped on the session's loop
+	look    func(t *topology) (over bool)
+	alarm   *time.Timer // set and stopped on the session's loop
 }
 
-// waitInVain replies when the timeout is over, 0 being never. Nothing of the session is pending.
-func (s *Session) waitInVain(timeout time.Duration, write func(w *protocol.Writer)) {
-	b := &blockedWait{reply: s.replyLater(waitReplicas), timeout: write}
-	s.srv.stats.blocked.Add(1)
+// holdersLook is how often a wait asks the other nodes what they have.
+const holdersLook = 10 * time.Millisecond
+
+// waitFor replies when enough nodes have the writes of the session, or the timeout is over, 0 being never. Nothing of the session
+// is pending.
+func (s *Session) waitFor(local, replicas int64, timeout time.Duration, write func(w *protocol.Writer, h holders)) {
+	srv, index := s.srv, s.index
+	t := srv.topology()
+	if h := t.holders(index); h.local >= local && h.replicas >= replicas {
+		s.reply(func(w *protocol.Writer) { write(w, h) })
+		return
+	}
+	b := &blockedWait{reply: s.replyLater(waitReplicas)}
+	b.timeout = func(w *protocol.Writer) {
+		t := srv.topology()
+		write(w, t.holders(index))
+	}
+	b.look = func(t *topology) (over bool) {
+		h := t.holders(index)
+		if h.local >= local && h.replicas >= replicas {
+			s.unblock(b, func(w *protocol.Writer) { write(w, h) })
+		}
+		return s.blocked.Load() != b
+	}
+	srv.stats.blocked.Add(1)
 	s.blocked.Store(b)
 	if timeout == 0 {
 		timeout = math.MaxInt64
 	}
 	b.alarm = time.AfterFunc(timeout, func() { s.unblock(b, b.timeout) })
+	if srv.config().PeerAddr != "" { // else there are no others
+		srv.waits.add(srv, b)
+	}
+}
+
+// waitList is all waits for other nodes: one goroutine looks after them, however many clients wait.
+type waitList struct {
+	mu     sync.Mutex
+	list   []*blockedWait
+	looked bool // a goroutine runs
+}
+
+func (l *waitList) add(srv *Server, b *blockedWait) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, b)
+	if !l.looked {
+		l.looked = true
+		go l.look(srv)
+	}
+}
+
+// look ends waits that are over, until there are none.
+func (l *waitList) look(srv *Server) {
+	for {
+		srv.replicas[0].Group.Refresh()
+		time.Sleep(holdersLook)
+		t := srv.topology()
+		l.mu.Lock()
+		l.list = slices.DeleteFunc(l.list, func(b *blockedWait) bool { return b.look(&t) })
+		l.looked = len(l.list) > 0 && !srv.draining.Load()
+		goOn := l.looked
+		l.mu.Unlock()
+		if !goOn {
+			return
+		}
+	}
 }
 
 // unblock ends a wait with a reply, and reports whether it had not ended before. Called from any goroutine.
