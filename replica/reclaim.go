@@ -6,7 +6,7 @@ import (
 	"quipu/engine"
 )
 
-// ReclaimEvery is how often Reclaim is to be called.
+// ReclaimEvery is how often Reclaim is to be called while keys expire.
 const ReclaimEvery = 50 * time.Millisecond
 
 const (
@@ -74,16 +74,18 @@ func (r *reclaimer) pace() {
 
 // Reclaim frees keys whose deadline the log has passed. The clock alone is not enough: an entry that is not yet
 // applied may have an earlier stamp, and must find every key that was alive then. If keys are due and nothing is being
-// written, a tick moves log time past the deadlines. Reclaim is called by one goroutine.
-func (r *Replica) Reclaim() {
+// written, a tick moves log time past the deadlines. Reclaim is called by one goroutine, and returns when it is to be called again
+// at the latest.
+func (r *Replica) Reclaim() (pause time.Duration) {
 	stamp := r.Stamp()
 	due := r.Keyspace.NextDue()
-	if due > r.Clock.Now() {
-		return
-	}
-	if due > stamp {
+	switch now := r.Clock.Now(); {
+	case due > now:
+		return max(ReclaimEvery, time.Duration(min(due-now, 1000))*time.Millisecond)
+	case due > stamp:
 		r.batcher.Tick()
-		return
+	default:
+		r.opt.Reclaimed(r.reclaimer.proceed(r.Keyspace, stamp))
 	}
-	r.opt.Reclaimed(r.reclaimer.proceed(r.Keyspace, stamp))
+	return ReclaimEvery
 }

@@ -37,7 +37,7 @@ const (
 	isolatedAfter = 3 * time.Second         // a few elections
 	banned        = time.Hour               // how long a node that was taken out is not taken back
 	caughtUp      = 64                      // entries
-	fresh         = 500 * time.Millisecond  // how old the answer of a node may be that is to get a vote
+	fresh         = 1200 * time.Millisecond // how old the answer of a node may be that is to get a vote
 	caughtUpTime  = time.Second
 )
 

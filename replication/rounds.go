@@ -17,7 +17,9 @@ import (
 // So reads wait for a round. It begins after they have arrived, and asks all voters for their terms. If a majority, this node
 // included, says exactly the term in which this node leads, then no later leader was elected before: each would have needed
 // the vote of one of them, and a node raises its term before it votes. All reads that arrive while one round is under way
-// share the next. A round takes one message to each node, no entry and no sync.
+// share the next. A round takes one message to each node, no entry and no sync. (To have a round wait for those whose reads were
+// in the last one, as an entry does (gather.go), was tried: GET with 50 clients, P = 16, on two cores, was 0.53 instead of 0.52
+// of read level leader.)
 type rounds struct {
 	mu      sync.Mutex
 	waiting []func(error) // for the next round

@@ -119,7 +119,7 @@ func TestTrapSettings(t *testing.T) {
 	if c.MaxAppendEntries*maxEntryBytes > 256<<20 {
 		t.Error("one message may be too large")
 	}
-	if c.LeaderLeaseTimeout > c.HeartbeatTimeout || c.HeartbeatTimeout > c.ElectionTimeout || c.CommitTimeout > 50*time.Millisecond {
+	if c.LeaderLeaseTimeout > c.HeartbeatTimeout || c.HeartbeatTimeout > c.ElectionTimeout || c.CommitTimeout > 100*time.Millisecond {
 		t.Error("timeouts")
 	}
 }

@@ -32,7 +32,7 @@ type Seen struct {
 }
 
 const (
-	statusEvery  = 200 * time.Millisecond
+	statusEvery  = 500 * time.Millisecond
 	statusWait   = 2 * time.Second // for an answer; a node that takes longer is taken for dead, and connected to anew
 	redialFirst  = 50 * time.Millisecond
 	redialAtMost = time.Second
