@@ -109,7 +109,11 @@ func (m *mutant) run(flags string) (string, error) {
 	if !ok {
 		return "", errors.New("the row names no package")
 	}
-	cmd := exec.Command("go", "test", "-vet=off", "-timeout", "2m", "-run", "^"+test+"$", "./"+pkg)
+	args := []string{"test", "-vet=off", "-timeout", "2m", "-run", "^" + test + "$"}
+	if flags != "" {
+		args = append(args, "-count=1") // a test that only starts the binary has not changed, and go test would tell its last result
+	}
+	cmd := exec.Command("go", append(args, "./"+pkg)...)
 	cmd.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" "+flags))
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"quipu/internal/redistest"
+	"quipu/server"
 )
 
 // infoLines is an INFO reply as its section titles and its fields.
@@ -172,11 +173,14 @@ func sameCommandList(c *compared) bool {
 }
 
 // newer are commands of Redis after 7.0 and our own, as COMMAND LIST writes them.
-var newer = []string{"increx", "waitaof", "client|setinfo", "client|no-touch", "client|ack", "client|read",
-	"uc.reserve", "uc.add", "uc.count", "uc.merge", "uc.info", "cms.initbydim",
-	"cms.initbyprob", "cms.incrby", "cms.query", "cms.merge", "cms.info", "topk.reserve",
-	"topk.add", "topk.incrby", "topk.query", "topk.count", "topk.list", "topk.info",
-}
+var newer = func() (names []string) {
+	for _, cmd := range server.Commands().All() {
+		if cmd.Own {
+			names = append(names, cmd.FullName())
+		}
+	}
+	return names
+}()
 
 // sameUnordered: the same, where the order of what arrays hold does not count.
 func sameUnordered(c *compared) bool {

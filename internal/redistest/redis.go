@@ -23,7 +23,7 @@ func Tool(tb testing.TB, name string) string {
 	if err == nil {
 		return path
 	}
-	const hint = "(Debian packages redis-server and redis-tools)"
+	const hint = "(`make tools` installs it)"
 	if Required() {
 		tb.Fatalf("%s not found: %v; it must be installed here %s", name, err, hint)
 	}
