@@ -93,14 +93,16 @@ func (l *lab) startCluster(ctx context.Context, network *netfault.Network, furth
 	c := &cluster{network: network}
 	var binds, peers []string
 	for i := range nodeCount {
+		// Ten thousand above what freePort finds: that is free as well, and no node is given it as its port for clients. A node
+		// whose port is taken would be started again with another ID, which the others do not know.
 		port, err := freePort()
-		for err == nil && slices.Contains(binds, loopback(port)) {
+		for err == nil && slices.Contains(binds, loopback(port+10_000)) {
 			port, err = freePort()
 		}
 		if err != nil {
 			return c, err
 		}
-		bind := loopback(port)
+		bind := loopback(port + 10_000)
 		peer := bind
 		if network != nil {
 			if peer, err = network.Open(i, bind); err != nil {

@@ -336,7 +336,12 @@ func (c *Command) AddPartsOrAll(args [][]byte, parts *engine.PartSet) {
 }
 
 // CrossesDatabases reports whether a write may change keys of another database than the one it runs on.
-func (c *Command) CrossesDatabases(args [][]byte) bool { return c.Name == "copy" && len(args) > 3 }
+func (c *Command) CrossesDatabases(args [][]byte) bool {
+	if c.IsOnce() && len(args) > 4 {
+		return isWord(args[4], "copy") && len(args) > 7 || isWord(args[4], "move")
+	}
+	return c.Name == "copy" && len(args) > 3 || c.Name == "move"
+}
 
 // OneKey reports whether exactly one argument is a key, at a fixed place: the common case, locked without a set.
 func (c *Command) OneKey() bool {

@@ -401,7 +401,9 @@ func TestGuards(t *testing.T) {
 	}{
 		{before: "INCR k", aborts: true}, {before: "INCR j"}, {before: "SET k 1", aborts: true}, {before: "GET k"}, {before: "FLUSHALL", aborts: true},
 		{ahead: "k", aborts: true}, {ahead: "j"}, {line: "DEL k", aborts: true}, {line: "MSET a 1 k 2", aborts: true}, {line: "COPY k j"},
-		{line: "COPY j k", aborts: true}, {},
+		{line: "COPY j k", aborts: true}, {before: "ONCE p 1 1 INCR k", aborts: true}, {before: "ONCE p 1 1 INCR j"},
+		{before: "MOVE j 1", aborts: true}, {before: "ONCE p 1 1 MOVE j 1", aborts: true}, {before: "ONCE p 1 1 COPY j i DB 1", aborts: true},
+		{before: "ONCE p 1 1 COPY j i"}, {},
 	} {
 		node, other := newNodeRig(t, table), newRig(t, table)
 		var subs []*SubBatch
@@ -437,10 +439,11 @@ func TestGuards(t *testing.T) {
 		}
 		replies := string(s.Replies(&s.Submissions()[0]))
 		aborted, ran := strings.Count(replies, "*-1\r\n"), strings.Count(replies, "*2\r\n")
+		all := c.before == "FLUSHALL" || strings.Contains(c.before, "MOVE") || strings.Contains(c.before, " DB ") // keys of any database
 		switch {
-		case c.before == "FLUSHALL" && aborted != 3:
+		case all && aborted != 3:
 			t.Errorf("%+v: %q", c, replies)
-		case c.before == "FLUSHALL":
+		case all:
 		case c.aborts && (aborted != 2 || ran != 1): // the third finds that nobody has written own
 			t.Errorf("%+v: %q", c, replies)
 		case !c.aborts && (aborted != 1 || ran != 2):

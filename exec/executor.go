@@ -57,9 +57,13 @@ func (x *executor) end() {
 	x.r.args, x.ahead.d.args = keepArgs(x.d.args), keepArgs(x.ahead.d.args)
 	x.d.args, x.d.rest, x.op = nil, nil, op{}
 	x.ahead.op, x.ahead.inner = op{}, op{}
+	x.r.once.Producer = nil
 	x.r.call.Args, x.r.call.W = nil, nil
 	if cap(x.r.unread.B) > keptScratch {
 		x.r.unread.B = nil
+	}
+	if cap(x.r.once.w.B) > keptScratch {
+		x.r.once.w.B = nil
 	}
 }
 

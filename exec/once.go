@@ -59,5 +59,4 @@ func (o *onceTxn) end(x *executor, all bool) {
 	}
 	head := append(strconv.AppendInt([]byte{'*'}, int64(o.n), 10), '\r', '\n')
 	x.r.ks.Txn(0, x.stamp, all).RecordOnce(o.Producer, o.Number, o.slot, append(head, o.w.B...))
-	o.Producer = nil
 }

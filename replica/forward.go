@@ -45,6 +45,7 @@ func (r *Replica) SubmitReads(s *SubBatch) {
 func (r *Replica) askReads(s *SubBatch) {
 	s.readAt = r.Clock.Now()
 	switch {
+	case r.tooLate(s):
 	case r.Group.Term() == 0:
 		r.waitReads(s)
 	case r.Keyspace.NextDue() <= s.readAt:
@@ -54,8 +55,28 @@ func (r *Replica) askReads(s *SubBatch) {
 	}
 }
 
-// waitReads has reads wait until they can be forwarded, or this node leads.
+// tooLate refuses what another node has sent to the leader of another term than this one leads in, and reports whether it was
+// that. That node has sent it to the next leader by then. Late reads would do no harm, but a late WATCH would: the key as it is
+// now would be watched in place of what the client saw.
+func (r *Replica) tooLate(s *SubBatch) bool {
+	if s.forwarded == 0 || s.forwarded == r.Group.Term() {
+		return false
+	}
+	s.refuse()
+	return true
+}
+
+func (s *SubBatch) refuse() {
+	s.Outcome, s.Reason = replication.NotApplied, replication.ErrNotLeader
+	s.owner.Complete(s)
+}
+
+// waitReads has reads of this node's clients wait until they can be forwarded, or this node leads.
 func (r *Replica) waitReads(s *SubBatch) {
+	if s.forwarded != 0 {
+		s.refuse()
+		return
+	}
 	r.readers.mu.Lock()
 	r.readers.waiting = append(r.readers.waiting, s)
 	r.readers.mu.Unlock()
@@ -68,6 +89,9 @@ func (r *Replica) confirmReads(s *SubBatch) {
 	r.Group.Confirm(func(err error) {
 		if err != nil {
 			r.askReads(s) // another node leads
+			return
+		}
+		if r.tooLate(s) {
 			return
 		}
 		s.Outcome, s.mine = replication.Applied, true

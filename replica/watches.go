@@ -11,18 +11,28 @@ type Watches interface {
 	Close()
 }
 
-// Unwatch has the node that leads forget what w names. If it does not get to know, it forgets with the connection.
-func (r *Replica) Unwatch(w exec.Watch) {
-	r.watches.Watch(w, 0, nil, 0)
+// Unwatch forgets what names are watched under, here and on the node that leads. If that one does not get to know, it forgets
+// with the connection.
+func (r *Replica) Unwatch(names ...exec.Watch) {
+	r.UnwatchHere(names...)
 	if r.Group.Term() != 0 || r.Group.SoleVoter() {
 		return
 	}
 	s := r.NewSubBatch(nobody{})
 	s.Open()
 	s.Begin(nil, 0)
-	s.Watch(w, nil, exec.As{RESP: 2})
+	for _, w := range names {
+		s.Watch(w, nil, exec.As{RESP: 2})
+	}
 	s.End()
 	r.SubmitReads(s)
+}
+
+// UnwatchHere is Unwatch for what the node that leads has forgotten already.
+func (r *Replica) UnwatchHere(names ...exec.Watch) {
+	for _, w := range names {
+		r.watches.Watch(w, 0, nil, 0)
+	}
 }
 
 // Guard is the guard of a transaction whose client watches, on this node, what w names.

@@ -20,7 +20,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 	if !inBurst {
 		s.worker.CarryOut()
 	}
-	if refusal == "" && s.reserves(cmd) && s.awaitPending() {
+	if refusal == "" && s.reserves(cmd, args) && s.awaitPending() {
 		return false
 	}
 	if refusal == "" {
@@ -148,7 +148,12 @@ func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
 
 // reserves reports whether the memory left must be known before the command runs: what the client has pending may take
 // that memory, and many such commands fit a packet.
-func (s *Session) reserves(cmd *commands.Command) bool {
+func (s *Session) reserves(cmd *commands.Command, args [][]byte) bool {
+	if cmd.IsOnce() && len(args) > 4 {
+		if inner := s.srv.table.Find(args[4:]); inner != nil {
+			cmd = inner
+		}
+	}
 	return cmd.Flags&commands.FlagReserves != 0 && s.multi == nil && s.srv.config().MaxMemory > 0
 }
 

@@ -48,8 +48,8 @@ type Session struct {
 	barrierPassed        bool // for the command that is read again: all that was answered ahead before it is applied
 	multi                *transaction
 	watcher              *watcher
-	deciding             *watcher   // the guard of an EXEC under way
-	forgets              []*watcher // to be forgotten when nothing is pending any more
+	deciding             *watcher    // the guard of an EXEC under way
+	forgets              []forgotten // to be forgotten when nothing is pending any more
 
 	lane    *lane      // of the command being read
 	open    *lane      // whose sub-batch has an open submission of the session; nil: none

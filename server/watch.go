@@ -42,6 +42,7 @@ type watcher struct {
 	// Of what has a name only, on the node that leads; guarded by the registry's mu:
 	set      *watchSet
 	count    uint64 // see exec.Watch
+	term     uint64 // in which this node led when the first key was watched
 	reserved int    // bytes that it counts for in set
 	gone     bool   // it is forgotten
 }
@@ -146,7 +147,11 @@ func watchCommand(s *Session, args [][]byte) bool {
 		s.replyError(protocol.ErrCrossSlot)
 		return true
 	}
-	if s.lane.sole || s.watcher != nil && s.watcher.name.ID == 0 {
+	here := s.lane.sole
+	if s.watcher != nil { // the client goes on as it has begun, however many voters there are by now
+		here = s.watcher.name.ID == 0
+	}
+	if here {
 		return s.watchHere(args)
 	}
 	return s.watchLeader(args)
@@ -219,6 +224,9 @@ func (w *watcher) Watch() exec.Watch { return w.name }
 // Deadline implements exec.Guard: the earliest expiry among the watched keys. A key that was expired when it was watched counts
 // as missing and has none.
 func (w *watcher) Deadline() int64 {
+	if w.name.ID != 0 {
+		return w.lane.replica.Guard(w.name).Deadline()
+	}
 	var earliest int64
 	for _, k := range w.keys {
 		if k.deadline != 0 && (earliest == 0 || k.deadline < earliest) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"quipu/exec"
 	"quipu/protocol"
@@ -45,18 +46,32 @@ func (s *Session) forget(w *watcher) {
 	switch {
 	case w.name.ID == 0:
 		s.srv.watches.remove(w)
-	case w.told: // by then it is forgotten
+	case w.told: // the leader has forgotten it
+		w.lane.replica.UnwatchHere(w.name)
 	case s.pending():
-		s.forgets = append(s.forgets, w) // behind its WATCH, which may be under way
+		s.forgets = append(s.forgets, forgotten{w.lane.replica, w.name}) // behind its WATCH, which may be under way
 	default:
 		w.lane.replica.Unwatch(w.name)
 	}
 }
 
-// forgetLate is called when nothing of the session is pending any more.
+// forgotten is what a session has watched and does not any more.
+type forgotten struct {
+	of   *replica.Replica
+	name exec.Watch
+}
+
+// forgetLate is called when nothing of the session is pending any more. A client may have pipelined thousands of UNWATCH.
 func (s *Session) forgetLate() {
-	for _, w := range s.forgets {
-		s.forget(w)
+	for len(s.forgets) > 0 {
+		of, names := s.forgets[0].of, []exec.Watch(nil)
+		s.forgets = slices.DeleteFunc(s.forgets, func(f forgotten) bool {
+			if f.of == of {
+				names = append(names, f.name)
+			}
+			return f.of == of
+		})
+		of.Unwatch(names...)
 	}
 	s.forgets = nil
 }
@@ -101,28 +116,34 @@ func (t *watchSet) enter(name exec.Watch, keys [][]byte) (w *watcher, refusal st
 	for _, key := range keys {
 		size += len(key) + watchOverhead
 	}
+	term := t.replica.Group.Term()
 	w = r.named[name.ID]
-	if w != nil && (w.set != t || len(keys) == 0 || name.Count == 1) { // of a connection that has ended, or the first again
-		r.forget(name.ID)
-		w = nil
-	}
 	switch {
-	case len(keys) == 0 || t.closed:
+	case t.closed: // late, over a connection that has ended
+		return nil, ""
+	case len(keys) == 0:
+		r.forget(name.ID)
 		return nil, ""
 	case t.size+size > nodeWatchMemory:
 		return nil, protocol.ErrTryAgain
-	}
-	if w == nil {
-		w = &watcher{keys: map[watchKey]watched{}, set: t}
+	case w == nil:
+		w = &watcher{keys: map[watchKey]watched{}, set: t, term: term}
 		r.named[name.ID], t.ids[name.ID] = w, w
 	}
-	if name.Count == w.count+1 {
+	// What is watched already stays as it is, whichever of the node's connections it came over: a copy that comes late must not
+	// have a key be watched as it is now.
+	switch name.Count {
+	case w.count:
+	case w.count + 1:
 		w.count = name.Count
-	} else if name.Count != w.count { // an earlier one is missing
+	default: // an earlier one is missing
+		w.touched.Store(true)
+	}
+	if w.term != term {
 		w.touched.Store(true)
 	}
 	w.reserved += size
-	t.size += size
+	w.set.size += size
 	return w, ""
 }
 
@@ -149,28 +170,29 @@ func (r *watchRegistry) forget(id uint64) {
 }
 
 // Guard implements exec.Watches.
-func (t *watchSet) Guard(name exec.Watch) exec.Guard { return &namedGuard{t.registry, name} }
+func (t *watchSet) Guard(name exec.Watch) exec.Guard { return &namedGuard{t, name} }
 
 // namedGuard is the guard of a transaction that names what its client watches.
 type namedGuard struct {
-	registry *watchRegistry
-	name     exec.Watch
+	set  *watchSet
+	name exec.Watch
 }
 
-// Aborts implements exec.Guard. It forgets the name.
+// Aborts implements exec.Guard. It forgets the name. A process may stand still for a while between any two steps of a WATCH, so
+// what was registered in another term than the entry's says nothing: the client may have been answered by another leader.
 func (g *namedGuard) Aborts(stamp int64, touched func(db int, key []byte) bool) bool {
-	g.registry.mu.Lock()
-	defer g.registry.mu.Unlock()
-	w := g.registry.named[g.name.ID]
-	g.registry.forget(g.name.ID)
-	return w == nil || w.count != g.name.Count || w.aborts(stamp, touched)
+	g.set.registry.mu.Lock()
+	defer g.set.registry.mu.Unlock()
+	w := g.set.registry.named[g.name.ID]
+	g.set.registry.forget(g.name.ID)
+	return w == nil || w.count != g.name.Count || w.term != g.set.replica.Group.Term() || w.aborts(stamp, touched)
 }
 
 // Deadline implements exec.Guard.
 func (g *namedGuard) Deadline() int64 {
-	g.registry.mu.Lock()
-	defer g.registry.mu.Unlock()
-	if w := g.registry.named[g.name.ID]; w != nil {
+	g.set.registry.mu.Lock()
+	defer g.set.registry.mu.Unlock()
+	if w := g.set.registry.named[g.name.ID]; w != nil {
 		return w.Deadline()
 	}
 	return 0

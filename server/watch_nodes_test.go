@@ -210,10 +210,27 @@ func TestWatchSet(t *testing.T) {
 		}, false},
 		{"again over the next one", func(t, other *watchSet) {
 			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			other.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
 			t.Close()
+			other.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
+			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
 			other.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
 		}, true},
+		{"over two connections of the same node", func(t, other *watchSet) {
+			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
+			other.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+		}, true},
+		{"changed, then a late copy", func(t, other *watchSet) {
+			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
+			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			t.ids[7].touched.Store(true)
+			other.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
+			other.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+		}, false},
+		{"in an earlier term", func(t, other *watchSet) {
+			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
+			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			t.ids[7].term--
+		}, false},
 		{"UNWATCH", func(t, _ *watchSet) {
 			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
 			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)

@@ -64,6 +64,8 @@ type sourceKey struct {
 // replaces makes c the source of its node, unless this node takes no batches any more.
 func (p *Listener) replaces(h Hello, c net.Conn, handler Handler) bool {
 	key := sourceKey{h.Sender, h.Purpose}
+	p.replacing.Lock() // until the old one is dead: a third one must not come between
+	defer p.replacing.Unlock()
 	p.mu.Lock()
 	old := p.sources[key]
 	retired := p.retired

@@ -25,6 +25,7 @@ type Listener struct {
 	busy    sync.WaitGroup
 	log     throttled
 
+	replacing sync.Mutex // taken before mu
 	mu        sync.Mutex
 	strangers []net.Conn            // oldest first
 	served    map[*servedConn]bool  // in use
