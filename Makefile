@@ -57,10 +57,10 @@ simulation: ## clusters in virtual time, SEEDS of them, about one a second; ever
 chaos: ## clients on three nodes that are killed, frozen, cut off and wiped; every reply is checked (ROUNDS of SECONDS each; an hour: ROUNDS=60)
 	QUIPU_CHAOS_ROUNDS=$(ROUNDS) QUIPU_CHAOS_SECONDS=$(SECONDS) $(GO) test -count=1 -v -timeout 0 -run TestChaos $(ARGS) ./internal/chaos
 
-bench: build ## measure Quipu beside redis-server, 25 minutes; writes bench/results.md and plots
+bench: build ## measure Quipu beside redis-server, half an hour; writes bench/results.md and plots
 	$(GO) run ./bench $(ARGS)
 
-bench-quick: build ## the same in small, 3 minutes, into bench-results; says less
+bench-quick: build ## the same in small, 4 minutes, into bench-results; says less
 	$(GO) run ./bench -quick -out bench-results $(ARGS)
 
 bench-before: build ## measure an older build BEFORE=/path/to/quipu beside this one, 15 minutes (ARGS=-quick: 3); into bench-results

@@ -1,8 +1,8 @@
 // Program bench measures Quipu beside Redis on this machine, in one run, or two
 // builds of Quipu beside each other.
 //
-//	make bench                                # everything, under 25 minutes
-//	make bench-quick                          # the same in small, under 3 minutes
+//	make bench                                # everything, half an hour
+//	make bench-quick                          # the same in small, 4 minutes
 //	go run ./bench -list                      # the measurements and their bars
 //	go run ./bench -only 1,5,9 -out /tmp/b    # only what these bars need
 //	go run ./bench -redis /path/to/valkey-server

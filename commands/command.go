@@ -228,6 +228,9 @@ func (c *Command) ID() int { return c.id }
 // IsWrite reports whether the command changes the keyspace and thus goes through the log.
 func (c *Command) IsWrite() bool { return c.Write != nil }
 
+// IsContainer reports whether the command does nothing without a subcommand.
+func (c *Command) IsContainer() bool { return len(c.Sub) != 0 && c.Read == nil && c.Write == nil }
+
 // ArityOK reports whether n arguments, the name included, are acceptable.
 func (c *Command) ArityOK(n int) bool {
 	if c.Arity >= 0 {

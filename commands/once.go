@@ -2,7 +2,6 @@ package commands
 
 import (
 	"strconv"
-	"strings"
 
 	"quipu/engine"
 	"quipu/protocol"
@@ -78,10 +77,7 @@ func onceBeside(args [][]byte) int {
 
 // validProducer excludes the words that stand at the same place in ONCE OPEN and ONCE INFO.
 func validProducer(name []byte) bool {
-	if len(name) == 4 && (strings.EqualFold(string(name), "open") || strings.EqualFold(string(name), "info")) {
-		return false
-	}
-	return len(name) >= 1 && len(name) <= engine.MaxProducerName
+	return len(name) >= 1 && len(name) <= engine.MaxProducerName && !equalFold(name, "open") && !equalFold(name, "info")
 }
 
 // Once is what a call of ONCE names.

@@ -8,9 +8,10 @@ import (
 )
 
 // An origin is whatever sends writes from outside the log and must not be counted twice when it
-// sends them again: a node with what it has answered ahead; later a producer, a Kafka partition, a
-// region. (A producer numbers its writes and may have several under way: once.go.) Its writes are conditional: they name the position they start from and the one they
-// reach, and are applied whole, together with the new position, or not at all:
+// sends them again: a node with what it has answered ahead, a producer; later a Kafka partition, a
+// region. A producer numbers its writes and may have several under way (once.go). The writes of all
+// others are conditional: they name the position they start from and the one they reach, and are
+// applied whole, together with the new position, or not at all:
 //
 //	stored is (epoch, from)       apply, stored becomes (epoch, to)
 //	anything else                 nothing changes, and the origin is told what is stored

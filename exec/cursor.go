@@ -135,15 +135,20 @@ func (c *cursor) literal(it *item) {
 
 func (c *cursor) readArgs(it *item) (*commands.Command, [][]byte) {
 	d := decoder{rest: c.b.aside[it.at:]}
+	return c.b.table.All()[it.cmd], c.readN(&d, it.n)
+}
+
+// readN reads n arguments of the sub-batch's own. They are valid until the next call.
+func (c *cursor) readN(d *decoder, n uint32) [][]byte {
 	c.args = c.args[:0]
-	for range it.n {
+	for range n {
 		arg, err := d.bytes()
 		if err != nil {
 			panic("BUG: a sub-batch cannot read its own arguments")
 		}
 		c.args = append(c.args, arg)
 	}
-	return c.b.table.All()[it.cmd], c.args
+	return c.args
 }
 
 // runs is how many of the runs that come next, also those of later submissions, may be executed together: no item between

@@ -276,8 +276,7 @@ func (a *absorber) item(kind byte, flags uint8, as As) error {
 			return errForward
 		}
 		a.d.rest = a.d.rest[size:]
-		a.to.BeginTxn(int(n), deadline, nil, as)
-		a.inTx, a.txn = true, int(n)
+		a.begin(int(n), deadline, nil, as)
 		return nil
 	case kind == recGuarded && !a.inTx && a.to.watches != nil:
 		w, err := a.d.watch()
@@ -286,8 +285,7 @@ func (a *absorber) item(kind byte, flags uint8, as As) error {
 			return errForward
 		}
 		guard := a.to.watches.Guard(w)
-		a.to.BeginTxn(int(n), guard.Deadline(), guard, as)
-		a.inTx, a.txn = true, int(n)
+		a.begin(int(n), guard.Deadline(), guard, as)
 		return nil
 	case kind == recWatch && !a.inTx && a.to.watches != nil:
 		return a.watch(as)
@@ -295,30 +293,46 @@ func (a *absorber) item(kind byte, flags uint8, as As) error {
 	return errForward
 }
 
+func (a *absorber) begin(n int, deadline int64, guard Guard, as As) {
+	a.to.BeginTxn(n, deadline, guard, as)
+	a.inTx, a.txn = true, n
+}
+
 func (a *absorber) watch(as As) error {
 	w, err := a.d.watch()
 	if err != nil {
 		return errForward
 	}
-	db, err := a.d.database()
-	if err != nil {
-		return errForward
+	if as.DB, err = a.arguments(); err != nil {
+		return err
 	}
-	as.DB = db
-	n, err := a.d.uvarint()
-	if err != nil || n > uint64(len(a.d.rest)) {
-		return errForward
-	}
-	a.args = a.args[:0]
-	for range n {
-		key, err := a.d.bytes()
-		if err != nil || len(key) > engine.MaxKey {
+	for _, key := range a.args {
+		if len(key) > engine.MaxKey {
 			return errForward
 		}
-		a.args = append(a.args, key)
 	}
 	a.to.Watch(w, a.args, as)
 	return nil
+}
+
+// arguments reads the database and the arguments of a command, into a.args.
+func (a *absorber) arguments() (db int, err error) {
+	if db, err = a.d.database(); err != nil {
+		return 0, errForward
+	}
+	n, err := a.d.uvarint()
+	if err != nil || n > uint64(len(a.d.rest)) {
+		return 0, errForward
+	}
+	a.args = a.args[:0]
+	for range n {
+		arg, err := a.d.bytes()
+		if err != nil {
+			return 0, errForward
+		}
+		a.args = append(a.args, arg)
+	}
+	return db, nil
 }
 
 func (a *absorber) write(as As) error {
@@ -350,22 +364,12 @@ func (a *absorber) increment(as As) error {
 }
 
 func (a *absorber) read(as As) error {
-	db, err := a.d.database()
-	if err != nil {
-		return errForward
+	var err error
+	if as.DB, err = a.arguments(); err != nil {
+		return err
 	}
-	as.DB = db
-	n, err := a.d.uvarint()
-	if err != nil || n == 0 || n > uint64(len(a.d.rest)) {
+	if len(a.args) == 0 {
 		return errForward
-	}
-	a.args = a.args[:0]
-	for range n {
-		arg, err := a.d.bytes()
-		if err != nil {
-			return errForward
-		}
-		a.args = append(a.args, arg)
 	}
 	cmd, refusal := a.to.table.Resolve(a.args)
 	if refusal != "" || cmd.Read == nil || cmd.LongKey(a.args) {

@@ -56,18 +56,10 @@ func (d *decoder) watch() (w Watch, err error) {
 func (c *cursor) watch(x *executor, it *item, out *protocol.Writer) {
 	d := decoder{rest: c.b.aside[it.at:]}
 	w, err := d.watch()
-	c.args = c.args[:0]
-	for range it.n {
-		var key []byte
-		if err == nil {
-			key, err = d.bytes()
-		}
-		c.args = append(c.args, key)
-	}
 	if err != nil || c.b.watches == nil {
 		panic("BUG: a sub-batch cannot carry out its own WATCH")
 	}
-	if refusal := c.b.watches.Watch(w, int(it.db), c.args, x.stamp); refusal != "" {
+	if refusal := c.b.watches.Watch(w, int(it.db), c.readN(&d, it.n), x.stamp); refusal != "" {
 		out.Error(refusal)
 		return
 	}

@@ -235,7 +235,7 @@ func (g *raftGroup) Resign() (resigned bool) {
 	return false
 }
 
-// transfer has the voter lead that is there and has most. What is known of the others is some time old, and a follower under
+// transfer has a voter lead that is there and has everything. What is known of the others is some time old, and a follower under
 // load is behind: so they are asked, again and again, until one has everything.
 func (g *raftGroup) transfer(limit time.Time) error {
 	err := errors.New("no other voter is there that has everything")

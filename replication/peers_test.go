@@ -53,6 +53,16 @@ func (c *cluster) form(names ...string) {
 	}
 }
 
+// formed is three nodes that have found each other. tune changes their settings; it may be nil.
+func formed(t *testing.T, tune func(cfg *Config)) *cluster {
+	t.Helper()
+	c := newCluster(t, "a", "b", "c")
+	c.voters, c.tune = 3, tune
+	c.overPeerPorts()
+	c.form("a", "b", "c")
+	return c
+}
+
 func (n *clusterNode) voters() (names []string) {
 	for _, m := range n.Status().Members {
 		if m.Voter {
@@ -75,10 +85,7 @@ func isClosed(ch <-chan struct{}) bool {
 // all were stopped.
 func TestForm(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, "a", "b", "c")
-	c.voters = 3
-	c.overPeerPorts()
-	c.form("a", "b", "c")
+	c := formed(t, nil)
 	l := c.leader()
 	l.write(t, 0, 20)
 	c.agree(expected(20))
@@ -116,10 +123,7 @@ func TestForm(t *testing.T) {
 // and becomes a voter when it has caught up.
 func TestWipedNodeJoins(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, "a", "b", "c")
-	c.voters = 3
-	c.overPeerPorts()
-	c.form("a", "b", "c")
+	c := formed(t, nil)
 	c.leader().write(t, 0, 20)
 	c.agree(expected(20))
 	lost := c.follower(c.leader())
@@ -152,10 +156,7 @@ func TestWipedNodeJoins(t *testing.T) {
 // A node that was taken out while it was away stays out, also when another node leads by then, and learns of it.
 func TestTakenOutWhileAway(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, "a", "b", "c")
-	c.voters = 3
-	c.overPeerPorts()
-	c.form("a", "b", "c")
+	c := formed(t, nil)
 	l := c.leader()
 	l.write(t, 0, 20)
 	c.agree(expected(20))
@@ -181,19 +182,15 @@ func TestTakenOutWhileAway(t *testing.T) {
 // The leader refuses writes while a majority of the voters has no room for them, also if a node that has room is away.
 func TestNoRoomOnMajority(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, "a", "b", "c")
-	c.voters = 3
-	c.overPeerPorts()
 	var full sync.Map // by directory
-	c.tune = func(cfg *Config) {
+	c := formed(t, func(cfg *Config) {
 		cfg.usage = func(dir string) (storage.DiskUsage, error) {
 			if is, _ := full.Load(dir); is == true {
 				return storage.DiskUsage{Total: 1 << 40, Free: 1}, nil
 			}
 			return storage.DiskUsage{Total: 1 << 40, Free: 1 << 39}, nil
 		}
-	}
-	c.form("a", "b", "c")
+	})
 	l := c.leader()
 	l.write(t, 0, 10)
 	var others []string
@@ -333,10 +330,7 @@ func (n *clusterNode) confirm() error {
 // Rounds succeed on the leader, also with one follower away; they fail where a majority is away, and on a follower.
 func TestRounds(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, "a", "b", "c")
-	c.voters = 3
-	c.overPeerPorts()
-	c.form("a", "b", "c")
+	c := formed(t, nil)
 	l := c.leader()
 	l.write(t, 0, 10)
 	for range 100 {

@@ -227,8 +227,8 @@ func (srv *Server) housekeeping(ctx context.Context) {
 	}
 }
 
-// houseEvery is how often housekeeping looks around while no key is about to expire. Each time costs a node that rests about
-// 50 µs: Go's monitor thread stays awake for a millisecond.
+// houseEvery is how often housekeeping looks around while no key is about to expire. A node that rests pays for each time it
+// wakes: Go's monitor thread stays awake for a millisecond (docs/performance.md, several nodes).
 const houseEvery = 250 * time.Millisecond
 
 const (

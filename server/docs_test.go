@@ -37,7 +37,7 @@ func renderCommands() []byte {
 	groups := map[string][]*commands.Command{}
 	var order []string
 	for _, cmd := range table.All() {
-		if len(cmd.Sub) > 0 {
+		if cmd.IsContainer() {
 			continue
 		}
 		if groups[cmd.Group] == nil {

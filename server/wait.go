@@ -61,6 +61,10 @@ func waitAOFCommand(s *Session, args [][]byte) bool {
 // holders is on how many nodes the writes of a connection are.
 type holders struct{ local, replicas int64 }
 
+func (h holders) enough(local, replicas int64) bool {
+	return h.local >= local && h.replicas >= replicas
+}
+
 // holders counts nodes that have applied an index of the log: this one, and those that do not lead.
 func (t *topology) holders(index uint64) (h holders) {
 	if t.AppliedIndex >= index {
@@ -102,7 +106,7 @@ const holdersLook = 10 * time.Millisecond
 func (s *Session) waitFor(local, replicas int64, timeout time.Duration, write func(w *protocol.Writer, h holders)) {
 	srv, index := s.srv, s.index
 	t := srv.topology()
-	if h := t.holders(index); h.local >= local && h.replicas >= replicas {
+	if h := t.holders(index); h.enough(local, replicas) {
 		s.reply(func(w *protocol.Writer) { write(w, h) })
 		return
 	}
@@ -112,8 +116,7 @@ func (s *Session) waitFor(local, replicas int64, timeout time.Duration, write fu
 		write(w, t.holders(index))
 	}
 	b.look = func(t *topology) (over bool) {
-		h := t.holders(index)
-		if h.local >= local && h.replicas >= replicas {
+		if h := t.holders(index); h.enough(local, replicas) {
 			s.unblock(b, func(w *protocol.Writer) { write(w, h) })
 		}
 		return s.blocked.Load() != b

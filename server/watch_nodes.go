@@ -16,7 +16,7 @@ import (
 //
 //	this node                                     the node that leads
 //	WATCH k  ─► item in a sub-batch of reads ───► watchSet.Watch: registry.named[ID], touched by changes from here on
-//	EXEC     ─► transaction with a guard ───────► named.Aborts, when the entry is sealed; forgets the name
+//	EXEC     ─► transaction with a guard ───────► namedGuard.Aborts, when the entry is sealed; forgets the name
 //	UNWATCH, DISCARD, end of the client ────────► watchSet.Watch without keys: forgets the name
 //	the connection between the nodes ends ──────► watchSet.Close: forgets all of its names
 

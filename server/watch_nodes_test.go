@@ -173,16 +173,17 @@ func TestWatchSet(t *testing.T) {
 		}
 		return k
 	}
+	two := func(set *watchSet) {
+		set.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
+		set.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+	}
 	for _, c := range []struct {
 		name string
 		do   func(t, other *watchSet)
 		runs bool
 	}{
 		{"one", func(t, _ *watchSet) { t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0) }, false},
-		{"two", func(t, _ *watchSet) {
-			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
-		}, true},
+		{"two", func(t, _ *watchSet) { two(t) }, true},
 		{"both twice", func(t, _ *watchSet) {
 			for range 2 {
 				t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
@@ -194,14 +195,12 @@ func TestWatchSet(t *testing.T) {
 		{"the second only", func(t, _ *watchSet) { t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0) }, false},
 		{"another name", func(t, _ *watchSet) { t.Watch(exec.Watch{ID: 8, Count: 2}, 0, keys("b"), 0) }, false},
 		{"the connection ends", func(t, _ *watchSet) {
-			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			two(t)
 			t.Close()
 		}, false},
 		{"late, over a connection that has ended", func(t, _ *watchSet) {
 			t.Close()
-			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			two(t)
 		}, false},
 		{"the first over one that has ended", func(t, other *watchSet) {
 			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
@@ -220,25 +219,20 @@ func TestWatchSet(t *testing.T) {
 			other.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
 		}, true},
 		{"changed, then a late copy", func(t, other *watchSet) {
-			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			two(t)
 			t.ids[7].touched.Store(true)
-			other.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			other.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			two(other)
 		}, false},
 		{"in an earlier term", func(t, other *watchSet) {
-			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			two(t)
 			t.ids[7].term--
 		}, false},
 		{"UNWATCH", func(t, _ *watchSet) {
-			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			two(t)
 			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, nil, 0)
 		}, false},
 		{"asked twice", func(t, _ *watchSet) {
-			t.Watch(exec.Watch{ID: 7, Count: 1}, 0, keys("a"), 0)
-			t.Watch(exec.Watch{ID: 7, Count: 2}, 0, keys("b"), 0)
+			two(t)
 			t.Guard(exec.Watch{ID: 7, Count: 2}).Aborts(0, none)
 		}, false},
 		{"too much", func(t, _ *watchSet) {

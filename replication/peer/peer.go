@@ -6,7 +6,7 @@
 //	hello.go      the first message and its answer      listener.go  accepts and judges connections
 //	dial.go       connects to another node              stream.go    Raft's connections
 //	frame.go      messages behind the hello             links.go     asks all other members about their state
-//	courier.go       sends batches to the leader           absorb.go    takes those of other nodes
+//	courier.go    sends batches to the leader           absorb.go    takes those of other nodes
 //	tls.go        certificates                          log.go       one line a second
 package peer
 
