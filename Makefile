@@ -5,6 +5,10 @@ FUZZTIME ?= 20s
 ROUNDS   ?= 4
 SECONDS  ?= 60
 SEEDS    ?= 300
+INCREMENTS ?= 1000000000
+EVENTS   ?= 100000000
+# The broker of `make likes`: kfake, which needs nothing, or kafka (needs Java, and Maven for the first time).
+BROKER   ?= kfake
 # Extra arguments, e.g. `make run ARGS="--port 7000"`, `make bench ARGS="-only 1"`.
 ARGS     ?=
 # The older build that `make bench-before` compares this one with.
@@ -14,25 +18,30 @@ BEFORE   ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo cluster chaos simulation tools clean
+.PHONY: help build connect run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo cluster likes chaos soak soak-events test-pulsar bench-events simulation tools clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/quipu
 	$(GO) build -trimpath -o bin/quipu ./cmd/quipu
+
+connect: ## build bin/quipu-connect and bin/quipu-connect-pulsar, which count events from Kafka, Pulsar and files
+	$(GO) build -C connect -trimpath -ldflags '-s -w' -o ../bin/ ./cmd/...
 
 run: build ## build, then serve on localhost:6379 with data in ./quipu-data
 	./bin/quipu server $(ARGS)
 
 test: ## run all tests (needs only Go; uses redis-server where it is installed)
 	$(GO) test $(ARGS) ./...
+	$(GO) test -C connect $(ARGS) ./...
 
-test-long: ## run the tests in their long form: more rounds, more cases, all measurements in small
+test-long: ## run the server's tests in their long form: more rounds, more cases, all measurements in small (of quipu-connect: soak-events, test-pulsar)
 	QUIPU_TEST_LONG=1 $(GO) test $(ARGS) ./...
 
 race: ## run the tests and the servers they start under the race detector (needs a C compiler)
 	CGO_ENABLED=1 QUIPU_TEST_RACE=1 $(GO) test -race -short -timeout 15m $(ARGS) ./...
+	CGO_ENABLED=1 QUIPU_TEST_RACE=1 $(GO) test -C connect -race -short -timeout 15m $(ARGS) ./...
 
 lint: ## gofmt, go vet for Linux and macOS, and the project's own rules
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then \
@@ -40,9 +49,10 @@ lint: ## gofmt, go vet for Linux and macOS, and the project's own rules
 	$(GO) vet ./...
 	GOOS=darwin $(GO) vet ./...
 	$(GO) vet -C bench/etcd ./...
+	$(GO) vet -C connect ./...
 	$(GO) test -count=1 ./internal/lint
 
-mutants: ## break the code in ways that tests once overlooked, and demand that a test fails (ARGS=word for some)
+mutants: ## break the code in ways that tests once overlooked, and demand that a test fails (ARGS=word for some, ARGS=-passed if all tests have just passed)
 	$(GO) run ./internal/mutants $(ARGS)
 
 fuzz: ## run every fuzz target for FUZZTIME (20s) each
@@ -57,6 +67,16 @@ simulation: ## clusters in virtual time, SEEDS of them, about one a second; ever
 chaos: ## clients on three nodes that are killed, frozen, cut off and wiped; every reply is checked (ROUNDS of SECONDS each; an hour: ROUNDS=60)
 	QUIPU_CHAOS_ROUNDS=$(ROUNDS) QUIPU_CHAOS_SECONDS=$(SECONDS) $(GO) test -count=1 -v -timeout 0 -run TestChaos $(ARGS) ./internal/chaos
 
+soak: ## count to INCREMENTS (10^9, a quarter of an hour) on three nodes, one fault every 10 s; says how many were lost and doubled: none
+	QUIPU_SOAK_INCREMENTS=$(INCREMENTS) $(GO) test -count=1 -v -timeout 0 -run TestSoak $(ARGS) ./internal/chaos
+
+soak-events: ## count EVENTS (10^8, some hours) from Apache Kafka while connectors, nodes and the broker are killed; every count is compared
+	QUIPU_EVENTS=$(EVENTS) $(GO) test -C connect -count=1 -v -timeout 0 -run 'TestKafka$$' $(ARGS) ./internal/chaos
+
+test-pulsar: ## install Apache Pulsar (250 MB, two minutes) and count 300,000 events of it while everything is killed
+	./internal/toolbox/install.sh pulsar
+	QUIPU_TEST_LONG=1 QUIPU_REQUIRE_PULSAR=1 $(GO) test -C connect -count=1 -v -timeout 30m $(ARGS) ./pulsar
+
 bench: build ## measure Quipu beside redis-server, half an hour; writes bench/results.md and plots
 	$(GO) run ./bench $(ARGS)
 
@@ -67,14 +87,23 @@ bench-before: build ## measure an older build BEFORE=/path/to/quipu beside this 
 	@test -n "$(BEFORE)" || { echo "bench-before needs BEFORE=/path/to/older/quipu"; exit 1; }
 	$(GO) run ./bench -before "$(BEFORE)" $(ARGS)
 
+bench-events: build ## measure quipu-connect beside a bare consumer, kcat and Kafka Streams (needs Kafka: make tools); into bench-results
+	$(GO) run -C connect ./bench $(ARGS)
+
 accuracy: ## measure the errors of the sketches, 2 minutes; writes docs/sketches.md and docs/plots
 	$(GO) run ./bench/accuracy $(ARGS)
 
-demo: build ## count 20,000 flights, with kill -9 in the middle, and check every count
+demo: build ## count 20,000 flights, with kill -9 in the middle, and check every count: on one node, then on three
 	$(GO) run ./examples/flights -demo -server bin/quipu $(ARGS)
+	@echo
+	$(GO) run ./examples/flights -demo -server bin/quipu -nodes 3 -top 3 $(ARGS)
 
 cluster: build ## run three nodes on this machine, to try what happens when one fails; Ctrl-C stops them
 	$(GO) run ./examples/cluster -server bin/quipu $(ARGS)
+
+likes: build ## likes that add up, to be clicked: three nodes, a broker, two connectors, SQLite and a web page; Ctrl-C removes all (BROKER=kafka: the real one)
+	$(GO) build -C connect -trimpath -ldflags '-s -w' -o ../bin/ ./cmd/quipu-connect ./testbed/kfake ./likes
+	@exec ./bin/likes -programs bin -broker $(BROKER) $(ARGS)
 
 tools: ## install what the tests in other languages run with (Debian packages need root)
 	./internal/toolbox/install.sh

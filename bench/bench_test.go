@@ -300,6 +300,7 @@ func TestRun(t *testing.T) {
 	out := filepath.Join(dir, "out")
 	only := "incr,latency,keys,memory,snapshot,idle"
 	if redistest.Long() {
+		redistest.Tool(t, "etcd") // without it one measurement has no figures
 		only = ""
 	}
 	cfg, err := parseFlags([]string{

@@ -26,7 +26,8 @@ type generator struct {
 	keys    int
 	clients int
 	depth   int
-	script  *script // what is sent in place of increments
+	script  *script                             // what is sent in place of increments
+	next    func(client int, dst []byte) []byte // or: appends a client's next command
 }
 
 // script is commands that are made before the load begins, where making them
@@ -82,7 +83,7 @@ func (g generator) runWhile(ctx context.Context, f func(context.Context) error) 
 	begin := time.Now()
 	for i, c := range conns {
 		wg.Go(func() {
-			if err := g.runOne(c, &stopped, &results[i]); err != nil {
+			if err := g.runOne(c, i, &stopped, &results[i]); err != nil {
 				cancel(err) // the first one is kept
 			}
 		})
@@ -102,7 +103,7 @@ func (g generator) runWhile(ctx context.Context, f func(context.Context) error) 
 }
 
 // runOne is one client. It finishes the burst it waits for when it is stopped.
-func (g generator) runOne(c net.Conn, stopped *atomic.Bool, result *loadResult) error {
+func (g generator) runOne(c net.Conn, client int, stopped *atomic.Bool, result *loadResult) error {
 	replies := bufio.NewReaderSize(c, 16<<10)
 	var burst, name []byte
 	expect := expectIntegers
@@ -110,9 +111,15 @@ func (g generator) runOne(c net.Conn, stopped *atomic.Bool, result *loadResult) 
 		expect = g.script.expect
 	}
 	for !stopped.Load() {
-		if g.script != nil {
+		switch {
+		case g.script != nil:
 			burst = g.script.burst(g.depth)
-		} else {
+		case g.next != nil:
+			burst = burst[:0]
+			for range g.depth {
+				burst = g.next(client, burst)
+			}
+		default:
 			burst = burst[:0]
 			for range g.depth {
 				name = g.set.name(name[:0], rand.IntN(g.keys))

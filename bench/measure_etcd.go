@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"quipu/internal/ports"
 )
 
 // etcdMeasurement is bar N8: one client that counts beside one client that puts a key into etcd, which also answers when a
@@ -98,13 +100,13 @@ func startEtcd(ctx context.Context, work string) (*etcd, error) {
 	e := &etcd{}
 	var peers, names []string
 	for i := range nodeCount {
-		client, err := freePort()
+		client, err := ports.Keep()
 		if err != nil {
 			return e, err
 		}
 		name := fmt.Sprint("etcd", i)
 		e.clients = append(e.clients, loopback(client))
-		peers = append(peers, "http://"+loopback(client+10000)) // free as well, see freePort
+		peers = append(peers, "http://"+loopback(client+ports.PeerOffset))
 		names = append(names, name+"="+peers[i])
 	}
 	for i := range nodeCount {

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"quipu/internal/netfault"
+	"quipu/internal/ports"
 )
 
 // What three nodes on one machine cost beside one. They share its processors and its disk, so the ratios are worse than on
@@ -93,16 +93,11 @@ func (l *lab) startCluster(ctx context.Context, network *netfault.Network, furth
 	c := &cluster{network: network}
 	var binds, peers []string
 	for i := range nodeCount {
-		// Ten thousand above what freePort finds: that is free as well, and no node is given it as its port for clients. A node
-		// whose port is taken would be started again with another ID, which the others do not know.
-		port, err := freePort()
-		for err == nil && slices.Contains(binds, loopback(port+10_000)) {
-			port, err = freePort()
-		}
+		port, err := ports.Keep() // a peer port: no node is given it for clients, and none is started again on another
 		if err != nil {
 			return c, err
 		}
-		bind := loopback(port + 10_000)
+		bind := loopback(port + ports.PeerOffset)
 		peer := bind
 		if network != nil {
 			if peer, err = network.Open(i, bind); err != nil {
@@ -265,22 +260,32 @@ func measureSlowNetwork(ctx context.Context, l *lab) error {
 }
 
 func (s *server) entries(ctx context.Context) (int, error) {
-	info, err := s.client.Info(ctx, "stats").Result()
+	return s.infoNumber(ctx, "stats", "log_entries_applied")
+}
+
+// infoNumber is a field of a section of INFO.
+func (s *server) infoNumber(ctx context.Context, section, field string) (int, error) {
+	info, err := s.client.Info(ctx, section).Result()
 	if err != nil {
 		return 0, err
 	}
-	return strconv.Atoi(infoField(info, "log_entries_applied"))
+	return strconv.Atoi(infoField(info, field))
 }
 
 // measureFailover is bar N5: a client of each node counts, one command at a time; the leader is killed, and the time is taken
 // until a client of another node is answered again.
 func measureFailover(ctx context.Context, l *lab) error {
+	return measureGaps(ctx, l, "nodes-failover", true, func(_ context.Context, lead *server) error { lead.crash(); return nil })
+}
+
+// measureGaps ends the leader again and again, and takes the time without acknowledged writes. unknown is as in failover.
+func measureGaps(ctx context.Context, l *lab, metric string, unknown bool, end func(ctx context.Context, lead *server) error) error {
 	c, err := l.startCluster(ctx, nil)
 	defer c.kill()
 	if err != nil {
 		return err
 	}
-	var gaps []float64
+	longest := 0.0
 	for range l.cfg.rounds * failovers {
 		if err := c.order(ctx); err != nil {
 			return err
@@ -288,25 +293,24 @@ func measureFailover(ctx context.Context, l *lab) error {
 		if err := pause(ctx, 300*time.Millisecond); err != nil {
 			return err
 		}
-		gap, err := c.failover(ctx)
+		gap, err := c.failover(ctx, func() error { return end(ctx, c.fleet[0]) }, unknown)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", metric, err)
 		}
-		gaps = append(gaps, millis(gap))
-		logf("failover: %v without acknowledged writes", gap.Round(time.Millisecond))
+		logf("%s: %v without acknowledged writes", metric, gap.Round(time.Millisecond))
+		longest = max(longest, millis(gap))
+		l.figures.add(metric, nodesFollower, failovers, millis(gap))
 		if err := c.fleet[0].launch(); err != nil {
 			return err
 		}
 	}
-	for _, gap := range gaps {
-		l.figures.add("nodes-failover", nodesFollower, failovers, gap)
-	}
-	l.figures.add("nodes-failover-max", nodesFollower, failovers, slices.Max(gaps))
+	l.figures.add(metric+"-max", nodesFollower, failovers, longest)
 	return nil
 }
 
-// failover kills the leader and returns the longest time in which clients of the other nodes were not answered.
-func (c *cluster) failover(ctx context.Context) (time.Duration, error) {
+// failover ends the leader and returns the longest time in which clients of the other nodes were not answered. unknown says that
+// commands may have an unknown outcome; there must be no other error.
+func (c *cluster) failover(ctx context.Context, end func() error, unknown bool) (time.Duration, error) {
 	killed := make(chan struct{})
 	type result struct {
 		gap time.Duration
@@ -327,7 +331,7 @@ func (c *cluster) failover(ctx context.Context) (time.Duration, error) {
 						after++
 					default:
 					}
-				case strings.HasPrefix(err.Error(), "UNKNOWN "):
+				case unknown && strings.HasPrefix(err.Error(), "UNKNOWN "):
 				default:
 					r.err = s.explain(err)
 				}
@@ -338,7 +342,7 @@ func (c *cluster) failover(ctx context.Context) (time.Duration, error) {
 	if err := pause(ctx, 300*time.Millisecond); err != nil {
 		return 0, err
 	}
-	c.fleet[0].crash()
+	err := end()
 	close(killed)
 	var longest time.Duration
 	for range len(c.fleet) - 1 {
@@ -348,7 +352,7 @@ func (c *cluster) failover(ctx context.Context) (time.Duration, error) {
 		}
 		longest = max(longest, r.gap)
 	}
-	return longest, nil
+	return longest, err
 }
 
 // measureRejoin is bar N6.

@@ -60,7 +60,9 @@ func measurements(cfg config) []measurement {
 		snapshotMeasurement(cfg),
 		idleMeasurement(cfg),
 		sketchMeasurement(cfg),
+		feedMeasurement(cfg),
 		nodesMeasurement(cfg),
+		countsMeasurement(cfg),
 		etcdMeasurement(),
 	}
 }

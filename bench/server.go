@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"quipu/internal/ports"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -48,7 +49,7 @@ func startServer(ctx context.Context, variant, dir string, line []string) (*serv
 	s := &server{variant: variant, line: line, dir: dir, log: dir + ".log", requests: map[load]int{}}
 	for attempt := 1; ; attempt++ {
 		var err error
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = ports.Keep(); err != nil {
 			return nil, err
 		}
 		if err := s.launch(); err != nil {
@@ -240,22 +241,4 @@ func (s *server) lastLines() string {
 		return err.Error()
 	}
 	return strings.TrimSpace(string(text[max(0, len(text)-1000):]))
-}
-
-// freePort finds a port nobody listens on, below the range the system hands out
-// to clients: there a connection could take it before the server does. Ten
-// thousand above it is free for the server as well (Quipu's peer port).
-func freePort() (int, error) {
-	for range 100 {
-		port := 20000 + rand.IntN(2000)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		return port, l.Close()
-	}
-	return 0, errors.New("no free port")
 }

@@ -24,14 +24,25 @@ const (
 	nodesLeader   = "nodes-leader"
 	nodesFollower = "nodes-follower"
 	nodesLevel    = "nodes-level" // the leader, at read-consistency leader
+	nodesLocal    = "nodes-local" // a follower, at ack level local
+	nodesOnce     = "nodes-once"  // the leader, with ONCE
 	etcdVariant   = "etcd"        // three nodes of etcd, through the leader
 )
 
-// nodeVariants are measured by the nodes measurement alone.
-var nodeVariants = []string{nodesLeader, nodesFollower, nodesLevel}
+// The feed of changes, as bars F1 to F3 compare it.
+const (
+	feedOff  = "feed-off"
+	feedIdle = "feed"
+	feedRead = "feed-read"
+)
+
+var feedVariants = []string{feedOff, feedIdle, feedRead}
+
+// nodeVariants are measured where there are three nodes, alone.
+var nodeVariants = []string{nodesLeader, nodesFollower, nodesLevel, nodesLocal, nodesOnce}
 
 // columns is the order of columns in tables.
-var columns = slices.Concat(allVariants, nodeVariants, []string{etcdVariant})
+var columns = slices.Concat(allVariants, feedVariants, nodeVariants, []string{etcdVariant})
 
 // allVariants is the order of columns and of legends.
 var allVariants = []string{quipuQuorum, quipuLocal, peerAlways, peerMemory}
@@ -46,6 +57,11 @@ var setUp = map[string]string{
 	nodesLeader:   "three nodes, through the leader",
 	nodesFollower: "three nodes, through a follower",
 	nodesLevel:    "three nodes, the leader at read level leader",
+	nodesLocal:    "three nodes, ack local, through a follower",
+	nodesOnce:     "three nodes, `ONCE` through the leader",
+	feedOff:       "no feed",
+	feedIdle:      "a feed that nobody reads",
+	feedRead:      "a feed that one client reads",
 	etcdVariant:   "etcd, three nodes, through the leader",
 }
 
@@ -62,8 +78,10 @@ func (c config) commandLine(variant string, further ...string) []string {
 		line = append(line, "taskset", "-c", c.cpus)
 	}
 	switch variant {
-	case quipuQuorum, buildAfter, nodesLeader:
+	case quipuQuorum, buildAfter, nodesLeader, feedIdle, feedRead:
 		line = append(line, c.quipu, "server")
+	case feedOff:
+		line = append(line, c.quipu, "server", "--feed-ring", "0")
 	case buildBefore:
 		line = append(line, c.before, "server")
 	case quipuLocal:

@@ -45,6 +45,8 @@ const (
 	FlagBulky
 	// FlagReserves marks a command that may take far more memory than it has bytes.
 	FlagReserves
+	// FlagAllKeys marks a command that gives out values of keys of any name: its user must be allowed to read all keys.
+	FlagAllKeys
 )
 
 // Category is a set of ACL categories.
@@ -119,6 +121,9 @@ type KeyAt struct {
 type Command struct {
 	Name  string // lower case; a subcommand's own word only ("encoding")
 	LogID uint16 // number of a write in the log: unique, never reused, never changed; 0 for all others
+	// Level is the semantics level from which on a write may be in the log, where that is not the first: before, nodes of an
+	// earlier version may have to execute it (`quipu cluster upgrade`).
+	Level uint16
 	// Event is what observers of the keyspace are told of a write: the keyspace event of Redis 7.0; the command's own name
 	// where Redis does not have the command; "" where Redis tells nothing. A handler that does something else than its name
 	// says uses Call.event.
@@ -173,6 +178,9 @@ type Command struct {
 	name   []byte // Name, for the arguments of a call that comes from the log
 	id     int
 }
+
+// ReadsCounters reports whether the command, a read, may look at counters, and not only at sketches.
+func (c *Command) ReadsCounters() bool { return c.Group == "string" || c.Group == "generic" }
 
 // ReadStats counts what reads have found. All runners share one.
 type ReadStats struct{ Hits, Misses *engine.Striped }

@@ -23,6 +23,25 @@ var (
 	}
 )
 
+// CategoryNames is the names of all ACL categories, without '@', in Redis's order.
+func CategoryNames() []string {
+	names := make([]string, len(categoryNames))
+	for i, name := range categoryNames {
+		names[i] = name[1:]
+	}
+	return names
+}
+
+// ACLCategories is the names of the categories that the command is in, without '@'.
+func (c *Command) ACLCategories() (names []string) {
+	for i, name := range categoryNames {
+		if c.Categories&(1<<i) != 0 {
+			names = append(names, name[1:])
+		}
+	}
+	return names
+}
+
 // categoryByName finds an ACL category by its name without '@', in any case; 0 if there is none.
 func categoryByName(name []byte) Category {
 	for i, known := range categoryNames {

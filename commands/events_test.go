@@ -98,6 +98,9 @@ var eventSteps = []struct{ line, told string }{
 	{"ONCE OPEN p", ""},
 	{"ONCE p 1 1 INCRBY once 5", "alone: incrby 0 once ->5"},
 	{"ONCE p 1 1 INCRBY once 5", ""},
+	{"INGEST s i f t", ""},
+	{"INGEST SET s i 5", ""},
+	{"INGEST FORGET s", ""},
 	{"FLUSHDB", ""},
 	{"FLUSHALL", ""},
 }

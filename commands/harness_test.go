@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"quipu/engine"
+	"quipu/internal/redistest"
 	"quipu/protocol"
 )
 
@@ -202,12 +203,7 @@ func TestMain(m *testing.M) {
 
 func startRedis(tb testing.TB, path string) {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	port := redistest.FreePort(tb)
 	cmd := exec.Command(path, "--port", strconv.Itoa(port), "--save", "", "--bind", "127.0.0.1", "--loglevel", "warning")
 	cmd.Dir = "/"
 	if err := cmd.Start(); err != nil {

@@ -268,25 +268,32 @@ func runPFCount(c *Call, v engine.View) {
 	if !c.isHLL(value) {
 		return
 	}
+	count, ok := countHLL(v, key, value)
+	if !ok {
+		c.W.Error(protocol.ErrCorruptHyperLogLog)
+		return
+	}
+	c.W.Int(int64(count))
+}
+
+// countHLL counts the HyperLogLog that is at a key, and keeps the count in the value's tail. ok is false if it is corrupt.
+func countHLL(v engine.View, key []byte, value engine.Value) (count uint64, ok bool) {
 	var own ownHLLTail
 	own.open(value.OwnTail())
 	if value.Kind != engine.KindRaw && !own.counted {
 		keepRaw(v, key, value)
 		value, _ = v.Get(key)
 	}
-	count, ok := own.cached(value.Bytes)
-	if ok {
-		c.W.Int(int64(count))
-		return
+	if count, ok = own.cached(value.Bytes); ok {
+		return count, true
 	}
 	if count, ok = hll.Count(value.Bytes); !ok {
-		c.W.Error(protocol.ErrCorruptHyperLogLog)
-		return
+		return 0, false
 	}
 	var cache [hll.CountBytes]byte
 	own.keep(v, key, hll.AppendCount(cache[:0], count))
 	v.TellOwnTail(key)
-	c.W.Int(int64(count))
+	return count, true
 }
 
 func (c *Call) countUnion(v engine.View) {

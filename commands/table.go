@@ -16,6 +16,7 @@ type Table struct {
 	byLog   []*Command          // index = LogID, nil where none
 	buckets []*Command          // open addressing by hash of the folded name; length is a power of two
 	docs    map[*Command][]*arg // parsed Syntax
+	level   uint16              // highest Command.Level
 }
 
 // NewTable joins the families of this package with extra commands, usually those of the server's session. It panics on
@@ -37,6 +38,10 @@ func NewTable(extra ...*Command) *Table {
 		t.top = append(t.top, &entry)
 	}
 	sort.Slice(t.top, func(i, j int) bool { return t.top[i].Name < t.top[j].Name })
+	for i := range userCommands {
+		entry := userCommands[i]
+		t.registerInternal(&entry)
+	}
 	size := 64
 	for size < 8*len(t.top) {
 		size *= 2
@@ -50,6 +55,20 @@ func NewTable(extra ...*Command) *Table {
 		t.register(cmd, nil)
 	}
 	return t
+}
+
+// LevelOf is the semantics level that the cluster must have before a call may be in the log: that of the command, or of the one
+// inside ONCE.
+func (t *Table) LevelOf(cmd *Command, args [][]byte) (level uint16, name string) {
+	if t.level <= 1 {
+		return 0, ""
+	}
+	if cmd.IsOnce() && len(args) > 4 {
+		if inner := t.Find(args[4:]); inner != nil {
+			cmd = inner
+		}
+	}
+	return cmd.Level, cmd.FullName()
 }
 
 // containerFor returns the family's container that cmd only adds subcommands to: those which need what only the server
@@ -71,12 +90,13 @@ func families() [][]Command {
 	return [][]Command{
 		counterCommands, increxCommands, stringCommands, setCommands, expireCommands, keyCommands, flushCommands,
 		scanCommands, objectCommands, functionCommands, scriptCommands, introspectCommands,
-		pfCommands, ucCommands, cmsCommands, topkCommands, onceCommands,
+		pfCommands, ucCommands, cmsCommands, topkCommands, onceCommands, ingestCommands,
 	}
 }
 
 // register completes one entry with what follows from the others, and files it.
 func (t *Table) register(cmd, parent *Command) {
+	t.level = max(t.level, cmd.Level)
 	cmd.Parent, cmd.full, cmd.name, cmd.id = parent, cmd.Name, []byte(cmd.Name), len(t.all)
 	if parent != nil {
 		cmd.full = parent.full + "|" + cmd.Name
@@ -94,15 +114,7 @@ func (t *Table) register(cmd, parent *Command) {
 		panic(fmt.Sprintf("BUG: command %s: syntax %q: %v", cmd.full, cmd.Syntax, err))
 	}
 	t.docs[cmd] = args
-	if cmd.LogID != 0 {
-		for len(t.byLog) <= int(cmd.LogID) {
-			t.byLog = append(t.byLog, nil)
-		}
-		if other := t.byLog[cmd.LogID]; other != nil {
-			panic(fmt.Sprintf("BUG: commands %s and %s share number %d in the log", other.full, cmd.full, cmd.LogID))
-		}
-		t.byLog[cmd.LogID] = cmd
-	}
+	t.number(cmd)
 	subs := make([]*Command, len(cmd.Sub))
 	for i, sub := range cmd.Sub {
 		entry := *sub
@@ -110,6 +122,29 @@ func (t *Table) register(cmd, parent *Command) {
 		t.register(&entry, cmd)
 	}
 	cmd.Sub = subs
+}
+
+// registerInternal files a write that no client can name: what the server has in the log for a command of its own. It is not in All.
+func (t *Table) registerInternal(cmd *Command) {
+	cmd.full, cmd.name, cmd.id = cmd.Name, []byte(cmd.Name), -1
+	if err := cmd.validate(); err != nil {
+		panic(fmt.Sprintf("BUG: command %s: %v", cmd.full, err))
+	}
+	t.number(cmd)
+}
+
+// number files a write under its number in the log.
+func (t *Table) number(cmd *Command) {
+	if cmd.LogID == 0 {
+		return
+	}
+	for len(t.byLog) <= int(cmd.LogID) {
+		t.byLog = append(t.byLog, nil)
+	}
+	if other := t.byLog[cmd.LogID]; other != nil {
+		panic(fmt.Sprintf("BUG: commands %s and %s share number %d in the log", other.full, cmd.full, cmd.LogID))
+	}
+	t.byLog[cmd.LogID] = cmd
 }
 
 func (c *Command) validate() error {

@@ -86,7 +86,7 @@ func ackRuleSetting() Setting {
 // maxPendingSetting is two limits in one: "1s 64mb".
 func maxPendingSetting() Setting {
 	return Setting{
-		"local-ack-max-pending", "1s 64mb", false, "how long, and how much memory, increments may wait for a log that takes none",
+		"local-ack-max-pending", "5s 64mb", false, "how long, and how much memory, increments may wait for a log that takes none",
 		func(c *Config, v string) error {
 			words := strings.Fields(v)
 			if len(words) != 2 {

@@ -15,6 +15,9 @@ func (c *Config) ClientAddress() string {
 		host = c.AnnounceIP
 	}
 	port := c.Port
+	if c.TLS.Port != 0 && (c.TLS.Cluster || c.Port == 0 && !c.AnyPort) {
+		port = c.TLS.Port
+	}
 	if c.AnnouncePort != 0 {
 		port = c.AnnouncePort
 	}

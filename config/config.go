@@ -50,19 +50,27 @@ type Config struct {
 	OutputTimeout     time.Duration
 	CommandTimeout    time.Duration // for the rest of a command that has begun
 	AuthTimeout       time.Duration
-	AuthFailures      int    // per second and address
-	File              string // the configuration file it was loaded from; empty: none
+	AuthFailures      int      // per second and address
+	ACLFile           string   // users, for ACL LOAD and SAVE; empty: none
+	ACLLogMax         int      // entries of ACL LOG
+	Users             []string // lines "name rule …"; never changed in place
+	usersFrom         int      // the source that Users are from
+	File              string   // the configuration file it was loaded from; empty: none
 
 	PeerAddr        string   // empty: no peer port
 	PeerBind        string   // empty: PeerAddr
 	Join            []string // peer addresses
 	BootstrapExpect int
+	ChecksumEvery   time.Duration
 	PeerCert        string // files in PEM; empty: no TLS between nodes
 	PeerKey         string
 	PeerCA          string
+	TLS             TLS    // for clients
 	ClusterEnabled  bool   // whether clients are redirected to the node that serves a key
 	AnnounceIP      string // empty: the host of PeerAddr
 	AnnouncePort    int    // 0: Port
+	HTTPAddr        string // host:port; empty: none
+	FeedRing        int64  // bytes; 0: no feed
 	ReadConsistency string // linearizable, leader or local
 
 	AckLocal      bool      // whether keys that no rule matches are at ack level local
@@ -199,14 +207,20 @@ func (c *Config) NextSource() { c.source++ }
 
 // Validate checks what concerns several settings together.
 func (c *Config) Validate() error {
-	if (c.Port == 0 && !c.AnyPort || len(c.Bind) == 0) && c.UnixSocket == "" {
-		return fmt.Errorf("neither port and bind nor unixsocket are set: nobody could connect")
+	if (c.Port == 0 && c.TLS.Port == 0 && !c.AnyPort || len(c.Bind) == 0) && c.UnixSocket == "" {
+		return fmt.Errorf("neither port or tls-port and bind nor unixsocket are set: nobody could connect")
 	}
 	if c.MaxCommand < c.MaxBulk {
 		return fmt.Errorf("max-command-bytes (%d) is below proto-max-bulk-len (%d)", c.MaxCommand, c.MaxBulk)
 	}
 	if c.ClientOutputMax < c.ClientOutputPause {
 		return fmt.Errorf("client-output-bytes (%d) is below client-output-pause-bytes (%d)", c.ClientOutputMax, c.ClientOutputPause)
+	}
+	if c.ACLFile != "" && len(c.Users) > 0 {
+		return fmt.Errorf("both aclfile and user are set: list the users in the file, or in the configuration")
+	}
+	if err := c.ValidateTLS(); err != nil {
+		return err
 	}
 	return c.validateCluster()
 }

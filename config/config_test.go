@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,7 +42,7 @@ func TestSettingsAreNotIgnored(t *testing.T) {
 		def := s.Get(&cfg)
 		for _, v := range []string{"local", "leader", "quorum", "everysec", "no", "yes", "10000", "65536", "1s", "warning", "net", "a local", "2s 65536", "AKE"} {
 			again := cfg
-			if again.Set(s.Name, v) == nil && s.Get(&again) == def && v != def {
+			if again.Set(s.Name, v) == nil && s.Get(&again) == def && v != def && len(again.Users) == 0 {
 				t.Errorf("%s takes %q and remains %q", s.Name, v, def)
 			}
 		}
@@ -94,6 +95,15 @@ func TestConfigErrors(t *testing.T) {
 		{"--read-consistency eventual", `not one of linearizable, leader, local`},
 		{"--port 0", "nobody could connect"},
 		{"--bind=", "nobody could connect"},
+		{"--tls-port 6380", "need tls-cert-file and tls-key-file"},
+		{"--tls-port 6380 --tls-cert-file a --tls-key-file b", "tls-auth-clients needs tls-ca-cert-file or tls-ca-cert-dir"},
+		{"--tls-port 6379 --tls-cert-file a --tls-key-file b --tls-auth-clients no", "port and tls-port are both 6379"},
+		{"--http-tls yes", "need tls-cert-file and tls-key-file"},
+		{"--tls-protocols TLSv1.1", "not safe any more"},
+		{"--tls-protocols SSLv3", "not one of TLSv1.2, TLSv1.3"},
+		{"--tls-key-file-pass secret", "keys with a passphrase are not supported"},
+		{"--tls-replication yes", "peer-tls-cert-file"},
+		{"--tls-ciphers DEFAULT", "the ciphers are those that are safe"},
 		{"--max-command-bytes 64kb", "below proto-max-bulk-len"},
 		{"--client-output-bytes 1mb --client-output-pause-bytes 2mb", "below client-output-pause-bytes"},
 		{"--port 1 stray", "not a whole number"},
@@ -161,6 +171,37 @@ func TestClusterSettings(t *testing.T) {
 		}
 		if tc.name == "own address left out" && cfg.ClientAddress() != "[::1]:6379" {
 			t.Errorf("clients are sent to %s", cfg.ClientAddress())
+		}
+	}
+}
+
+// TestTLSVersions checks what tls-protocols allows.
+func TestTLSVersions(t *testing.T) {
+	for text, want := range map[string][2]uint16{
+		"": {tls.VersionTLS12, tls.VersionTLS13}, "TLSv1.2 tlsv1.3": {tls.VersionTLS12, tls.VersionTLS13},
+		"TLSv1.2": {tls.VersionTLS12, tls.VersionTLS12}, "TLSv1.3": {tls.VersionTLS13, tls.VersionTLS13},
+	} {
+		var cfg Config
+		if err := cfg.Set("tls-protocols", text); err != nil {
+			t.Fatal(err)
+		}
+		if low, high := cfg.TLS.Versions(); low != want[0] || high != want[1] {
+			t.Errorf("%q: %x to %x", text, low, high)
+		}
+	}
+}
+
+// TestTLSAddress checks which port clients are sent to by other nodes.
+func TestTLSAddress(t *testing.T) {
+	certs := "--tls-cert-file a --tls-key-file b --tls-auth-clients no --peer-addr 127.0.0.1:1 "
+	for flags, want := range map[string]string{
+		"--port 10": "127.0.0.1:10", "--port 10 --tls-port 20": "127.0.0.1:10", "--port 0 --tls-port 20": "127.0.0.1:20",
+		"--port 10 --tls-port 20 --tls-cluster yes": "127.0.0.1:20", "--port 10 --tls-cluster yes": "127.0.0.1:10",
+		"--port 0 --tls-port 20 --cluster-announce-port 30": "127.0.0.1:30",
+	} {
+		cfg, err := Load(strings.Fields(certs+flags), nil)
+		if err != nil || cfg.ClientAddress() != want {
+			t.Errorf("%s: %s, %v", flags, cfg.ClientAddress(), err)
 		}
 	}
 }

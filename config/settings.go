@@ -28,6 +28,12 @@ func (s *Setting) Set(c *Config, value string) error { return s.set(c, value) }
 // Get is the value of the setting in c, as text that Set reads.
 func (s *Setting) Get(c *Config) string { return s.get(c) }
 
+// LoadsCertificates reports whether the certificates for clients have to be loaded when the setting is set, also to the
+// value that it has.
+func (s *Setting) LoadsCertificates() bool {
+	return strings.HasPrefix(s.Name, "tls-") && !strings.HasPrefix(s.Name, "tls-handshake")
+}
+
 // Settings is the table of all settings, in the order of `quipu help`. It is not to be changed.
 func Settings() []Setting { return settings }
 
@@ -43,6 +49,10 @@ var settings = []Setting{
 	textSetting("dir", "./quipu-data", fixed, "data directory", func(c *Config) *string { return &c.Dir }),
 	intSetting("databases", "16", fixed, "number of databases", func(c *Config) *int { return &c.Databases }, 1, 1024),
 	textSetting("requirepass", "", 0, "password of the default user; empty for none", func(c *Config) *string { return &c.RequirePass }),
+	userSetting(),
+	textSetting("aclfile", "", fixed, "file of users, as ACL SAVE writes it; empty for none", func(c *Config) *string { return &c.ACLFile }),
+	intSetting("acllog-max-len", "128", 0, "entries of ACL LOG that are kept", func(c *Config) *int { return &c.ACLLogMax }, 0, 1<<16),
+	enumSetting("acl-pubsub-default", 0, "a new user may use no channel", "resetchannels"),
 	boolSetting("protected-mode", "yes", 0, "without a password, only loopback may connect", func(c *Config) *bool { return &c.ProtectedMode }),
 	boolSetting("enable-debug-command", "no", fixed, "allow DEBUG from loopback", func(c *Config) *bool { return &c.DebugCommand }),
 	levelSetting("loglevel", "notice", 0, "debug, verbose, notice or warning"),
@@ -58,9 +68,32 @@ var settings = []Setting{
 	textSetting("peer-bind", "", fixed, "host:port to listen on for other nodes, where that is not peer-addr", func(c *Config) *string { return &c.PeerBind }),
 	addressesSetting("join", fixed, "peer addresses of the cluster's nodes, or of all that found it together, separated by commas", func(c *Config) *[]string { return &c.Join }),
 	intSetting("bootstrap-expect", "1", fixed, "how many empty nodes found a cluster together; also up to how many voters it grows by itself", func(c *Config) *int { return &c.BootstrapExpect }, 1, 9),
+	durationSetting("checksum-interval", "10m", fixed, "how often the nodes of a cluster compare checksums of all keys; 0s: never", func(c *Config) *time.Duration { return &c.ChecksumEvery }, 0, 24*time.Hour),
 	textSetting("peer-tls-cert-file", "", fixed, "certificate of this node for other nodes; needed where peer-addr is not on loopback", func(c *Config) *string { return &c.PeerCert }),
 	textSetting("peer-tls-key-file", "", fixed, "its key", func(c *Config) *string { return &c.PeerKey }),
 	textSetting("peer-tls-ca-cert-file", "", fixed, "the authority that signs the certificates of all nodes", func(c *Config) *string { return &c.PeerCA }),
+	intSetting("tls-port", "0", fixed, "TCP port for TLS; 0 for none", func(c *Config) *int { return &c.TLS.Port }, 0, 65535),
+	textSetting("tls-cert-file", "", 0, "certificate for clients, with those between it and the authority", func(c *Config) *string { return &c.TLS.CertFile }),
+	textSetting("tls-key-file", "", 0, "its key", func(c *Config) *string { return &c.TLS.KeyFile }),
+	textSetting("tls-ca-cert-file", "", 0, "the authorities that sign clients' certificates", func(c *Config) *string { return &c.TLS.CAFile }),
+	textSetting("tls-ca-cert-dir", "", 0, "directory of files with authorities", func(c *Config) *string { return &c.TLS.CADir }),
+	choiceSetting("tls-auth-clients", "yes", 0, "whether clients must show a certificate: yes, no, optional (one that is shown must be good)", func(c *Config) *string { return &c.TLS.AuthClients }, "no", "yes", "optional"),
+	{"tls-protocols", "", false, "\"TLSv1.2 TLSv1.3\", or one of the two; empty: both", setTLSProtocols, func(c *Config) string { return c.TLS.Protocols }},
+	boolSetting("tls-session-caching", "yes", 0, "clients may resume sessions, by tickets", func(c *Config) *bool { return &c.TLS.SessionCaching }),
+	boolSetting("tls-cluster", "no", fixed, "clients that are sent to another node are told its tls-port", func(c *Config) *bool { return &c.TLS.Cluster }),
+	durationSetting("tls-handshake-timeout", "10s", 0, "a client has this long for its TLS handshake", func(c *Config) *time.Duration { return &c.TLS.HandshakeTimeout }, 100*time.Millisecond, time.Hour),
+	intSetting("tls-handshakes", "1024", 0, "most TLS handshakes at once; one more ends the oldest whose client keeps it waiting", func(c *Config) *int { return &c.TLS.Handshakes }, 1, 1<<20),
+	refusedSetting("tls-key-file-pass", "", "keys with a passphrase are not supported: it would stand beside them"),
+	refusedSetting("tls-client-cert-file", "", "nodes connect to each other with peer-tls-cert-file"),
+	refusedSetting("tls-client-key-file", "", "nodes connect to each other with peer-tls-key-file"),
+	refusedSetting("tls-client-key-file-pass", "", "keys with a passphrase are not supported: it would stand beside them"),
+	refusedSetting("tls-dh-params-file", "", "keys are agreed on by elliptic curves"),
+	refusedSetting("tls-replication", "no", "between nodes TLS is used with peer-tls-cert-file"),
+	refusedSetting("tls-ciphers", "", "the ciphers are those that are safe, the quickest of both sides first"),
+	refusedSetting("tls-ciphersuites", "", "the ciphers are those that are safe, the quickest of both sides first"),
+	refusedSetting("tls-prefer-server-ciphers", "no", "the ciphers are those that are safe, the quickest of both sides first"),
+	refusedSetting("tls-session-cache-size", "20480", "tickets hold the sessions, so there is no cache"),
+	refusedSetting("tls-session-cache-timeout", "300", "tickets hold the sessions, so there is no cache"),
 	boolSetting("cluster-enabled", "no", fixed, "send clients to the node that leads, as Redis Cluster does", func(c *Config) *bool { return &c.ClusterEnabled }),
 	textSetting("cluster-announce-ip", "", fixed, "host under which clients reach this node; empty: that of peer-addr", func(c *Config) *string { return &c.AnnounceIP }),
 	intSetting("cluster-announce-port", "0", fixed, "port under which clients reach this node; 0: port", func(c *Config) *int { return &c.AnnouncePort }, 0, 65535),
@@ -69,6 +102,9 @@ var settings = []Setting{
 	durationSetting("local-ack-interval", "10ms", 0, "how often increments answered from memory are handed to the log; one or two syncs later they are on disk", func(c *Config) *time.Duration { return &c.LocalInterval }, time.Millisecond, 10*time.Second),
 	maxPendingSetting(),
 	choiceSetting("read-consistency", "linearizable", 0, "linearizable: a read sees every write that was answered before; leader, local: what that node has applied", func(c *Config) *string { return &c.ReadConsistency }, "linearizable", "leader", "local"),
+	{"http-addr", "", true, "host:port for browsers and tools: /feed, the feed as server-sent events; empty: none", setHTTPAddr, func(c *Config) string { return c.HTTPAddr }},
+	boolSetting("http-tls", "no", fixed, "http-addr is https, with certificates and demands as on tls-port", func(c *Config) *bool { return &c.TLS.HTTP }),
+	bytesSetting("feed-ring", "64mb", fixed, "memory for the keys that changed lately, which readers of FEED have yet to see; 0: no feed", func(c *Config) *int64 { return &c.FeedRing }, 0, 4<<30),
 	durationSetting("write-timeout", "5s", fixed, "how long a write may wait for its commit", func(c *Config) *time.Duration { return &c.WriteTimeout }, 10*time.Millisecond, time.Hour),
 	bytesSetting("snapshot-log-bytes", "0", fixed, "log bytes that trigger a snapshot; 0: max(256mb, 2 × last snapshot)", func(c *Config) *int64 { return &c.SnapshotBytes }, 0, 1<<40),
 	bytesSetting("log-segment-bytes", "0", fixed, "size of a log segment; 0 chooses from the size of the disk", func(c *Config) *int64 { return &c.SegmentBytes }, 0, 1<<30),
@@ -274,6 +310,22 @@ func limitSetting(name, def, summary string, field func(*Config) *int, low, high
 	return bytesSetting(name, def, 0, summary, field, low, high)
 }
 
+// userSetting may be given several times in one place, as in Redis: each is a name and rules. CONFIG GET does not show it: ACL LIST
+// has the users, and here would be passwords.
+func userSetting() Setting {
+	return Setting{"user", "", true, "a user: name and rules, as in \"alice on >password ~app:* +@all\"; in force until users are changed by ACL commands",
+		func(c *Config, v string) error {
+			if c.usersFrom != c.source {
+				c.usersFrom, c.Users = c.source, nil
+			}
+			if v != "" {
+				c.Users = append(c.Users[:len(c.Users):len(c.Users)], v)
+			}
+			return nil
+		},
+		func(*Config) string { return "" }}
+}
+
 func secondsSetting(name, def string, flags int, summary string, field func(*Config) *time.Duration) Setting {
 	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
@@ -332,4 +384,14 @@ func Describe(w io.Writer) {
 		}
 		fmt.Fprintf(w, "  --%-26s %-14s %s%s\n", s.Name, s.Default, s.Summary, note)
 	}
+}
+
+func setHTTPAddr(c *Config, v string) error {
+	if v != "" {
+		if _, port, ok := splitAddress(v); !ok || port == "" {
+			return fmt.Errorf("%q is not host:port", v)
+		}
+	}
+	c.HTTPAddr = v
+	return nil
 }

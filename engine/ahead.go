@@ -25,7 +25,13 @@ import (
 // amounts from sealed into the records, under the same lock, so that the sum a reader sees does
 // not flicker. A section that was not applied is sent again, byte for byte, before anything else
 // is sealed: sealed tables never change, see counted.go. Two tables, because a single one would
-// need to tell apart, key by key, what the section on its way holds and what came later.
+// need to tell apart, key by key, what the section on its way holds and what came later. A node
+// that does not lead has a third:
+//
+//	landing    in a section that the node that leads has applied, and this one has not yet
+//
+// It hears of that before the entry reaches it, which may take until the next entry: so the next
+// section must not wait for it.
 //
 // A tally carries the deadline of the record that its increments were answered against. An
 // increment that finds the key with another deadline goes through the log like any other write,
@@ -56,7 +62,7 @@ const (
 	talliesIndexed = 16      // cells of a new table's index
 	indexMax       = 1 << 16 // cells; a part gathers at most aheadPartMax/20 tallies
 
-	// tallyMax bounds a tally. It is far below 2^62, so that the sum of two cannot overflow.
+	// tallyMax bounds a tally. It is far below 2^62, so that the sum of three cannot overflow.
 	tallyMax = 1 << 56
 	// aheadPartMax is how many bytes a part may gather. The increments beyond go through the log.
 	aheadPartMax = 1 << 20
@@ -66,8 +72,12 @@ const (
 type partAhead struct {
 	gathered *tallies
 	sealed   *tallies
+	landing  *tallies
 	spare    *tallies // empty, to be used again
 }
+
+// hasAhead reports whether the part has anything that is answered ahead.
+func (p *partAhead) hasAhead() bool { return p.gathered != nil || p.sealed != nil || p.landing != nil }
 
 // Increment is one increment to be answered ahead, or several equal ones in a row, and what came of them.
 type Increment struct {
@@ -183,13 +193,12 @@ func (ks *Keyspace) answerAhead(k *target, inc *Increment, now int64) bool {
 	if tooMuch(ahead + inc.Delta*n) {
 		return false
 	}
-	if p.sealed != nil {
-		if i := p.sealed.find(k.hash, k.db, inc.Key); i != 0 {
-			if p.sealed.list[i-1].deadline != b.deadline {
-				return false
-			}
-			ahead += p.sealed.list[i-1].delta
+	if p.sealed != nil || p.landing != nil {
+		more, ok := p.onTheWay(k, inc.Key, b.deadline)
+		if !ok {
+			return false
 		}
+		ahead += more
 	}
 	view := b.n + ahead
 	if (view < b.n) != (ahead < 0) {
@@ -222,6 +231,22 @@ func (ks *Keyspace) answerAhead(k *target, inc *Increment, now int64) bool {
 	return true
 }
 
+// onTheWay is what the sections on their way hold for a key; false if that was answered under another deadline.
+func (p *partAhead) onTheWay(k *target, key []byte, deadline int64) (n int64, ok bool) {
+	for _, t := range [...]*tallies{p.sealed, p.landing} {
+		if t == nil {
+			continue
+		}
+		if i := t.find(k.hash, k.db, key); i != 0 {
+			if t.list[i-1].deadline != deadline {
+				return 0, false
+			}
+			n += t.list[i-1].delta
+		}
+	}
+	return n, true
+}
+
 func tooMuch(n int64) bool { return n > tallyMax || n < -tallyMax }
 
 // newTally adds a tally for a key that has none to what the part gathers.
@@ -231,10 +256,10 @@ func (ks *Keyspace) newTally(p *part, h uint64, db int, key []byte, deadline int
 		if g = p.spare; g == nil {
 			g = &tallies{index: make([]uint32, talliesIndexed)}
 		}
-		p.gathered, p.spare = g, nil
-		if p.sealed == nil {
+		if !p.hasAhead() {
 			ks.aheadParts.Add(1)
 		}
+		p.gathered, p.spare = g, nil
 	}
 	at := len(g.keys)
 	if uint(db) < 0x80 && len(key) < 0x80 {
@@ -430,6 +455,9 @@ func (t *tallies) reset() *tallies {
 func (ks *Keyspace) aheadOf(part, db int, h uint64, key []byte, now int64) (n int64, found bool) {
 	p := &ks.parts[part]
 	n, found = p.gathered.sum(h, db, key, now)
-	m, also := p.sealed.sum(h, db, key, now)
-	return n + m, found || also
+	for _, t := range [...]*tallies{p.sealed, p.landing} {
+		m, also := t.sum(h, db, key, now)
+		n, found = n+m, found || also
+	}
+	return n, found
 }

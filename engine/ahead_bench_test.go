@@ -64,8 +64,11 @@ func BenchmarkCounted(b *testing.B) {
 						origin.AnswerAhead(incs, 1)
 					}
 					b.StartTimer()
-					o := origin.CountedOrigin()
-					buf, _ = origin.Counted(buf[:0], 8<<20)
+					var o Origin
+					buf, _ = origin.Counted(buf[:0], 8<<20, func(dst []byte, of *Origin) []byte {
+						o = *of
+						return dst
+					})
 					applyCounted(b, ks, &o, buf)
 					if !own {
 						b.StopTimer()

@@ -18,9 +18,17 @@ type countedSection struct {
 
 // seal takes what a node has gathered into an entry.
 func seal(ks *Keyspace) (countedSection, bool) {
-	origin := ks.CountedOrigin()
-	body, _ := ks.Counted(nil, 1<<20)
-	return countedSection{origin, body}, len(body) > 0
+	s, _ := sealUpTo(ks, 1<<20)
+	return s, len(s.body) > 0
+}
+
+// sealUpTo is seal with a limit; all is what Counted says.
+func sealUpTo(ks *Keyspace, limit int) (s countedSection, all bool) {
+	s.body, all = ks.Counted(nil, limit, func(dst []byte, o *Origin) []byte {
+		s.origin = *o
+		return dst
+	})
+	return s, all
 }
 
 // deliver applies a section as the log does.
@@ -132,21 +140,19 @@ func TestCountedAgain(t *testing.T) {
 	first, _ := seal(ks)
 	answer(t, ks, 0, "a", 2, 1)
 	answer(t, ks, 0, "b", 3, 1)
-	origin := ks.CountedOrigin()
-	body, all := ks.Counted(nil, 1<<20)
-	if all || !bytes.Equal(body, first.body) || string(origin.To) != string(first.origin.To) {
-		t.Fatalf("again: %x as %x, first %x as %x, all %v", body, origin.To, first.body, first.origin.To, all)
+	again, all := sealUpTo(ks, 1<<20)
+	if all || !bytes.Equal(again.body, first.body) || string(again.origin.To) != string(first.origin.To) {
+		t.Fatalf("again: %x as %x, first %x as %x, all %v", again.body, again.origin.To, first.body, first.origin.To, all)
 	}
 	if n := ks.AnswerAhead([]Increment{{Key: []byte("c"), Delta: 1}}, 1); n != 0 {
 		t.Error("answered ahead while something gathered had to stay behind")
 	}
 	deliver(t, ks, first, 1)
-	origin = ks.CountedOrigin()
-	body, all = ks.Counted(nil, 1<<20)
+	second, all := sealUpTo(ks, 1<<20)
 	if !all {
 		t.Error("something is left out")
 	}
-	deliver(t, ks, countedSection{origin, body}, 1)
+	deliver(t, ks, second, 1)
 	if n := ks.AnswerAhead([]Increment{{Key: []byte("c"), Delta: 1}}, 1); n != 1 {
 		t.Error("not answered ahead again")
 	}
@@ -164,8 +170,7 @@ func TestCountedLimit(t *testing.T) {
 	sections := 0
 	for all := false; !all; sections++ {
 		var s countedSection
-		s.origin = ks.CountedOrigin()
-		s.body, all = ks.Counted(nil, 1000)
+		s, all = sealUpTo(ks, 1000)
 		if len(s.body) > 2000 {
 			t.Fatalf("%d bytes", len(s.body))
 		}

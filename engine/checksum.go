@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/zeebo/xxh3"
 )
@@ -26,6 +27,30 @@ func (ks *Keyspace) Checksum(now int64) uint64 {
 		ks.UnlockPart(part)
 	}
 	return sum
+}
+
+// ErrStopped is what Snapshot.Checksum returns when it was told to stop.
+var ErrStopped = errors.New("engine: stopped")
+
+// Checksum is what Keyspace.Checksum was when the snapshot was captured. It is computed in place of WriteTo, in the background,
+// and ends with ErrStopped soon after stop returns true.
+func (s *Snapshot) Checksum(now int64, stop func() bool) (sum uint64, err error) {
+	n := 0
+	sw := &snapshotWriter{s: s, visit: func(db int, r record) error {
+		if n++; n%1024 == 0 && stop() {
+			return ErrStopped
+		}
+		if !r.expired(now) {
+			sum += digest(db, r)
+		}
+		return nil
+	}}
+	total := uint64(0)
+	for _, e := range s.plan {
+		total += e.records
+	}
+	err = sw.takeAll(total)
+	return sum, err
 }
 
 func digest(db int, r record) uint64 {

@@ -4,15 +4,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // A counted section is what a node has answered ahead, on its way through the log: the body of a
 // conditional operation whose origin is the node, whose epoch is the node's boot counter, and
 // which goes from one number to the next (origin.go). There is one at a time:
 //
-//	gathered ──Counted──► sealed ──applied──► in the records
-//	                        │  ▲
-//	                        └──┘ not applied: the same bytes again, under the same number
+//	gathered ──Counted──► sealed ──applied──────────────────────────► in the records
+//	                      │ ▲  │                                        ▲
+//	                      └─┘  └──applied by the node that leads──► landing ──applied
+//	     not applied: the same bytes
+//	     again, under the same number
 //
 // So a section counts once, whatever becomes of its entry: a copy that arrives late finds that the
 // position has passed its number, and is skipped. The operations that stand behind the section in
@@ -27,7 +30,7 @@ import (
 // it is dropped. A key that an item makes gets the item's deadline, since it is the one under
 // which the client was answered.
 
-// self is this node as an origin.
+// self is this node as an origin. It is guarded by counted.mu: entries of other nodes may be applied before it is set.
 type self struct {
 	name  []byte
 	epoch []byte // 8 bytes, big-endian: they compare as the numbers do
@@ -38,7 +41,9 @@ func (ks *Keyspace) SetSelf(name string, epoch uint64) error {
 	if name == "" || len(name) > MaxOriginName {
 		return fmt.Errorf("engine: the name of an origin has %d bytes, 1 to %d are possible", len(name), MaxOriginName)
 	}
+	ks.counted.mu.Lock()
 	ks.self = self{[]byte(name), number(epoch)}
+	ks.counted.mu.Unlock()
 	return nil
 }
 
@@ -49,14 +54,14 @@ func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 // and cannot be applied. To be called before the first.
 func (ks *Keyspace) OnDropped(fn func(db int, key []byte, delta int64, err error)) { ks.dropped = fn }
 
-// Counted appends the body of the counted section of the next entry, or nothing if nothing is
-// answered ahead. If the last section was not applied, its bytes are appended again; else what the
-// parts have gathered is sealed and appended, until the body has about limit bytes. The condition
-// of the section is what CountedOrigin returns. all says that the section has everything that was
-// answered ahead so far; if it has not, AnswerAhead refuses until a later section has.
+// Counted appends the counted section of the next entry, or nothing if nothing is answered ahead:
+// begin appends what stands before the body. If the last section was not applied, its bytes are
+// appended again; else what the parts have gathered is sealed and appended, until the body has about
+// limit bytes. all says that whoever reads what was appended knows everything that was answered
+// ahead so far; if not, and something was appended, AnswerAhead refuses until a later section has it.
 //
-// Counted is called while no entry is undecided, by one goroutine at a time.
-func (ks *Keyspace) Counted(dst []byte, limit int) (out []byte, all bool) {
+// Nothing is appended while two sections are applied by the node that leads and by this one not yet.
+func (ks *Keyspace) Counted(dst []byte, limit int, begin func(dst []byte, o *Origin) []byte) (out []byte, all bool) {
 	if !ks.HasAhead() {
 		if ks.aheadFull.Load() {
 			ks.aheadFull.Store(false)
@@ -64,18 +69,28 @@ func (ks *Keyspace) Counted(dst []byte, limit int) (out []byte, all bool) {
 		return dst, true
 	}
 	c := &ks.counted
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done && !ks.moveToLanding() {
+		return dst, !ks.hasGathered()
+	}
+	again := !c.sealed.parts.Empty()
+	if !again {
+		c.sealed.number++
+	}
 	from := len(dst)
-	again := !c.parts.Empty()
+	dst = begin(dst, &Origin{Kind: OriginNode, Name: ks.self.name, Epoch: ks.self.epoch, From: number(c.sealed.number - 1), To: number(c.sealed.number)})
+	body := len(dst)
 	all = true
 	for part := range Parts {
 		ks.LockPart(part)
 		p := &ks.parts[part]
 		switch {
-		case again || len(dst)-from > limit:
+		case again || len(dst)-body > limit:
 			all = all && p.gathered == nil
 		case p.gathered != nil:
 			p.sealed, p.gathered = p.gathered, nil
-			c.parts.Add(part)
+			c.sealed.parts.Add(part)
 		}
 		if p.sealed != nil {
 			dst = append(dst, byte(part))
@@ -84,26 +99,68 @@ func (ks *Keyspace) Counted(dst []byte, limit int) (out []byte, all bool) {
 		ks.UnlockPart(part)
 	}
 	ks.aheadFull.Store(!all)
-	if !again && !c.parts.Empty() {
-		c.number++
+	if c.sealed.parts.Empty() { // what there is is landing
+		c.sealed.number--
+		return dst[:from], all
 	}
 	return dst, all
 }
 
-// CountedOrigin is the condition of the section that Counted appends next. Call it before Counted.
-func (ks *Keyspace) CountedOrigin() Origin {
-	to := ks.counted.number
-	if ks.counted.parts.Empty() {
-		to++
+// hasGathered reports whether a part has anything that is in no section yet.
+func (ks *Keyspace) hasGathered() bool {
+	for part := range Parts {
+		ks.LockPart(part)
+		has := ks.parts[part].gathered != nil
+		ks.UnlockPart(part)
+		if has {
+			return true
+		}
 	}
-	return Origin{Kind: OriginNode, Name: ks.self.name, Epoch: ks.self.epoch, From: number(to - 1), To: number(to)}
+	return false
 }
 
-// counted is the state of this node's counted sections. Counted uses it while no entry is undecided, and the goroutine
-// that applies uses it while an entry is; parts is changed only with the lock of the part, because Check reads it.
+// CountedApplied says that the node that leads, another one, has applied the section that Counted returned last.
+func (ks *Keyspace) CountedApplied() {
+	c := &ks.counted
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done = !c.sealed.parts.Empty() // else it is applied here as well
+}
+
+// moveToLanding makes room for the next section to be sealed; false if the last but one has not landed. c.mu is held.
+func (ks *Keyspace) moveToLanding() bool {
+	c := &ks.counted
+	if !c.landing.parts.Empty() {
+		return false
+	}
+	for part := range Parts {
+		if !c.sealed.parts.Has(part) {
+			continue
+		}
+		ks.LockPart(part)
+		p := &ks.parts[part]
+		p.landing, p.sealed = p.sealed, nil
+		c.sealed.parts.Remove(part)
+		c.landing.parts.Add(part)
+		ks.UnlockPart(part)
+	}
+	c.landing.number, c.done = c.sealed.number, false
+	return true
+}
+
+// counted is the state of this node's counted sections. On a node that leads, Counted uses it while no entry is undecided, and
+// the goroutine that applies while one is. On others, entries are applied at any time: hence the lock, which is taken before
+// those of parts. The sets of parts are changed with the lock of the part as well, because Check reads them.
 type counted struct {
-	number uint64  // of the last section that was sealed
-	parts  PartSet // the parts with a sealed table; empty: no section is on its way
+	mu      sync.Mutex
+	sealed  sectionParts // its number is that of the last section that was sealed, also when that is applied
+	landing sectionParts
+	done    bool // the node that leads has applied the sealed section
+}
+
+type sectionParts struct {
+	number uint64
+	parts  PartSet // the parts with a table of the section; empty: it is on its way no more
 }
 
 // appendItems appends the number of items and the items.
@@ -209,8 +266,7 @@ func EachCounted(body []byte, databases int, fn func(db int, key []byte)) error 
 func (t Txn) ApplyCounted(origin *Origin, body []byte) error {
 	ks := t.ks
 	ks.stats.sections.Add(1)
-	if c := &ks.counted; ks.isSelf(origin) && !c.parts.Empty() && string(origin.To) == string(number(c.number)) {
-		t.land()
+	if t.landOwn(origin) {
 		return nil
 	}
 	d := countedDecoder{rest: body, databases: ks.databases, part: -1}
@@ -252,41 +308,76 @@ func (t Txn) applyPart(d *countedDecoder) error {
 	return nil
 }
 
+// isSelf reports whether an origin is this node since its start. c.mu is held.
 func (ks *Keyspace) isSelf(o *Origin) bool {
 	return o.Kind == OriginNode && string(o.Name) == string(ks.self.name) && string(o.Epoch) == string(ks.self.epoch)
 }
 
-// land moves what is sealed into the records, part by part.
-func (t Txn) land() {
+// landOwn moves this node's section that the origin's condition names into the records, part by part. false if it is another
+// node's, or was sealed by a process before this one.
+func (t Txn) landOwn(origin *Origin) bool {
 	ks := t.ks
-	for part := range Parts {
-		if !ks.counted.parts.Has(part) {
+	c := &ks.counted
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !ks.isSelf(origin) {
+		return false
+	}
+	for _, landing := range [...]bool{true, false} {
+		sec := c.which(landing)
+		if sec.parts.Empty() || string(origin.To) != string(number(sec.number)) {
 			continue
 		}
-		ks.LockPart(part)
-		t.In(part).landPart(part)
-		ks.dropSealed(part)
-		ks.UnlockPart(part)
+		for part := range Parts {
+			if sec.parts.Has(part) {
+				ks.LockPart(part)
+				t.In(part).landPart(part, *ks.parts[part].tableOf(landing))
+				ks.dropTable(part, landing)
+				ks.UnlockPart(part)
+			}
+		}
+		ks.stats.landed.Add(1)
+		return true
 	}
-	ks.stats.landed.Add(1)
+	return false
 }
 
-// dropSealed forgets the part's sealed table, whose section is applied. The part is locked.
-func (ks *Keyspace) dropSealed(part int) {
-	p := &ks.parts[part]
-	if p.spare == nil {
-		p.spare = p.sealed.reset()
+// which is the section that is landing, or the sealed one.
+func (c *counted) which(landing bool) *sectionParts {
+	if landing {
+		return &c.landing
 	}
-	ks.counted.parts.Remove(part)
-	if p.sealed = nil; p.gathered == nil {
+	return &c.sealed
+}
+
+// tableOf is where the part has its table of that section.
+func (p *partAhead) tableOf(landing bool) **tallies {
+	if landing {
+		return &p.landing
+	}
+	return &p.sealed
+}
+
+// dropTable forgets the part's table of a section that is applied. The part is locked, and c.mu.
+func (ks *Keyspace) dropTable(part int, landing bool) {
+	p, c := &ks.parts[part], &ks.counted
+	table := p.tableOf(landing)
+	if p.spare == nil {
+		p.spare = (*table).reset()
+	}
+	*table = nil
+	if !p.hasAhead() {
 		ks.aheadParts.Add(-1)
 	}
+	c.which(landing).parts.Remove(part)
+	if !landing && c.sealed.parts.Empty() {
+		c.done = false
+	}
 }
 
-// landPart does for the sealed table of a part what applyPart does for the items of a body. It decodes nothing, and
-// mostly needs no lookup, since a tally has a reference to its record.
-func (t Txn) landPart(part int) {
-	s := t.ks.parts[part].sealed
+// landPart does for a table of a part what applyPart does for the items of a body. It decodes nothing, and mostly needs no
+// lookup, since a tally has a reference to its record.
+func (t Txn) landPart(part int, s *tallies) {
 	warm := len(s.list) > 1 && t.ks.WorthWarming()
 	for i := range s.list {
 		if i%WarmMax == 0 && warm {
@@ -340,28 +431,33 @@ func (t Txn) addCounted(it *countedItem, own bool) {
 	}
 }
 
-// reconcile is called after Load, which brings another seed and other positions. If the snapshot already has this node's
-// sealed section, as the node's position in it shows, the sealed tables are forgotten. The caller holds no parts; nothing
-// is being applied.
+// reconcile is called after Load, which brings another seed and other positions. What the snapshot has of this node's
+// sections, as the node's position in it shows, is forgotten here. The caller holds no parts; nothing is being applied.
 func (ks *Keyspace) reconcile() {
 	c := &ks.counted
-	landed := false
-	if !c.parts.Empty() {
-		name := Origin{Kind: OriginNode, Name: ks.self.name}
-		p, ok := ks.Txn(0, 0, false).Position(&name)
-		landed = ok && string(p.Epoch) == string(ks.self.epoch) && string(p.At) >= string(number(c.number))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	name := Origin{Kind: OriginNode, Name: ks.self.name}
+	p, ok := Position{}, false
+	if len(ks.self.name) > 0 {
+		p, ok = ks.Txn(0, 0, false).Position(&name)
 	}
 	for part := range Parts {
 		ks.LockPart(part)
-		p := &ks.parts[part]
-		p.moved++
-		if p.gathered != nil {
-			p.gathered.reindex(ks)
+		ks.parts[part].moved++
+		if g := ks.parts[part].gathered; g != nil {
+			g.reindex(ks)
 		}
-		if p.sealed != nil && landed {
-			ks.dropSealed(part)
-		} else if p.sealed != nil {
-			p.sealed.reindex(ks)
+		for _, landing := range [...]bool{true, false} {
+			sec := c.which(landing)
+			if !sec.parts.Has(part) {
+				continue
+			}
+			if ok && string(p.Epoch) == string(ks.self.epoch) && string(p.At) >= string(number(sec.number)) {
+				ks.dropTable(part, landing)
+			} else {
+				(*ks.parts[part].tableOf(landing)).reindex(ks)
+			}
 		}
 		ks.UnlockPart(part)
 	}
@@ -400,7 +496,7 @@ func (ks *Keyspace) Ahead() AheadStats {
 	}
 	for part := range Parts {
 		ks.LockPart(part)
-		for _, t := range []*tallies{ks.parts[part].gathered, ks.parts[part].sealed} {
+		for _, t := range []*tallies{ks.parts[part].gathered, ks.parts[part].sealed, ks.parts[part].landing} {
 			if t != nil {
 				s.Increments += t.count
 				s.Keys += int64(len(t.list))
@@ -412,18 +508,55 @@ func (ks *Keyspace) Ahead() AheadStats {
 	return s
 }
 
+// AheadPending is how many increments are answered and, as far as this node knows, in no entry that is applied anywhere.
+func (ks *Keyspace) AheadPending() (n int64) {
+	if !ks.HasAhead() {
+		return 0
+	}
+	c := &ks.counted
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for part := range Parts {
+		ks.LockPart(part)
+		p := &ks.parts[part]
+		if p.gathered != nil {
+			n += p.gathered.count
+		}
+		if p.sealed != nil && !c.done {
+			n += p.sealed.count
+		}
+		ks.UnlockPart(part)
+	}
+	return n
+}
+
+// IsCounter reports whether a key is an integer here, or has increments that were answered ahead. The caller holds no parts.
+func (ks *Keyspace) IsCounter(db int, key []byte, now int64) bool {
+	part := Part(key)
+	ks.LockPart(part)
+	defer ks.UnlockPart(part)
+	v, ok := ks.View(db, now, false).In(part).Get(key)
+	if ok {
+		return v.Kind == KindInt
+	}
+	_, ahead := ks.aheadOf(part, db, ks.hash(key), key, now)
+	return ahead
+}
+
 // checkAhead checks what is answered ahead. All parts are locked.
 func (ks *Keyspace) checkAhead() error {
 	parts := int64(0)
 	for part := range Parts {
 		p := &ks.parts[part]
-		if p.gathered != nil || p.sealed != nil {
+		if p.hasAhead() {
 			parts++
 		}
-		if (p.sealed != nil) != ks.counted.parts.Has(part) {
-			return fmt.Errorf("part %d: sealed is %v, noted as sealed %v", part, p.sealed != nil, ks.counted.parts.Has(part))
+		for _, landing := range [...]bool{true, false} {
+			if has, noted := *p.tableOf(landing) != nil, ks.counted.which(landing).parts.Has(part); has != noted {
+				return fmt.Errorf("part %d, landing %v: it has a table: %v, noted: %v", part, landing, has, noted)
+			}
 		}
-		for _, t := range []*tallies{p.gathered, p.sealed} {
+		for _, t := range []*tallies{p.gathered, p.sealed, p.landing} {
 			if err := t.check(ks, part); err != nil {
 				return fmt.Errorf("part %d: %w", part, err)
 			}

@@ -45,7 +45,7 @@ func (c Content) Touch(from, n int) {
 // Changed tells the observers that a key's content has been changed. c is the result of the
 // last call of Content, Edit, Resize or EditWithTail for the key.
 func (t Txn) Changed(key []byte, c Content) {
-	t.tell(c.sh, key, OpSet, c.was, c.sh.integerAt(c.ref))
+	t.tell(c.sh, c.ref, key, OpSet, c.was, c.sh.integerAt(c.ref))
 }
 
 // Resize is Edit with the kind that the value then has, other than KindInt.

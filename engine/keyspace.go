@@ -17,6 +17,7 @@ type Keyspace struct {
 	seed      uint64
 	observers []observer
 	changes   []Change                             // one for each part, guarded by its lock: what observers are shown
+	feed      *Feed                                // nil: none
 	hashWith  func(key []byte, seed uint64) uint64 // nil for xxh3; tests inject collisions
 
 	parts  [Parts]part
@@ -43,9 +44,10 @@ type Keyspace struct {
 	self        self
 	holds       [Parts * partHolds]uint32 // number of holds, guarded by the lock of the part
 	heldAll     atomic.Int32
-	sources     atomic.Int64 // records of the hidden database for origins of kind OriginSource
-	producers   atomic.Int64 // and of kind OriginProducer
-	onceScratch []byte       // of the goroutine that applies
+	sources     atomic.Int64  // records of the hidden database for origins of kind OriginSource
+	producers   atomic.Int64  // and of kind OriginProducer
+	userChanges atomic.Uint64 // see UserChanges
+	onceScratch onceScratch   // of the goroutine that applies
 	dropped     func(db int, key []byte, delta int64, err error)
 	localKey    func(key []byte) bool
 	stats       struct{ sections, landed, stale, gaps, expired, dropped atomic.Int64 }
@@ -61,7 +63,7 @@ type part struct {
 	mu    sync.Mutex
 	moved uint32 // grows when a record is moved or freed: while it is the same, a reference leads to the record it led to
 	partAhead
-	_ [24]byte
+	_ [16]byte
 }
 
 var _ [64]byte = [unsafe.Sizeof(part{})]byte{} // one cache line per part

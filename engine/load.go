@@ -66,6 +66,7 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, goroutines int) error {
 		return err
 	}
 	ks.countOrigins()
+	ks.userChanges.Add(1)
 	ks.reconcile()
 	return nil
 }

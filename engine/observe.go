@@ -77,8 +77,9 @@ func (sh *shard) integerAt(ref uint32) Integer {
 	return Integer{}
 }
 
-// tell tells the observers of a change by the transaction.
-func (t Txn) tell(sh *shard, key []byte, op Op, old, is Integer) {
+// tell tells the observers and the feed of a change by the transaction. ref is the key's record, 0 if it has none any more.
+func (t Txn) tell(sh *shard, ref uint32, key []byte, op Op, old, is Integer) {
+	sh.tellFeed(ref, key)
 	if t.ks.observed() {
 		sh.announce(key, op, old, is, t.now, t.cause)
 	}
@@ -92,11 +93,12 @@ func (t Txn) Announce(key []byte, op Op) {
 	}
 	sh, _, ref := t.open(key)
 	n := sh.integerAt(ref)
-	t.tell(sh, key, op, n, n)
+	t.tell(sh, ref, key, op, n, n)
 }
 
 // tellFlushed tells the observers that the transaction's database was emptied. Part locks are not held: the change belongs to no part.
 func (t Txn) tellFlushed() {
+	t.ks.feed.noteFlush(int(t.db))
 	if !t.ks.observed() {
 		return
 	}

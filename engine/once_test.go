@@ -187,3 +187,16 @@ func TestProducersExpire(t *testing.T) {
 		t.Error("producers are keys")
 	}
 }
+
+// BenchmarkRecordOnce is what ONCE adds to a write: judged, and recorded in a full window.
+func BenchmarkRecordOnce(b *testing.B) {
+	ks := newTestKeyspace(b, Config{Databases: 1, Seed: 5})
+	ks.Txn(0, 1, false).OpenProducer([]byte("producer"), 1<<40)
+	n := uint64(0)
+	for b.Loop() {
+		n++
+		if v, _ := once(ks, 1, "producer", 1, n, ":1234567\r\n"); v != OnceNew {
+			b.Fatal(v)
+		}
+	}
+}

@@ -124,10 +124,18 @@ func (t Txn) Advance(o *Origin, deadline int64) Verdict {
 		return Full
 	}
 	var scratch [MaxOriginName + 1]byte
-	key := o.key(scratch[:0])
-	part := Part(key)
+	part := Part(o.key(scratch[:0]))
 	ks.LockPart(part)
 	defer ks.UnlockPart(part)
+	t.storePosition(o, part, deadline)
+	return Accepted
+}
+
+// storePosition writes the record of an origin, which is at o.To. Its part is locked.
+func (t Txn) storePosition(o *Origin, part int, deadline int64) {
+	ks := t.ks
+	var scratch [MaxOriginName + 1]byte
+	key := o.key(scratch[:0])
 	sh, h, ref := t.WithDB(ks.databases).In(part).open(key)
 	size := uvarintSize(len(o.Epoch)) + len(o.Epoch) + len(o.To)
 	old := uint32(0)
@@ -141,7 +149,6 @@ func (t Txn) Advance(o *Origin, deadline int64) Verdict {
 	}
 	encodePosition(sh.at(ref).content(), o.Epoch, o.To)
 	sh.retire(old)
-	return Accepted
 }
 
 // begins reports whether the operation starts at the position of an origin of which nothing is stored.

@@ -13,7 +13,8 @@ type shard struct {
 	db   int
 	index
 	arena
-	snap *Snapshot // the snapshot that may still need chunks of this shard
+	fed  []fedChunk // by number of the chunk; shorter where no record was ever noted
+	snap *Snapshot  // the snapshot that may still need chunks of this shard
 
 	keys     atomic.Int64 // records, expired ones included
 	expires  atomic.Int64 // records with a deadline

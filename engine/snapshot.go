@@ -85,6 +85,9 @@ func (ks *Keyspace) Capture() *Snapshot {
 	return ks.captureLocked()
 }
 
+// Captured reports whether a snapshot is in progress.
+func (ks *Keyspace) Captured() bool { return ks.snapshot.Load() != nil }
+
 func (ks *Keyspace) captureLocked() *Snapshot {
 	s := &Snapshot{ks: ks, room: make(chan struct{}, 1)}
 	if !ks.snapshot.CompareAndSwap(nil, s) {

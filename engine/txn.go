@@ -72,8 +72,8 @@ func (t Txn) open(key []byte) (sh *shard, h uint64, ref uint32) {
 func (t Txn) Add(key []byte, delta int64) (int64, error) {
 	sh, h, ref := t.open(key)
 	if ref == 0 {
-		sh.add(h, key, KindInt, delta, 0, 0)
-		t.tell(sh, key, OpAdd, Integer{}, Integer{delta, true})
+		ref = sh.add(h, key, KindInt, delta, 0, 0)
+		t.tell(sh, ref, key, OpAdd, Integer{}, Integer{delta, true})
 		return delta, nil
 	}
 	if sh.at(ref).kind() != KindInt {
@@ -114,6 +114,9 @@ func (sh *shard) addInt(ref uint32, delta, now int64, cause *Cause) (sum int64, 
 	}
 	sh.touch(ref, 2, 8)
 	r.setInt(sum)
+	if f := sh.ks.feed; f != nil && !sh.isFed(ref, f.epoch) {
+		sh.feedRecord(f, ref)
+	}
 	if sh.ks.observed() {
 		sh.announceAdd(r, n, now, cause)
 	}
@@ -147,8 +150,8 @@ func (t Txn) addToBytes(sh *shard, h uint64, ref uint32, key []byte, delta int64
 	if !ok {
 		return 0, ErrOverflow
 	}
-	_, old := sh.change(h, ref, KindInt, sum, 0, 0, r.deadline())
-	t.tell(sh, key, OpAdd, Integer{n, true}, Integer{sum, true})
+	ref, old := sh.change(h, ref, KindInt, sum, 0, 0, r.deadline())
+	t.tell(sh, ref, key, OpAdd, Integer{n, true}, Integer{sum, true})
 	sh.retire(old)
 	return sum, nil
 }
@@ -197,7 +200,7 @@ func (t Txn) SetBytes(key, val []byte, kind Kind, deadline int64) {
 
 func (t Txn) put(key []byte, v *Value) {
 	sh, ref, old, was := t.store(key, v, nil)
-	t.tell(sh, key, OpSet, was, sh.integerAt(ref))
+	t.tell(sh, ref, key, OpSet, was, sh.integerAt(ref))
 	sh.retire(old)
 }
 
@@ -284,7 +287,7 @@ func (t Txn) Delete(key []byte) bool {
 	case stale != 0:
 		sh.reclaim(h, stale, t.now, t.cause)
 	case ref != 0:
-		t.tell(sh, key, OpDelete, sh.integerAt(ref), Integer{})
+		t.tell(sh, 0, key, OpDelete, sh.integerAt(ref), Integer{})
 		sh.discard(h, ref)
 	default:
 		return false
@@ -311,7 +314,7 @@ func (t Txn) SetDeadline(key []byte, deadline int64) bool {
 		sh.setOwnTail(ref, own)
 	}
 	n := sh.integerAt(ref)
-	t.tell(sh, key, OpDeadline, n, n)
+	t.tell(sh, ref, key, OpDeadline, n, n)
 	sh.retire(old)
 	return true
 }
@@ -345,6 +348,7 @@ func (t Txn) MoveTo(dst Txn, from, to []byte, fromEvent, toEvent string) bool {
 	}
 	t.For(&cause).Delete(from)
 	cause.Event = toEvent
+	sh.tellFeed(ref, to)
 	sh.tell(to, OpSet, was, is, t.now, &cause)
 	return true
 }

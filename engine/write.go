@@ -20,6 +20,7 @@ type snapshotWriter struct {
 	written  int64
 	sections uint32
 	records  uint64
+	visit    func(db int, r record) error // of Checksum, which writes nothing; else nil
 }
 
 // WriteTo writes the snapshot and returns the number of bytes written. It takes
@@ -40,11 +41,20 @@ func (sw *snapshotWriter) run() error {
 		total += e.records
 	}
 	sw.out = appendCRC(sw.out, from)
-	for i := range s.pins {
+	if err := sw.takeAll(total); err != nil {
+		return err
+	}
+	sw.out = end{sw.sections, sw.records}.append(sw.out)
+	return sw.flush(0)
+}
+
+// takeAll writes the records of all chunks, total in number.
+func (sw *snapshotWriter) takeAll(total uint64) error {
+	for i := range sw.s.pins {
 		if err := sw.writeQueued(); err != nil {
 			return err
 		}
-		if err := sw.take(&s.pins[i]); err != nil {
+		if err := sw.take(&sw.s.pins[i]); err != nil {
 			return err
 		}
 	}
@@ -54,8 +64,7 @@ func (sw *snapshotWriter) run() error {
 	if sw.records != total {
 		return fmt.Errorf("engine: BUG: snapshot has %d records, %d were captured", sw.records, total)
 	}
-	sw.out = end{sw.sections, sw.records}.append(sw.out)
-	return sw.flush(0)
+	return nil
 }
 
 // writeQueued writes what mutators have queued.
@@ -119,28 +128,39 @@ func (sw *snapshotWriter) lock(p *pin) error {
 
 // section writes the live records of a chunk's image.
 func (sw *snapshotWriter) section(p *pin, image []byte) error {
+	db := p.sh.ks.dbNumber(p.sh.db)
+	if sw.visit != nil {
+		n, err := eachInImage(p, image, func(r record) error { return sw.visit(db, r) })
+		sw.records += uint64(n)
+		return err
+	}
 	at := len(sw.out)
 	sw.out = append(sw.out, make([]byte, sectionBytes)...)
-	records := uint32(0)
-	for off := uint32(0); off < p.used; {
-		r := record{unsafe.Pointer(&image[off])}
-		if r.isFree() {
-			off += r.freeSize()
-			continue
-		}
-		records++
-		sw.out = appendRecord(sw.out, r)
-		off += r.block()
-	}
+	records, _ := eachInImage(p, image, func(r record) error { sw.out = appendRecord(sw.out, r); return nil })
 	if records == 0 {
 		sw.out = sw.out[:at]
 		return nil
 	}
 	body := sw.out[at+sectionBytes:]
-	section{uint8(p.sh.part), uint16(p.sh.ks.dbNumber(p.sh.db)), records, uint64(len(body)), checksum(body)}.append(sw.out[:at])
+	section{uint8(p.sh.part), uint16(db), records, uint64(len(body)), checksum(body)}.append(sw.out[:at])
 	sw.sections++
 	sw.records += uint64(records)
 	return sw.flush(writeBuffer)
+}
+
+// eachInImage calls fn for the live records of a chunk's image, and returns their number.
+func eachInImage(p *pin, image []byte, fn func(r record) error) (n uint32, err error) {
+	for off := uint32(0); off < p.used && err == nil; {
+		r := record{unsafe.Pointer(&image[off])}
+		if r.isFree() {
+			off += r.freeSize()
+			continue
+		}
+		n++
+		err = fn(r)
+		off += r.block()
+	}
+	return n, err
 }
 
 // flush writes the buffer if it holds at least so many bytes.

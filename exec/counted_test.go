@@ -462,3 +462,65 @@ func TestGuards(t *testing.T) {
 		other.close()
 	}
 }
+
+// TestForwardCounted: what a node has answered ahead stands before all that it sends along, counts on the node that leads, and for
+// that node alone.
+func TestForwardCounted(t *testing.T) {
+	table := commands.NewTable()
+	node, leader := newNodeRig(t, table), newRig(t, table)
+	defer node.close()
+	defer leader.close()
+	node.answer("a", "a", "b")
+	records, all := AppendForwardCounted(nil, node.ks, 1<<20)
+	b := NewSubBatch(table)
+	gather(t, b, lines("INCR a", "GET b")...)
+	section := len(records)
+	records = b.AppendForward(records)
+	if !all || section == 0 {
+		t.Fatalf("%d bytes, all %v", section, all)
+	}
+	a := NewSubBatch(table)
+	nothing := func(*commands.Command, [][]byte) {}
+	if err := a.Absorb(records, "other", 3, nothing); err == nil {
+		t.Error("a node has counted for another")
+	}
+	a.Reset()
+	if err := a.Absorb(records, "node", 3, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if a.ReadsOnly() {
+		t.Error("a section is no read")
+	}
+	if err := apply(a, leader.r, bytes.Clone(a.ops), startOfLogTime); err != nil {
+		t.Fatal(err)
+	}
+	if got := show(a.Replies(&a.Submissions()[0])); got != ":3 $1 1" {
+		t.Errorf("replies %s", got)
+	}
+	// The section alone, for which nobody waits; it is counted already.
+	a.Reset()
+	if err := a.Absorb(records[:section], "node", 3, nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(a, leader.r, bytes.Clone(a.ops), startOfLogTime); err != nil {
+		t.Fatal(err)
+	}
+	if got := leader.value("a"); got != "$1\r\n3\r\n" {
+		t.Errorf("a is %q", got)
+	}
+	for i := range section { // whatever is cut off or changed, there is an error or a section
+		a.Reset()
+		_ = a.Absorb(records[:i], "node", 3, nothing)
+		bad := bytes.Clone(records[:section])
+		bad[i] ^= 0x41
+		a.Reset()
+		if a.Absorb(bad, "node", 3, nothing) == nil {
+			if err := apply(a, leader.r, bytes.Clone(a.ops), startOfLogTime); err != nil {
+				t.Fatalf("byte %d: accepted, and then %v", i, err)
+			}
+		}
+	}
+	if err := leader.ks.Check(); err != nil {
+		t.Error(err)
+	}
+}

@@ -96,6 +96,9 @@ func (x *executor) subBatch(s *SubBatch) error {
 	if left < 0 {
 		return errPayload
 	}
+	if err := x.untilBytes(len(x.d.rest) - s.counted); err != nil {
+		return err
+	}
 	c := cursor{b: s}
 	s.out.B = s.out.B[:0]
 	for i := range s.subs {
@@ -145,7 +148,7 @@ func (x *executor) step(c *cursor) error {
 		return x.txn(c)
 	default:
 		if c != nil {
-			return errPayload // clients do not gather conditional operations
+			return errPayload // clients do not gather conditional operations, and those of nodes stand before everything else
 		}
 		return x.conditional()
 	}
@@ -287,13 +290,16 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 				x.d.rest = nil
 				return nil
 			}
-			first = false
 		}
-		if once.runs {
+		switch {
+		case once.runs:
 			once.write(x, parts.IsAll(), w)
-		} else {
+		case first && x.op.cmd.IsIngest():
+			w.OK() // it has moved the position
+		default:
 			x.r.writeHeld(x.op.cmd, x.op.args, x.op.db, x.stamp, parts.IsAll(), w)
 		}
+		first = false
 		c.done()
 	}
 	if len(x.d.rest) > 0 {

@@ -271,17 +271,23 @@ func appendTxn(dst []byte, deadline int64) []byte {
 // AppendCounted appends what ks has answered ahead, as one conditional operation, if there is anything: see
 // engine.Keyspace.Counted for limit and all.
 func AppendCounted(dst []byte, ks *engine.Keyspace, limit int) (out []byte, all bool) {
-	at := len(dst)
-	origin := ks.CountedOrigin()
-	dst = appendConditional(dst, &origin)
-	length := len(dst)
-	dst = append(dst, 0, 0, 0, 0, opCounted, 0, 0, 0, 0)
-	section := len(dst)
-	if dst, all = ks.Counted(dst, limit); len(dst) == section {
-		return dst[:at], all
+	return appendCounted(dst, nil, ks, limit)
+}
+
+// appendCounted is AppendCounted, with front before the operation.
+func appendCounted(dst, front []byte, ks *engine.Keyspace, limit int) (out []byte, all bool) {
+	length, section := 0, 0
+	dst, all = ks.Counted(dst, limit, func(dst []byte, o *engine.Origin) []byte {
+		dst = appendConditional(append(dst, front...), o)
+		length = len(dst)
+		dst = append(dst, 0, 0, 0, 0, opCounted, 0, 0, 0, 0)
+		section = len(dst)
+		return dst
+	})
+	if len(dst) > section && section > 0 {
+		binary.LittleEndian.PutUint32(dst[length:], uint32(len(dst)-length-4))
+		binary.LittleEndian.PutUint32(dst[section-4:], uint32(len(dst)-section))
 	}
-	binary.LittleEndian.PutUint32(dst[length:], uint32(len(dst)-length-4))
-	binary.LittleEndian.PutUint32(dst[section-4:], uint32(len(dst)-section))
 	return dst, all
 }
 

@@ -23,6 +23,7 @@ import (
 //	txn        0x07 | flags | n uvarint | deadline varint   a transaction, whose commands are the next n records
 //	watch      0x09 | flags | id 8 bytes | count uvarint | db uvarint | n uvarint | n × bytes, the keys; see Watch
 //	guarded    0x0a | flags | id 8 bytes | count uvarint | n uvarint   a transaction that depends on what is watched
+//	counted    0x0b | an operation of kind conditional   the node's counted section; before all others
 //
 // The naive way ships what a sub-batch has in memory. The node that leads would have to verify that operations and items fit
 // together, since it stops when it cannot execute an entry. So the leader gathers the commands once more, as it does for
@@ -42,12 +43,18 @@ const (
 	recFirst
 	recWatch
 	recGuarded
+	recCounted
 )
 
 // forwardFlags are the flags of an item that mean something to another node.
 const forwardFlags = itemRESP3 | itemSilent | itemBarrier
 
 var errForward = errors.New("exec: malformed batch from another node")
+
+// AppendForwardCounted appends the record of what ks has answered ahead, if there is anything: see AppendCounted.
+func AppendForwardCounted(dst []byte, ks *engine.Keyspace, limit int) (out []byte, all bool) {
+	return appendCounted(dst, []byte{recCounted}, ks, limit)
+}
 
 // AppendForward appends the records of the sub-batch. Transactions whose guard is of this node alone do not run.
 func (b *SubBatch) AppendForward(dst []byte) []byte {
@@ -155,6 +162,7 @@ func (d *decoder) skip() []byte {
 // absorber gathers the records of another node.
 type absorber struct {
 	to   *SubBatch
+	from string // the node that has sent them
 	hold func(cmd *commands.Command, args [][]byte)
 	d    decoder
 	open bool
@@ -177,10 +185,15 @@ const maxAbsorbed = 16 << 20
 const submissionBytes = int(unsafe.Sizeof(Submission{}))
 
 // Absorb gathers what AppendForward has appended on another node, whose commands are checked as those of a client are: the
-// error says that they are not what a Quipu node sends. hold is called for each write before it is added. The sub-batch is
-// empty before, and of no use after an error.
-func (b *SubBatch) Absorb(records []byte, databases int, hold func(cmd *commands.Command, args [][]byte)) error {
-	a := absorber{to: b, hold: hold, d: decoder{table: b.table, databases: databases, rest: records}}
+// error says that they are not what a Quipu node sends. hold is called for each write before it is added. from is the ID of that
+// node, which can count as no other. The sub-batch is empty before, and of no use after an error.
+func (b *SubBatch) Absorb(records []byte, from string, databases int, hold func(cmd *commands.Command, args [][]byte)) error {
+	a := absorber{to: b, from: from, hold: hold, d: decoder{table: b.table, databases: databases, rest: records}}
+	if len(records) > 0 && records[0] == recCounted {
+		if err := a.counted(); err != nil {
+			return err
+		}
+	}
 	for len(a.d.rest) > 0 {
 		if err := a.record(); err != nil {
 			return err
@@ -195,6 +208,36 @@ func (b *SubBatch) Absorb(records []byte, databases int, hold func(cmd *commands
 	if a.open {
 		b.End()
 	}
+	return nil
+}
+
+// counted takes over the counted section of the other node, whole: nobody waits for a reply to it.
+func (a *absorber) counted() error {
+	var o op
+	a.d.rest = a.d.rest[1:]
+	before := a.d.rest
+	if len(before) == 0 || before[0] != opConditional {
+		return errForward
+	}
+	if _, err := a.d.next(&o); err != nil {
+		return err
+	}
+	if o.origin.Kind != engine.OriginNode || string(o.origin.Name) != a.from {
+		return errForward
+	}
+	inner := a.d.inside(&o, scopeConditional)
+	var section op
+	if len(inner.rest) == 0 || inner.rest[0] != opCounted {
+		return errForward
+	}
+	if _, err := inner.next(&section); err != nil {
+		return err
+	}
+	if len(inner.rest) > 0 || engine.EachCounted(section.body, a.d.databases, nil) != nil {
+		return errForward
+	}
+	a.to.ops = append(a.to.ops, before[:len(before)-len(a.d.rest)]...)
+	a.to.counted = len(a.to.ops)
 	return nil
 }
 

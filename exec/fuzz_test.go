@@ -73,7 +73,7 @@ func FuzzAbsorb(f *testing.F) {
 		}
 		s := NewSubBatch(table)
 		s.UseWatches(watchList{})
-		if s.Absorb(records, 3, func(*commands.Command, [][]byte) {}) != nil {
+		if s.Absorb(records, "node", 3, func(*commands.Command, [][]byte) {}) != nil {
 			return
 		}
 		node := newRig(t, table)

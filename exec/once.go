@@ -19,13 +19,17 @@ type onceTxn struct {
 	w    protocol.Writer
 }
 
-// begin is called with the first operation of a transaction, x.op, which stands for the whole of it if it is ONCE. The parts
-// are locked. over says that nothing else is to be executed, and what the client gets for EXEC is in o.w. failed counts errors.
+// begin is called with the first operation of a transaction, x.op, which stands for the whole of it if it is ONCE or INGEST. The
+// parts are locked. over says that nothing else is to be executed, and what the client gets for EXEC is in o.w. failed counts errors.
 func (o *onceTxn) begin(x *executor, all bool, failed func(text string)) (over bool) {
-	if !x.op.cmd.IsOnce() || len(x.op.args) != 4 {
+	ingests := x.op.cmd.IsIngest()
+	if !ingests && (!x.op.cmd.IsOnce() || len(x.op.args) != 4) {
 		return false
 	}
 	o.w = protocol.Writer{V: 3, B: o.w.B[:0], Failed: failed}
+	if ingests {
+		return commands.Ingest(x.op.args, x.r.ks.Txn(0, x.stamp, all), &o.w)
+	}
 	var refusal string
 	if o.Once, refusal = commands.ParseOnce(x.op.args); refusal != "" {
 		o.w.Error(refusal)

@@ -176,7 +176,7 @@ func (o *trio) forward(tb rapid.TB, records []byte) {
 	tb.Helper()
 	a := o.absorbed
 	a.Reset()
-	if err := a.Absorb(records, 3, func(*commands.Command, [][]byte) {}); err != nil {
+	if err := a.Absorb(records, "node", 3, func(*commands.Command, [][]byte) {}); err != nil {
 		tb.Fatalf("Absorb: %v", err)
 	}
 	if err := apply(a, o.forwarded.r, bytes.Clone(a.ops), o.stamp); err != nil {

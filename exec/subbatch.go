@@ -37,6 +37,7 @@ type SubBatch struct {
 
 	txnAt    int                   // offset of the open transaction's operation in ops; -1 when none is open
 	guarded  int                   // transactions with a Guard
+	counted  int                   // bytes of ops that are the counted section of the node that has sent the sub-batch
 	sealed   int                   // bytes of the operations that went into the entry
 	aborts   func() bool           // of ReadTxn
 	watches  Watches               // or nil: there is no WATCH
@@ -146,7 +147,7 @@ func (b *SubBatch) Reset() {
 	clear(b.subs) // they hold on to their clients
 	clear(b.txns)
 	b.ops, b.aside, b.items, b.subs = b.ops[:0], b.aside[:0], b.items[:0], b.subs[:0]
-	b.runs, b.txns, b.txnAt, b.guarded = b.runs[:0], b.txns[:0], -1, 0
+	b.runs, b.txns, b.txnAt, b.guarded, b.counted = b.runs[:0], b.txns[:0], -1, 0, 0
 	b.out.B = b.out.B[:0]
 	b.endRuns()
 }

@@ -527,7 +527,7 @@ func TestForwardSeveral(t *testing.T) {
 	g := newRig(t, table)
 	defer g.close()
 	a := NewSubBatch(table)
-	if err := a.Absorb(records, 1, func(*commands.Command, [][]byte) {}); err != nil {
+	if err := a.Absorb(records, "node", 1, func(*commands.Command, [][]byte) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := apply(a, g.r, bytes.Clone(a.ops), startOfLogTime); err != nil {
@@ -561,7 +561,7 @@ func TestForwardIsBounded(t *testing.T) {
 	}
 	for name, records := range map[string][]byte{"runs": records, "submissions": bytes.Repeat([]byte{recSubmission}, 1<<20)} {
 		a := NewSubBatch(table)
-		if err := a.Absorb(records, 1, func(*commands.Command, [][]byte) {}); err == nil || a.Footprint() > 4*maxAbsorbed {
+		if err := a.Absorb(records, "node", 1, func(*commands.Command, [][]byte) {}); err == nil || a.Footprint() > 4*maxAbsorbed {
 			t.Errorf("%s: %d bytes became %d, %v", name, len(records), a.Footprint(), err)
 		}
 	}

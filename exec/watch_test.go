@@ -49,7 +49,7 @@ func TestWatchForwarded(t *testing.T) {
 		g := gatherWatch(t, b, Watch{5, 3})
 		watches := watchList{}
 		a.UseWatches(watches)
-		if err := a.Absorb(b.AppendForward(nil), 3, func(*commands.Command, [][]byte) {}); err != nil {
+		if err := a.Absorb(b.AppendForward(nil), "node", 3, func(*commands.Command, [][]byte) {}); err != nil {
 			t.Fatal(err)
 		}
 		if a.ReadsOnly() {

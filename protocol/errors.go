@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -97,6 +98,7 @@ const (
 	ConfigImmutable  = "can't set immutable config"
 	ConfigProtected  = "can't set protected config"
 	ConfigDuplicate  = "duplicate parameter"
+	ConfigTLS        = "Unable to update TLS configuration. Check server logs."
 	ConfigNotBool    = "argument must be 'yes' or 'no'"
 	ConfigNotMemory  = "argument must be a memory value"
 	ConfigNotInteger = "argument couldn't be parsed into an integer"
@@ -104,12 +106,20 @@ const (
 
 // Clusters.
 const (
-	ErrClusterDisabled = "ERR This instance has cluster support disabled"
-	ErrKeysInSlot      = "ERR keys are not counted by slot here: slots do not move between nodes"
-	ErrNotAMaster      = "ERR The specified node is not a master"
-	ErrForgetMyself    = "ERR I tried hard but I can't forget myself..."
-	ErrMasterPort      = "ERR Invalid master port"
-	ErrReplicaOf       = "ERR this server does not follow another one: REPLICAOF supports NO ONE only"
+	ErrClusterDisabled  = "ERR This instance has cluster support disabled"
+	ErrKeysInSlot       = "ERR keys are not counted by slot here: slots do not move between nodes"
+	ErrNotAMaster       = "ERR The specified node is not a master"
+	ErrForgetMyself     = "ERR I tried hard but I can't forget myself..."
+	ErrFailoverOnMaster = "ERR You should send CLUSTER FAILOVER to a replica"
+	ErrBackupLog        = "TRYAGAIN no backup: the log takes nothing now, so it is not certain what was answered before"
+	ErrNoFeed           = "ERR there is no feed here: the setting feed-ring is 0"
+	ErrFeedGroups       = "ERR the feed follows one Raft group, and this node has several"
+	ErrFeedCursor       = "ERR a cursor of the feed is one that FEED READ or FEED SNAPSHOT has given, or $"
+	ErrFeedPosition     = "ERR a position of FEED SNAPSHOT is 0, or one that it has given"
+	ErrNoBackup         = "ERR no backup is open on this connection: begin with BACKUP BEGIN"
+	ErrMeet             = "ERR no member has this address: start that node with an empty directory and the cluster's peer addresses in join, and it joins by itself"
+	ErrMasterPort       = "ERR Invalid master port"
+	ErrReplicaOf        = "ERR this server does not follow another one: REPLICAOF supports NO ONE only"
 )
 
 // The state of the server.
@@ -169,13 +179,26 @@ const (
 
 // Mistakes in a call of ONCE.
 const (
-	ErrProducerName = "ERR a producer's name has 1 to 128 bytes, and is not OPEN or INFO"
-	ErrOnceNumber   = "ERR epoch and number are integers from 1 on"
-	ErrOnceTTL      = "ERR TTL is a number of seconds from 1 to 31536000"
-	ErrOnceCommand  = "ERR ONCE takes a command that writes keys which it names"
-	ErrOnceInMulti  = "ERR ONCE in a transaction stands first, without a command"
-	ErrOnceTxn      = "ERR a transaction with ONCE has only commands that write keys which they name"
+	ErrProducerName    = "ERR a producer's name has 1 to 128 bytes, and is not OPEN or INFO"
+	ErrOnceNumber      = "ERR epoch and number are integers from 1 on"
+	ErrOnceTTL         = "ERR TTL is a number of seconds from 1 to 31536000"
+	ErrOnceCommand     = "ERR ONCE takes a command that writes keys which it names"
+	ErrOnceInMulti     = "ERR ONCE in a transaction stands first, without a command"
+	ErrIngestInMulti   = "ERR INGEST is the first command of a MULTI"
+	ErrSourceName      = "ERR a source has a name of 1 to 255 bytes, which is not that of a subcommand of INGEST"
+	ErrPositionTooLong = "ERR incarnations and positions have at most 255 bytes"
+	ErrOnceTxn         = "ERR a transaction with ONCE has only commands that write keys which they name"
 )
+
+// ErrManySources refuses INGEST from a new source when there are limit sources already.
+func ErrManySources(limit int) string {
+	return "MAXSOURCES not applied: there are " + strconv.Itoa(limit) + " sources; remove some with INGEST FORGET"
+}
+
+// ErrStalePosition refuses a transaction with INGEST whose source is somewhere else.
+func ErrStalePosition(incarnation, position []byte) string {
+	return withText(withText("STALE not applied: the source is at incarnation '", incarnation, "', position '"), position, "': go on from there")
+}
 
 // ErrManyProducers refuses ONCE OPEN when there are limit producers already.
 func ErrManyProducers(limit int) string {
@@ -316,5 +339,25 @@ func ErrMoved(slot uint16, address string) string {
 	return "MOVED " + strconv.Itoa(int(slot)) + " " + address
 }
 
+// ErrLevel refuses a command that some nodes of the cluster may not know yet.
+func ErrLevel(name string, level, have uint16) string {
+	return fmt.Sprintf("ERR '%s' needs semantics level %d, the cluster is at %d: run 'quipu cluster upgrade' once all nodes run this version", name, level, have)
+}
+
+// ErrMeetAddress is an address of CLUSTER MEET that is none.
+func ErrMeetAddress(ip, port []byte) string {
+	return withText(withText("ERR Invalid node address specified: ", ip, ":"), port, "")
+}
+
 // ErrUnknownNode is a node ID that no member of the cluster has.
 func ErrUnknownNode(id []byte) string { return withText("ERR Unknown node ", id, "") }
+
+// ErrFeedGap is for a cursor from before the first index that the feed has.
+func ErrFeedGap(first uint64) string {
+	return "GAP the feed begins at index " + strconv.FormatUint(first, 10) + ": take FEED SNAPSHOT, then FEED READ from the cursor of its first page"
+}
+
+// ErrFeedIncarnation is for a cursor of other data.
+func ErrFeedIncarnation(ours string) string {
+	return "INCARNATION the cursor is of other data: this cluster's is " + ours + ", restored or begun anew; what was read before does not fit it"
+}

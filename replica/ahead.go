@@ -142,6 +142,14 @@ func (s source) Ahead(buf []byte) (out []byte, all bool) {
 	return exec.AppendCounted(buf, s.r.Keyspace, sectionLimit)
 }
 
+// ShipAhead implements replication.Source.
+func (s source) ShipAhead(buf []byte) (out []byte, all bool) {
+	return exec.AppendForwardCounted(buf, s.r.Keyspace, sectionLimit)
+}
+
+// AheadApplied implements replication.Source.
+func (s source) AheadApplied() { s.r.Keyspace.CountedApplied() }
+
 // runIntervals has what is answered ahead go into the log, again and again until ctx ends.
 func (r *Replica) runIntervals(ctx context.Context) {
 	a := &r.ahead
@@ -198,23 +206,26 @@ func (r *Replica) TakeAhead() {
 	}
 }
 
-// finishAhead ends answering ahead, and has all that was answered ahead applied. The error says how many increments could
-// not be.
+// finishLook is how often finishAhead looks.
+const finishLook = 10 * time.Millisecond
+
+// finishAhead ends answering ahead, and has all that was answered ahead go into the log. The error says how many increments could
+// not.
 func (r *Replica) finishAhead(ctx context.Context) error {
 	r.Keyspace.CloseAhead()
-	for r.Keyspace.HasAhead() {
+	for r.Keyspace.AheadPending() > 0 {
 		r.TakeAhead()
 		err := r.batcher.Drain(ctx)
-		if err == nil && r.Keyspace.HasAhead() { // not writable, or an entry has failed
+		if err == nil && r.Keyspace.AheadPending() > 0 { // not writable, or an entry has failed
 			select {
-			case <-time.After(r.opt.Ahead().Interval):
+			case <-time.After(finishLook):
 			case <-r.Group.Done():
 				err = errors.New("the log has ended")
 			case <-ctx.Done():
 				err = ctx.Err()
 			}
 		}
-		if n := r.Keyspace.Ahead().Increments; err != nil && n > 0 {
+		if n := r.Keyspace.AheadPending(); err != nil && n > 0 {
 			return fmt.Errorf("%d increments answered at ack level local are not in the log: %w", n, err)
 		}
 	}

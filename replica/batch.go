@@ -2,6 +2,8 @@ package replica
 
 import (
 	"errors"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -122,9 +124,10 @@ type batch struct {
 	replica *Replica
 	subs    []*SubBatch
 	holds   []engine.Hold
-	unheld  int64 // number of sub-batches without holds
-	remote  bool  // there are sub-batches of other nodes
-	failed  error // why executing it failed
+	unheld  int64  // number of sub-batches without holds
+	remote  bool   // there are sub-batches of other nodes
+	index   uint64 // of the entry that has it, if it was forwarded and applied
+	failed  error  // why executing it failed
 }
 
 // source is the replica as its batcher sees it.
@@ -183,7 +186,11 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 	}
 	b.subs = b.subs[:0]
 	b.Batch.Reset()
-	if o != replication.Unknown {
+	switch {
+	case o == replication.Unknown:
+	case o == replication.Applied && b.index > index && (len(b.holds) > 0 || b.unheld > 0):
+		b.replica.landing.add(b)
+	default:
 		b.end()
 	}
 }
@@ -229,6 +236,7 @@ func (b *batch) Ship(buf []byte) []byte {
 
 // Shipped implements replication.Batch.
 func (b *batch) Shipped(index uint64, replies []byte) (err error) {
+	b.index = index
 	for _, s := range b.subs {
 		s.Index = index
 		if replies, err = s.TakeReplies(replies); err != nil {
@@ -241,17 +249,54 @@ func (b *batch) Shipped(index uint64, replies []byte) (err error) {
 	return nil
 }
 
-// Fate implements replication.Batch.
+// Fate implements replication.Batch. (The fate of a batch that was forwarded and not answered is not known: it may be applied
+// later, like a write through another node.)
 func (b *batch) Fate(bool) { b.end() }
 
-// end releases the holds: the writes are applied, or never will be.
+// end releases the holds: the writes are applied on this node, or never will be.
 func (b *batch) end() {
 	for _, h := range b.holds {
 		b.replica.Keyspace.Release(h)
 	}
 	b.replica.ahead.unheld.Add(-b.unheld)
-	b.holds, b.unheld, b.failed, b.remote = b.holds[:0], 0, nil, false
+	b.holds, b.unheld, b.failed, b.remote, b.index = b.holds[:0], 0, nil, false, 0
 	b.replica.batches.Put(b)
+}
+
+// landings are batches that the node that leads has applied, and this one has not yet. Their holds stand until it has: an increment
+// would else be answered against what the key was before.
+type landings struct {
+	waiting atomic.Int64 // in list
+	mu      sync.Mutex
+	list    []*batch
+}
+
+func (l *landings) add(b *batch) {
+	l.mu.Lock()
+	l.list = append(l.list, b)
+	l.waiting.Add(1)
+	l.mu.Unlock()
+	l.applied(b.replica.machine.index.Load()) // it may be there by now
+}
+
+// applied ends the batches that entries up to index have.
+func (l *landings) applied(index uint64) {
+	if l.waiting.Load() == 0 {
+		return
+	}
+	var landed []*batch
+	l.mu.Lock()
+	l.list = slices.DeleteFunc(l.list, func(b *batch) bool {
+		if b.index <= index {
+			landed = append(landed, b)
+		}
+		return b.index <= index
+	})
+	l.waiting.Store(int64(len(l.list)))
+	l.mu.Unlock()
+	for _, b := range landed {
+		b.end()
+	}
 }
 
 type failedBatches struct{ atomic.Int64 }

@@ -295,13 +295,14 @@ func (o remote) Complete(s *SubBatch) { o.done <- s }
 // absorber takes the batches that another node sends over one connection.
 type absorber struct {
 	*Replica
+	from    string // its ID
 	reads   bool
 	watches Watches
 }
 
 // Absorbs implements replication.Remote.
-func (r *Replica) Absorbs(reads bool) replication.Absorber {
-	return absorber{r, reads, r.opt.Watches(r)}
+func (r *Replica) Absorbs(from string, reads bool) replication.Absorber {
+	return absorber{r, from, reads, r.opt.Watches(r)}
 }
 
 // Close implements replication.Absorber.
@@ -320,11 +321,11 @@ func (r absorber) Absorb(body []byte, term uint64) (wait func() replication.Answ
 	s.Open()
 	s.UseWatches(r.watches)
 	s.forwarded = term
-	err := s.SubBatch.Absorb(body, r.opt.Databases, s.Hold)
+	err := s.SubBatch.Absorb(body, r.from, r.opt.Databases, s.Hold)
 	switch {
 	case term == 0 || term != r.Group.Term():
 		err = replication.ErrNotLeader
-	case r.stopping:
+	case r.stopping && len(s.Submissions()) > 0: // what another node has answered ahead is taken to the end
 		err = replication.ErrShutdown
 	case err == nil && r.reads && !s.ReadsOnly():
 		err = errors.New("a batch of reads that writes")

@@ -16,12 +16,19 @@ import (
 type machine struct {
 	keyspace *engine.Keyspace
 	runner   *exec.Runner
-	stamp    atomic.Int64 // of the last entry in the state, log time in ms
+	feed     *engine.Feed       // nil: none
+	stamp    atomic.Int64       // of the last entry in the state, log time in ms
+	index    atomic.Uint64      // of the last entry that was executed
+	applied  func(index uint64) // called when index has changed
 	entries  atomic.Int64
 	fatal    func(error)
 	loading  func(load func() error) error // Options.Loading
 	open     atomic.Bool                   // the replica is open: others may use the keyspace
-	broken   atomic.Bool                   // an entry could not be executed to its end: no later one is executed
+	checker  checker
+
+	usersChanged func(ks *engine.Keyspace) // Options.UsersChanged
+	usersSeen    uint64                    // Keyspace.UserChanges when it was called last
+	broken       atomic.Bool               // an entry could not be executed to its end: no later one is executed
 }
 
 var errBroken = errors.New("an earlier log entry could not be applied")
@@ -33,6 +40,7 @@ func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 	b, _ := ours.(*batch)
 	err := errBroken
 	m.runner.BeginEntry(e.Index)
+	m.feed.Begin(e.Index)
 	switch {
 	case m.broken.Load():
 	case b != nil:
@@ -40,6 +48,7 @@ func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 	default:
 		err = m.runner.Replay(e.Payload, e.Stamp)
 	}
+	m.feed.End(e.Stamp)
 	if err != nil {
 		// Some operations of the entry may have been executed: this node's counts may differ from those of other nodes.
 		m.broken.Store(true)
@@ -49,19 +58,36 @@ func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 		}
 		return
 	}
+	m.tellUsers()
 	m.stamp.Store(e.Stamp)
 	m.entries.Add(1)
+	m.index.Store(e.Index)
+	m.applied(e.Index)
+}
+
+// tellUsers says that users have changed, if they have.
+func (m *machine) tellUsers() {
+	if n := m.keyspace.UserChanges(); n != m.usersSeen && m.usersChanged != nil {
+		m.usersSeen = n
+		m.usersChanged(m.keyspace)
+	}
 }
 
 // Capture implements replication.StateMachine.
-func (m *machine) Capture() replication.Persister { return persister{m.keyspace.Capture(), m} }
+func (m *machine) Capture() replication.Persister { return persister{m.capture(), m} }
 
 // Restore implements replication.StateMachine.
-func (m *machine) Restore(r io.ReaderAt, size int64, stamp int64) error {
+func (m *machine) Restore(r io.ReaderAt, size int64, index uint64, stamp int64) error {
+	m.checker.end()
 	load := func() error {
 		m.keyspace.Txn(0, 0, false).FlushAll()
 		m.stamp.Store(stamp) // reads of a node that does not lead go by it, and no entry may follow for long
-		return m.keyspace.Load(r, size, runtime.GOMAXPROCS(0))
+		err := m.keyspace.Load(r, size, runtime.GOMAXPROCS(0))
+		m.feed.Reset(index, stamp)
+		if err == nil {
+			m.tellUsers()
+		}
+		return err
 	}
 	if m.open.Load() && m.loading != nil {
 		return m.loading(load)

@@ -17,7 +17,7 @@ func TestBrokenEntry(t *testing.T) {
 	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
 	defer ks.Close()
 	var fatal error
-	m := &machine{keyspace: ks, runner: exec.NewRunner(ks, commands.NewTable()), fatal: func(err error) { fatal = err }}
+	m := &machine{keyspace: ks, runner: exec.NewRunner(ks, commands.NewTable()), fatal: func(err error) { fatal = err }, applied: func(uint64) {}}
 	m.Apply(replication.Entry{Index: 1, Stamp: 1, Payload: []byte{255, 255}}, nil)
 	if fatal == nil || !strings.Contains(fatal.Error(), "log entry 1") {
 		t.Errorf("the node ends with %v", fatal)
@@ -38,7 +38,7 @@ func TestRestoredStamp(t *testing.T) {
 	open := func() *machine {
 		ks := engine.New(engine.Config{Databases: 1, Seed: 1})
 		t.Cleanup(ks.Close)
-		return &machine{keyspace: ks, runner: exec.NewRunner(ks, table), fatal: func(err error) { t.Error(err) }}
+		return &machine{keyspace: ks, runner: exec.NewRunner(ks, table), fatal: func(err error) { t.Error(err) }, applied: func(uint64) {}}
 	}
 	from, to := open(), open()
 	b := exec.NewSubBatch(table)
@@ -57,7 +57,7 @@ func TestRestoredStamp(t *testing.T) {
 		t.Fatal(err)
 	}
 	captured.Release()
-	if err := to.Restore(bytes.NewReader(state.Bytes()), int64(state.Len()), 1005); err != nil {
+	if err := to.Restore(bytes.NewReader(state.Bytes()), int64(state.Len()), 2, 1005); err != nil {
 		t.Fatal(err)
 	}
 	w := protocol.Writer{V: 2}

@@ -34,12 +34,15 @@ type Options struct {
 	WriteTimeout time.Duration
 	Observer     engine.Observer
 	Interest     *atomic.Int64                 // of Observer, see engine.Keyspace.Observe
+	FeedBytes    int64                         // of the ring of the feed; 0: there is none
+	FeedBase     uint64                        // see engine.Keyspace.OpenFeed
 	LocalKeys    func(key []byte) bool         // whether the settings have a key at ack level local
 	Ahead        func() AheadLimits            // called again and again, since the settings may change
 	Loading      func(load func() error) error // runs load with nobody else using the keyspace of a replica that is open; nil: load()
 	Reading      func(read func()) bool        // runs read, unless a snapshot is taking the place of the keyspace; nil: read()
 	Watches      func(r *Replica) Watches      // what the clients of one node watch here; nil: nobody can watch anything
 	CountError   func(text string)             // called for each error reply to a command in a sub-batch; any goroutine, one at a time
+	UsersChanged func(ks *engine.Keyspace)     // called when users may have changed, before anybody is answered, by the goroutine that applies; nil: nobody cares
 	Reclaimed    func(keys int)                // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
 }
@@ -47,6 +50,7 @@ type Options struct {
 // Replica is one group on this node. Its exported fields do not change.
 type Replica struct {
 	Keyspace *engine.Keyspace
+	Feed     *engine.Feed // nil: none
 	Group    replication.Group
 	Clock    *replication.Clock
 
@@ -58,9 +62,11 @@ type Replica struct {
 	ahead     aheadState
 	reclaimer reclaimer
 	failed    failedBatches
+	landing   landings
 	readers   readers
 	absorbing sync.RWMutex // held for reading while a batch from another node is handed over; guards stopping
-	stopping  bool         // nothing is taken from other nodes any more
+	stopping  bool         // nothing is taken from other nodes any more, but what they have answered ahead
+	resigned  bool         // see Resigned
 	watches   Watches      // of this node's own clients
 	remotes   sync.Pool    // of *SubBatch, for Absorb
 	runners   sync.Pool    // of *exec.Runner, for Absorb
@@ -81,7 +87,10 @@ func Open(opt Options) (*Replica, error) {
 	r.watches = opt.Watches(r)
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: opt.Seed})
 	r.Keyspace.Observe(opt.Observer, opt.Interest)
-	r.machine = &machine{keyspace: r.Keyspace, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal, loading: opt.Loading}
+	if opt.FeedBytes > 0 {
+		r.Feed = r.Keyspace.OpenFeed(int(opt.FeedBytes), opt.FeedBase)
+	}
+	r.machine = &machine{keyspace: r.Keyspace, feed: r.Feed, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal, loading: opt.Loading, usersChanged: opt.UsersChanged, applied: r.landing.applied}
 	group, err := opt.Open(opt.Group, r.machine)
 	if err != nil {
 		r.Keyspace.Close()
@@ -115,6 +124,7 @@ func (r *Replica) Flush() { r.batcher.Flush() }
 func (r *Replica) DropSpares() {
 	r.batcher.DropSpare()
 	r.Keyspace.DropSpares()
+	r.Feed.Rest()
 }
 
 // Stamp is the log time, in ms, of the last entry applied.
@@ -140,13 +150,42 @@ func (r *Replica) Stop(ctx context.Context, graceful bool) (err error) {
 	r.absorbing.Unlock()
 	if graceful {
 		err = errors.Join(r.batcher.Drain(ctx), r.finishAhead(ctx))
+		r.Group.Stopping(false)
+		r.resigned = r.Group.Resign()
+		r.awaitOthers(ctx)
+		r.resigned = r.resigned || r.Group.Resign()
 	}
 	r.batcher.Close()
 	return err
 }
 
-// Resign has another node lead, if this one does and there are others, and reports whether that is so. Stop must have returned.
-func (r *Replica) Resign() bool { return r.Group.Resign() }
+const (
+	othersLimit = 10 * time.Second       // how long a node that stops stays for others that stop as well
+	othersKnown = 200 * time.Millisecond // after this one; else they are not told to stop at once
+)
+
+// awaitOthers stays in the cluster while other nodes stop and have not everything in the log yet, as they need a majority for it:
+// all nodes may have been told to stop at once. A leader that all others would leave to stays, and takes it.
+func (r *Replica) awaitOthers(ctx context.Context) {
+	if r.Group.SoleVoter() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, othersLimit)
+	defer cancel()
+	for since := time.Now().Add(othersKnown); !r.Group.OthersDrained(since); {
+		r.Group.Refresh()
+		select {
+		case <-time.After(finishLook):
+		case <-r.Group.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Resigned reports whether another node leads, or this one did not, or there is no other. Stop must have returned.
+func (r *Replica) Resigned() bool { return r.resigned }
 
 // Close takes a snapshot, if wanted, and closes the replica. Nothing may use it any more, and Stop must have returned.
 func (r *Replica) Close(ctx context.Context, snapshot bool) error {
@@ -155,6 +194,7 @@ func (r *Replica) Close(ctx context.Context, snapshot bool) error {
 		errs = append(errs, r.Group.Snapshot())
 	}
 	err := r.Group.Shutdown(ctx)
+	r.machine.checker.end()
 	if !errors.Is(err, context.DeadlineExceeded) { // else an entry may still be applied to the keyspace
 		r.Keyspace.Close()
 	}

@@ -78,6 +78,7 @@ type Batcher struct {
 	start    time.Time
 
 	queued   atomic.Int64             // bytes of the batches that wait and of the one in flight
+	check    atomic.Bool              // the next entry is to have all nodes take a checksum
 	inflight atomic.Pointer[proposal] // set with mu held; nil, or the one entry that is neither applied nor failed
 
 	mu       sync.Mutex
@@ -112,6 +113,7 @@ type proposal struct {
 	state    atomic.Uint32
 	future   Future // set with mu held, after inflight
 	shipped  bool   // it was forwarded to the leader, and is no entry of this node's
+	ahead    bool   // it was, with what was answered ahead before it
 	awaited  bool   // the awaiter has been given the proposal; used by the watcher alone
 }
 
@@ -250,6 +252,12 @@ func (b *Batcher) Tick() {
 	deliver(refused)
 }
 
+// Check implements Proposer.
+func (b *Batcher) Check() {
+	b.check.Store(true)
+	b.Tick()
+}
+
 // Queued is the number of bytes submitted and not yet applied.
 func (b *Batcher) Queued() int64 { return b.queued.Load() }
 
@@ -290,7 +298,7 @@ func (b *Batcher) proposeNext(tick bool) (refused []refusal) {
 		var taken *waiting
 		err := b.refuses(g)
 		if err == nil && b.group.Term() == 0 && b.group.Forwards() {
-			return b.ship(refused)
+			return b.ship(refused, tick || b.tick)
 		}
 		if err == nil {
 			taken, err = b.propose(g)
@@ -342,9 +350,12 @@ func (b *Batcher) propose(oldest *waiting) (taken *waiting, err error) {
 	b.sequence++
 	b.tick = false
 	p.sequence, p.term, p.buf = b.sequence, b.group.Term(), buf
-	header := entryHeader{level: b.group.Level(), stamp: stamp, term: p.term, proposer: b.proposer, sequence: b.sequence}
+	header := entryHeader{level: b.group.EntryLevel(), stamp: stamp, term: p.term, proposer: b.proposer, sequence: b.sequence}
 	if len(buf) == HeaderSize {
 		header.flags = flagTick
+	}
+	if b.check.CompareAndSwap(true, false) {
+		header.flags |= flagCheck
 	}
 	encodeEntry(buf, header)
 	b.inflight.Store(p) // before Propose: the entry may be applied before Propose returns

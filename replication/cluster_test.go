@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -66,12 +66,7 @@ func (c *cluster) founding() *Founding {
 func (c *cluster) overPeerPorts() {
 	c.ports = map[string]string{}
 	for _, name := range c.names {
-		l, err := net.Listen("tcp", "127.0.0.1:0") // to find a free port
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		c.ports[name] = l.Addr().String()
-		defer l.Close()
+		c.ports[name] = "127.0.0.1:" + strconv.Itoa(redistest.FreePort(c.t))
 	}
 }
 
@@ -503,7 +498,9 @@ func TestApplyClampsStamps(t *testing.T) {
 // failingRestore cannot load a snapshot.
 type failingRestore struct{ counter }
 
-func (*failingRestore) Restore(io.ReaderAt, int64, int64) error { return errors.New("out of memory") }
+func (*failingRestore) Restore(io.ReaderAt, int64, uint64, int64) error {
+	return errors.New("out of memory")
+}
 
 // bodyOf is a snapshot of a machine, as Raft hands it over.
 type bodyOf struct{ *bytes.Reader }

@@ -42,6 +42,9 @@ type Config struct {
 	// LogStoreTimeout is how long a write of the log may take before heartbeats stop. Default 1 s.
 	LogStoreTimeout time.Duration
 
+	// CheckEvery is how often the leader has all nodes compare checksums of their states. 0: never.
+	CheckEvery time.Duration
+
 	// Peers is the port for other nodes; the group closes it. Nil: this node has no such port.
 	Peers *Peers
 

@@ -34,4 +34,6 @@ type (
 	CorruptError = storage.CorruptError
 	// VersionError is a file or entry written by a newer version than this one knows.
 	VersionError = storage.VersionError
+	// Backup is an open snapshot file.
+	Backup = storage.Backup
 )

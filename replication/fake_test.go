@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // fakeGroup is a Group whose commits the test decides.
@@ -87,6 +88,15 @@ func (g *fakeGroup) Send([]byte, bool, func(*Answer, bool) bool) bool { return f
 func (g *fakeGroup) MaySend(bool) bool                                { return false }
 func (g *fakeGroup) Refresh()                                         {}
 func (g *fakeGroup) Resign() bool                                     { return true }
+func (g *fakeGroup) Promote(string) error                             { return nil }
+func (g *fakeGroup) TakeOver(context.Context) error                   { return nil }
+func (g *fakeGroup) Upgrade(context.Context) (uint16, error)          { return 1, nil }
+func (g *fakeGroup) OpenSnapshot() (*Backup, error)                   { return nil, nil }
+func (g *fakeGroup) Compare(context.Context) (uint64, error)          { return 0, nil }
+func (g *fakeGroup) Stopping(bool)                                    {}
+func (g *fakeGroup) OthersDrained(time.Time) bool                     { return true }
+func (g *fakeGroup) EntryLevel() uint16                               { return 1 }
+func (g *fakeGroup) Doubtful() bool                                   { return false }
 func (g *fakeGroup) Remove(string) error                              { return nil }
 func (g *fakeGroup) SoleVoter() bool                                  { return true }
 func (g *fakeGroup) Term() uint64                                     { return g.term }

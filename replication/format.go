@@ -25,8 +25,8 @@ import (
 // rule a proposal that slept in Raft's channel while the node lost its office and won it again would still be executed,
 // after its clients were told that it was not.
 //
-// Flag bit 0 (tick): no payload, the entry only advances log time. Other flag bits are 0; if one is set, a newer version has
-// written the entry.
+// Flag bit 0 (tick): no payload, the entry only advances log time. Bit 1 (check): every node takes a checksum of its state
+// behind the entry. Other flag bits are 0; if one is set, a newer version has written the entry.
 
 // HeaderSize is the number of bytes Batch.Seal leaves free at the front of its buffer.
 const HeaderSize = 56
@@ -36,7 +36,8 @@ const (
 	entryVersion = 2
 
 	flagTick   = 1 << 0
-	knownFlags = flagTick
+	flagCheck  = 1 << 1
+	knownFlags = flagTick | flagCheck
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

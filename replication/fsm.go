@@ -25,6 +25,8 @@ type fsm struct {
 	stamp int64
 	level atomic.Uint32 // semantics level of the last entry, which the next ones get too; read by anyone
 
+	checked atomic.Pointer[Checksum] // the last one of this node
+
 	term uint64 // of the last entry, also of a void one; owned by the applying goroutine
 
 	restoreErr error       // why the last Restore failed; Raft only logs it
@@ -112,8 +114,18 @@ func (f *fsm) applyEntry(index, term uint64, data []byte) {
 	}
 	f.machine.Apply(Entry{Index: index, Stamp: f.stamp, Level: h.level, Payload: payload}, ours)
 	f.applied.Store(index)
+	if h.flags&flagCheck != 0 {
+		f.check(index)
+	}
 	if proposer != nil {
 		(*proposer).Applied(h.proposer, h.sequence)
+	}
+}
+
+// check takes a checksum of the state behind an entry.
+func (f *fsm) check(index uint64) {
+	if c, ok := f.machine.(Checker); ok {
+		c.Check(f.stamp, func(sum uint64) { f.checked.Store(&Checksum{index, sum}) })
 	}
 }
 
@@ -204,7 +216,7 @@ func (f *fsm) restoreBody(body snapshotBody) error {
 		return err
 	}
 	size := body.Size() - fsmPrefixSize
-	if err := f.machine.Restore(io.NewSectionReader(body, fsmPrefixSize, size), size, p.stamp); err != nil {
+	if err := f.machine.Restore(io.NewSectionReader(body, fsmPrefixSize, size), size, p.applied, p.stamp); err != nil {
 		return err
 	}
 	f.stamp = p.stamp

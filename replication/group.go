@@ -49,12 +49,22 @@ type raftGroup struct {
 	err      error         // set before done is closed
 	failure  atomic.Pointer[error]
 
-	office     atomic.Pointer[office]
-	members    membership
-	rounds     rounds
-	forwarding atomic.Pointer[forwarding]
-	leaders    leaderChanges
-	leaderSeen atomic.Int64 // when a leader was last known, unix ns
+	office      atomic.Pointer[office]
+	members     membership
+	rounds      rounds
+	forwarding  atomic.Pointer[forwarding]
+	leaders     leaderChanges
+	leaderSeen  atomic.Int64  // when a leader was last known, unix ns
+	leaderKnown atomic.Bool   // that was less than leaderMemory ago
+	raised      atomic.Uint32 // semantics level that the next entries get, if it is above that of the state
+	fresh       bool          // this process has made the data directory, as a founder
+	upgrading   atomic.Bool   // upgradeNew is at it
+	doubtful    atomic.Bool   // see Doubtful
+	stopping    atomic.Bool   // see Stopping
+	drains      atomic.Bool
+	movedAt     time.Time // when compareChecksums last had another node lead; used by monitor alone
+	compared    uint64    // index of the last checksum that was found to differ; used by monitor alone
+	checkedAt   time.Time // when the leader last had checksums taken; used by monitor alone
 
 	stop    sync.Once // Shutdown
 	stopErr error     // the result of stop
@@ -80,6 +90,7 @@ type office struct {
 func (g *raftGroup) leave() *office {
 	none := &office{}
 	g.office.Store(none)
+	g.raised.Store(0) // it is the next leader's to say
 	return none
 }
 
@@ -218,9 +229,6 @@ func (g *raftGroup) SoleVoter() bool { return g.sole.Load() }
 // Term implements Group.
 func (g *raftGroup) Term() uint64 { return g.office.Load().term }
 
-// Level implements Group.
-func (g *raftGroup) Level() uint16 { return uint16(g.fsm.level.Load()) }
-
 // AppliedIndex implements Group.
 func (g *raftGroup) AppliedIndex() uint64 { return g.fsm.applied.Load() }
 
@@ -306,6 +314,7 @@ func (g *raftGroup) serve(left *office, term uint64) {
 // becomeReady notes that this node may serve clients, as leader or as follower.
 func (g *raftGroup) becomeReady(term uint64) {
 	g.leaderSeen.Store(time.Now().UnixNano())
+	g.leaderKnown.Store(true)
 	g.isReady.Do(func() {
 		g.cfg.Logger.Info("ready", "node", g.id.NodeID, "applied", g.AppliedIndex(), "term", term, "leads", g.Term() != 0)
 		close(g.ready)
@@ -342,6 +351,8 @@ func (g *raftGroup) monitor() {
 		g.rounds.expire(g)
 		g.checkRoom()
 		g.promote()
+		g.upgradeNew()
+		g.compareChecksums()
 		if n%int(time.Second/monitorEvery) == 0 {
 			g.checkDisk()
 			g.noteVoters(g.raft().GetConfiguration().Configuration())
@@ -407,11 +418,15 @@ func (g *raftGroup) checkClock(was bool) bool {
 func (g *raftGroup) Status() Status {
 	s := Status{
 		NodeID: g.id.NodeID, ClusterName: g.id.Cluster, Incarnation: g.id.Incarnation, Boot: g.boot,
-		Leader: g.Term() != 0, SoleVoter: g.SoleVoter(), Term: g.raft().CurrentTerm(),
+		Leader: g.Term() != 0, SoleVoter: g.SoleVoter(), Term: g.raft().CurrentTerm(), Level: g.Level(),
 		LastIndex: g.raft().LastIndex(), CommitIndex: g.raft().CommitIndex(), AppliedIndex: g.AppliedIndex(),
 		LogBytes: g.LogBytes(), SnapshotTrigger: g.snapshotTrigger(), Segments: g.logs.Segments(),
 		SnapshotRunning: g.snapping.Load(), FreeBytes: g.guard.Free(), Clock: g.cfg.Clock.Status(),
 	}
+	if p := g.cfg.Peers; p != nil {
+		s.Voters = p.opt.Voters
+	}
+	s.Doubtful = g.Doubtful()
 	s.SnapshotIndex, s.SnapshotBytes = g.snaps.Newest()
 	if r := g.snapInfo.Load(); r != nil {
 		s.SnapshotErr, s.SnapshotFinished = r.err, r.finished

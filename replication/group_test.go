@@ -32,7 +32,7 @@ type unloadable struct{ counter }
 
 var errUnloadable = errors.New("section 7 is damaged")
 
-func (*unloadable) Restore(io.ReaderAt, int64, int64) error { return errUnloadable }
+func (*unloadable) Restore(io.ReaderAt, int64, uint64, int64) error { return errUnloadable }
 
 func TestMachineRefusesSnapshot(t *testing.T) {
 	cfg := testConfig(redistest.FastDir(t))

@@ -97,7 +97,7 @@ func (p counterCapture) Persist(w io.Writer) error {
 func (p counterCapture) Hurry() bool { return false }
 func (p counterCapture) Release()    {}
 
-func (c *counter) Restore(r io.ReaderAt, size, _ int64) error {
+func (c *counter) Restore(r io.ReaderAt, size int64, _ uint64, _ int64) error {
 	b := make([]byte, size)
 	if _, err := r.ReadAt(b, 0); err != nil && err != io.EOF {
 		return err
@@ -185,6 +185,7 @@ type testSource struct {
 	ahead  []uint64 // to be sealed, in order
 	sealed int      // of them, in the entry that was proposed last
 	limit  int      // numbers an entry takes; 0: all
+	told   int      // calls of AheadApplied
 }
 
 func (s *testSource) NewBatch() Batch {
@@ -194,6 +195,10 @@ func (s *testSource) NewBatch() Batch {
 	}
 	return b
 }
+
+func (s *testSource) ShipAhead(buf []byte) ([]byte, bool) { return s.Ahead(buf) }
+
+func (s *testSource) AheadApplied() { s.told++ }
 
 func (s *testSource) Ahead(buf []byte) ([]byte, bool) {
 	n := len(s.ahead)

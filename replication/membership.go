@@ -207,8 +207,8 @@ func (g *raftGroup) admit(h peer.Hello) error {
 			return fmt.Errorf("the address %s belongs to node %s: if its disk is lost, remove that node first (CLUSTER FORGET %s)", h.PeerAddress, s.ID, s.ID)
 		}
 	}
-	if h.Level < g.Level() {
-		return fmt.Errorf("the cluster is at semantics level %d, this node knows %d: run a newer version of Quipu on it", g.Level(), h.Level)
+	if h.Level < g.EntryLevel() {
+		return fmt.Errorf("the cluster is at semantics level %d, this node knows %d: run a newer version of Quipu on it", g.EntryLevel(), h.Level)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), reachWait)
 	defer cancel()
@@ -279,12 +279,28 @@ func (g *raftGroup) Remove(id string) error {
 	if g.nodeAddress(id) == "" {
 		return fmt.Errorf("no member of the cluster has the ID %s", id)
 	}
+	if left, up := g.without(id); up*2 <= left {
+		return fmt.Errorf("without node %s there would be %d voters, of which %d answer: no majority", id, left, up)
+	}
 	if err := g.changed(g.raft().RemoveServer(raft.ServerID(id), 0, joinWait)); err != nil {
 		return err
 	}
 	g.cfg.Logger.Info("a node was removed from the cluster", "node", id)
 	g.noteVoters(g.raft().GetConfiguration().Configuration())
 	return nil
+}
+
+// without counts the voters but one node, and those that answer.
+func (g *raftGroup) without(id string) (voters, up int) {
+	for _, m := range g.memberStatus() {
+		if m.Voter && m.ID != id {
+			voters++
+			if m.Self || m.Up && time.Since(m.Seen) < 2*fresh {
+				up++
+			}
+		}
+	}
+	return voters, up
 }
 
 // note notes who is in the configuration that was committed, and who is no more: every member does, as it may lead when that
@@ -345,6 +361,7 @@ func (g *raftGroup) memberStatus() (list []MemberStatus) {
 		if m.Self = m.ID == g.id.NodeID; m.Self {
 			m.Up, m.Serves, m.Term, m.Boot, m.Seen = true, g.Term() != 0, g.raft().CurrentTerm(), g.boot, time.Now()
 			m.Applied, m.Last, m.LogTime = g.AppliedIndex(), g.raft().LastIndex(), g.cfg.Clock.Now()
+			m.Full, m.Ready, m.Level, m.Checksum = g.guard.Full() != nil, g.hasBeenReady(), SemanticsLevel, g.checksum()
 			if p != nil {
 				m.ClientAddress = p.opt.ClientAddress
 			}
@@ -353,6 +370,8 @@ func (g *raftGroup) memberStatus() (list []MemberStatus) {
 			m.ClientAddress, m.Boot, m.Up, m.Seen = seen.Hello.ClientAddress, seen.Hello.Boot, seen.Up, seen.At
 			st := seen.Status
 			m.Serves, m.Term, m.Applied, m.Last, m.LogTime = st.Serves && seen.Up, st.Term, st.Applied, st.Last, st.LogTime
+			m.Full, m.Ready, m.Level, m.Skew = st.Full, st.Ready && seen.Up, seen.Hello.Level, seen.Skew
+			m.Checksum, m.Doubtful, m.Stops, m.Drains = Checksum{st.CheckedIndex, st.Checksum}, st.Doubtful, st.Stops, st.Drains
 		}
 		list = append(list, m)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // memoryGroup is an ideal Group for tests: every proposal commits at once, and nothing is kept on disk.
@@ -53,6 +54,7 @@ func NewMemoryGroup(sm StateMachine, clock *Clock) Group {
 		ready: make(chan struct{}), done: make(chan struct{}), exited: make(chan struct{}),
 	}
 	g.fsm = newFSM(sm, clock, g.finish)
+	g.fsm.level.Store(uint32(SemanticsLevel)) // there are no older members
 	close(g.ready)
 	go g.run()
 	return g
@@ -141,6 +143,30 @@ func (g *memoryGroup) Resign() bool { return true }
 // Remove implements Group.
 func (g *memoryGroup) Remove(string) error { return errors.New("an ideal group has one node") }
 
+// Promote implements Group.
+func (g *memoryGroup) Promote(string) error { return errors.New("an ideal group has one node") }
+
+// TakeOver implements Group.
+func (g *memoryGroup) TakeOver(context.Context) error {
+	return errors.New("an ideal group has one node")
+}
+
+// Upgrade implements Group.
+func (g *memoryGroup) Upgrade(context.Context) (uint16, error) { return g.Level(), nil }
+
+// Stopping implements Group.
+func (g *memoryGroup) Stopping(bool) {}
+
+// OthersDrained implements Group.
+func (g *memoryGroup) OthersDrained(time.Time) bool { return true }
+
+// EntryLevel implements Group.
+func (g *memoryGroup) EntryLevel() uint16 { return g.Level() }
+
+// Compare implements Group.
+func (g *memoryGroup) Compare(context.Context) (uint64, error) { return g.AppliedIndex(), nil }
+
+func (g *memoryGroup) Doubtful() bool         { return false }
 func (g *memoryGroup) SoleVoter() bool        { return true }
 func (g *memoryGroup) Level() uint16          { return uint16(g.fsm.level.Load()) }
 func (g *memoryGroup) AppliedIndex() uint64   { return g.fsm.applied.Load() }
@@ -184,6 +210,11 @@ func (g *memoryGroup) Snapshot() error {
 	g.snapped.Store(s.prefix.applied)
 	g.snapSize.Store(int64(buf.Len()))
 	return nil
+}
+
+// OpenSnapshot implements Group.
+func (g *memoryGroup) OpenSnapshot() (*Backup, error) {
+	return nil, errors.New("an ideal group has no files")
 }
 
 func (g *memoryGroup) Status() Status {

@@ -126,18 +126,8 @@ func (g *raftGroup) sizeByDisk() error {
 	return nil
 }
 
-// bootstrap creates dir under a temporary name and renames it when it is complete: Raft writes term and log one after the
-// other, and a node with a term and no log can neither start nor be bootstrapped again.
+// bootstrap creates dir with what a new cluster, or a node that is to be added to one, begins with.
 func (g *raftGroup) bootstrap(dir string) error {
-	temp := filepath.Join(g.cfg.Dir, groupTempName)
-	if err := os.RemoveAll(temp); err != nil {
-		return err
-	}
-	for _, d := range []string{walName, snapshotsName} {
-		if err := os.MkdirAll(filepath.Join(temp, d), 0o700); err != nil {
-			return err
-		}
-	}
 	if g.cfg.NodeID != "" {
 		g.id.NodeID = g.cfg.NodeID
 	}
@@ -147,6 +137,27 @@ func (g *raftGroup) bootstrap(dir string) error {
 		g.id.Incarnation, g.id.Joins = f.Incarnation, len(f.Voters) == 0
 	} else {
 		g.id.Incarnation = storage.NewIncarnation()
+	}
+	g.fresh = !g.id.Joins
+	return g.makeDirectory(dir, func(stores Stores) error {
+		if first := g.firstVoters(); len(first.Servers) > 0 {
+			return raft.BootstrapCluster(g.raftConfig(), stores.Log, stores.Votes, stores.Snapshots, g.trans, first)
+		}
+		return nil
+	})
+}
+
+// makeDirectory creates dir under a temporary name, has fill put something into its stores, and renames it when it is complete:
+// Raft writes term and log one after the other, and a node with a term and no log can neither start nor be bootstrapped again.
+func (g *raftGroup) makeDirectory(dir string, fill func(stores Stores) error) error {
+	temp := filepath.Join(g.cfg.Dir, groupTempName)
+	if err := os.RemoveAll(temp); err != nil {
+		return err
+	}
+	for _, d := range []string{walName, snapshotsName} {
+		if err := os.MkdirAll(filepath.Join(temp, d), 0o700); err != nil {
+			return err
+		}
 	}
 	if err := storage.WriteIdentity(temp, g.id); err != nil {
 		return err
@@ -159,10 +170,7 @@ func (g *raftGroup) bootstrap(dir string) error {
 	if err != nil {
 		return err
 	}
-	if first := g.firstVoters(); len(first.Servers) > 0 {
-		err = raft.BootstrapCluster(g.raftConfig(), stores.Log, stores.Votes, stores.Snapshots, g.trans, first)
-	}
-	if err := errors.Join(err, stores.close()); err != nil {
+	if err := errors.Join(fill(stores), stores.close()); err != nil {
 		return err
 	}
 	for _, d := range []string{filepath.Join(temp, walName), filepath.Join(temp, snapshotsName), temp} {

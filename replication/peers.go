@@ -35,8 +35,9 @@ type Peers struct {
 	directory *Directory
 	listener  *peer.Listener
 	links     *peer.Links
-	formed    atomic.Pointer[string]    // incarnation of the data; nil: there are none yet
-	group     atomic.Pointer[raftGroup] // nil: not open yet
+	secure    atomic.Pointer[tls.Config] // nil: no TLS
+	formed    atomic.Pointer[string]     // incarnation of the data; nil: there are none yet
+	group     atomic.Pointer[raftGroup]  // nil: not open yet
 }
 
 // OpenPeers opens the peer port of the node whose directory is d. Give it to a group (Config.Peers), which closes it, or
@@ -51,20 +52,33 @@ func OpenPeers(d *Directory, opt PeerOptions) (*Peers, error) {
 	if d.Incarnation() != "" {
 		p.setIncarnation(d.Incarnation())
 	}
-	var secure *tls.Config
-	if opt.CertFile != "" {
-		var err error
-		if secure, err = peer.LoadTLS(opt.CertFile, opt.KeyFile, opt.CAFile); err != nil {
-			return nil, err
-		}
+	if err := p.ReloadTLS(); err != nil {
+		return nil, err
 	}
-	l, err := peer.Listen(opt.Bind, peer.Config{Self: p.hello, TLS: secure, Logger: opt.Logger, Network: opt.Network})
+	cfg := peer.Config{Self: p.hello, Logger: opt.Logger, Network: opt.Network}
+	if opt.CertFile != "" {
+		cfg.TLS = p.secure.Load
+	}
+	l, err := peer.Listen(opt.Bind, cfg)
 	if err != nil {
 		return nil, err
 	}
 	p.listener = l
 	p.links = peer.NewLinks(l, p.answered)
 	return p, nil
+}
+
+// ReloadTLS reads the files of certificates again, for connections from now on. After an error the old ones stay.
+func (p *Peers) ReloadTLS() error {
+	if p.opt.CertFile == "" {
+		return nil
+	}
+	secure, err := peer.LoadTLS(p.opt.CertFile, p.opt.KeyFile, p.opt.CAFile)
+	if err != nil {
+		return err
+	}
+	p.secure.Store(secure)
+	return nil
 }
 
 // Close closes the port and all connections to other nodes.
@@ -115,8 +129,10 @@ var _ peer.Handler = handler{}
 // Status implements peer.Handler. The term is read last: what is said beside it is of this term or an earlier one.
 func (h handler) Status() peer.Status {
 	g := h.g
-	s := peer.Status{Applied: g.AppliedIndex(), LogTime: g.cfg.Clock.Now(), Full: g.guard.Full() != nil}
+	s := peer.Status{Applied: g.AppliedIndex(), LogTime: g.cfg.Clock.Now(), Full: g.guard.Full() != nil, Ready: g.hasBeenReady(), Doubtful: g.Doubtful(), Stops: g.stopping.Load(), Drains: g.drains.Load()}
 	s.Last = g.raft().LastIndex()
+	c := g.checksum()
+	s.CheckedIndex, s.Checksum = c.Index, c.Sum
 	office := g.office.Load()
 	s.Term = g.raft().CurrentTerm()
 	s.Serves = office.term != 0 && office.term == s.Term

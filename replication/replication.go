@@ -25,12 +25,8 @@ package replication
 import (
 	"context"
 	"io"
+	"time"
 )
-
-// SemanticsLevel is the highest level of command semantics this code knows. An entry of a higher level stops the node:
-// executing it by older rules would fork this replica. A leader gives its entries the level of the state (Group.Level),
-// which may be lower: else the first node that runs newer code would stop the others.
-const SemanticsLevel uint16 = 1
 
 // Entry is one committed entry of the log.
 type Entry struct {
@@ -47,8 +43,9 @@ type StateMachine interface {
 	Apply(e Entry, ours Batch)
 	// Capture takes a consistent view of the state in O(1), without copying data.
 	Capture() Persister
-	// Restore replaces the whole state by what a Persister wrote: the size bytes of r. stamp is that of the last entry in it.
-	Restore(r io.ReaderAt, size int64, stamp int64) error
+	// Restore replaces the whole state by what a Persister wrote: the size bytes of r. index and stamp are those of the last entry in
+	// it, after which others may have been skipped.
+	Restore(r io.ReaderAt, size int64, index uint64, stamp int64) error
 }
 
 // Persister is a captured state. Persist is called while later entries are applied; Release is called once in any case. Hurry
@@ -74,6 +71,13 @@ const (
 type SubBatch interface {
 	// Size is about how many bytes the sub-batch takes in an entry, and never fewer.
 	Size() int
+}
+
+// Checker is a StateMachine that can tell whether its state is the same as on another node.
+type Checker interface {
+	// Check takes a checksum of the state as it is now, behind an entry with this stamp, in the background, and calls done with
+	// it. It may do nothing if a snapshot is being written. Called by the goroutine that applies.
+	Check(stamp int64, done func(sum uint64))
 }
 
 // Batch is the sub-batches that share an entry. The first four methods are called with the Batcher's lock held, the last
@@ -114,6 +118,12 @@ type Source interface {
 	// earlier entries have been applied or never will be. The entry is then proposed. If it is not applied, the next call
 	// has to append the same bytes again.
 	Ahead(buf []byte) (out []byte, all bool)
+	// ShipAhead is Ahead for a batch that is forwarded. It is called when the batch before is decided; whatever became of that,
+	// the bytes are the same until AheadApplied or until the state shows that they are applied. It may append nothing although
+	// not all is through yet: then the batch waits.
+	ShipAhead(buf []byte) (out []byte, all bool)
+	// AheadApplied says that the node that leads has applied what ShipAhead returned last.
+	AheadApplied()
 }
 
 // Future is the outcome of a proposal. Error blocks until it is known; nil means committed and applied.
@@ -138,6 +148,8 @@ type Proposer interface {
 	Restored()
 	// Tick proposes an entry at once unless one is in flight: followers learn from it that a new term has begun.
 	Tick()
+	// Check is Tick for an entry that has every node take a checksum.
+	Check()
 	// Flush proposes or forwards what waits, unless something is in flight.
 	Flush()
 }
@@ -153,7 +165,7 @@ type Group interface {
 	// Term is the term in which this node leads, having applied everything of earlier terms; 0 while it does not lead.
 	// Entries are proposed with it.
 	Term() uint64
-	// Level is the semantics level of the state; new entries get it.
+	// Level is the semantics level of the state.
 	Level() uint16
 	// Writable is nil when a proposal may be tried, or what is written may wait for another node that leads; else the
 	// *NotAppliedError that it would meet: no leader, disk full, shut down, failed. It is cheap.
@@ -172,13 +184,30 @@ type Group interface {
 	Send(body []byte, reads bool, done func(a *Answer, sent bool) (goOn bool)) bool
 	// MaySend reports whether Send would take a batch now.
 	MaySend(reads bool) bool
-	// Resign has another node lead, if this one does and there are others. It returns false if this node may still be the one that
+	// Resign has another node lead, if this one does and there are others that do not stop. It returns false if this node may still be the one that
 	// the others follow, though it does not serve any more.
 	Resign() (resigned bool)
 	// Remove takes a node out of the cluster; only the leader can.
 	Remove(id string) error
+	// Promote makes a member that has caught up a voter; only the leader can.
+	Promote(id string) error
+	// TakeOver has this node lead in place of the one that does.
+	TakeOver(ctx context.Context) error
+	// Upgrade raises the semantics level to the highest that all members know, and returns it; only the leader can.
+	Upgrade(ctx context.Context) (level uint16, err error)
+	// Compare has all nodes take a checksum of their states at one entry, and returns its index when all that are up have
+	// answered; the error says if they differ. Only the leader can.
+	Compare(ctx context.Context) (index uint64, err error)
+	// Doubtful says that this node's state is not what that of most nodes is.
+	Doubtful() bool
 	// Refresh asks the other members for their states, which Status tells.
 	Refresh()
+	// Stopping tells the other nodes that this one stops, and whether it has something left to bring into the log. OthersDrained
+	// says that no other node has, as they have said since then.
+	Stopping(drains bool)
+	OthersDrained(since time.Time) bool
+	// EntryLevel is the semantics level that the next entry gets: that of the state, or the one that it raises it to.
+	EntryLevel() uint16
 	// SoleVoter says that this node is the only voter, so that a commit needs no other node.
 	SoleVoter() bool
 	// AppliedIndex is the index of the last entry the state machine has finished.
@@ -190,6 +219,8 @@ type Group interface {
 	Err() error
 	// Snapshot writes a snapshot now and compacts the log; nil at once when nothing has changed since the last.
 	Snapshot() error
+	// OpenSnapshot opens the file of the newest snapshot, which stays until it is closed.
+	OpenSnapshot() (*Backup, error)
 	Status() Status
 	// Clock is the group's log time.
 	Clock() *Clock

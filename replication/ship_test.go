@@ -16,6 +16,8 @@ type farGroup struct {
 	free bool
 	sent []func(a *Answer, sent bool) (goOn bool)
 	term uint64
+
+	bodies []int // bytes of what was sent
 }
 
 // set makes the courier free, or not.
@@ -48,15 +50,52 @@ func (g *farGroup) MaySend(bool) bool {
 	defer g.mu.Unlock()
 	return g.free
 }
-func (g *farGroup) Send(_ []byte, _ bool, done func(a *Answer, sent bool) (goOn bool)) bool {
+func (g *farGroup) Send(body []byte, _ bool, done func(a *Answer, sent bool) (goOn bool)) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.free {
 		return false
 	}
 	g.free = false
-	g.sent = append(g.sent, done)
+	g.sent, g.bodies = append(g.sent, done), append(g.bodies, len(body))
 	return true
+}
+
+// What was answered ahead goes before each batch, and alone when it is time, until the leader says that it has applied it: not while
+// that is unknown, or refused.
+func TestShippedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &farGroup{fakeGroup: newFakeGroup()}
+		source := &testSource{ahead: []uint64{1, 2}}
+		b := NewBatcher(g, g.clock, source, BatcherOptions{})
+		defer b.Close()
+		const section = 16 // bytes
+		for i, step := range []struct {
+			answer *Answer
+			told   int
+		}{{nil, 0}, {&Answer{Outcome: Unknown}, 0}, {&Answer{Outcome: NotApplied, Reason: ErrNotLeader}, 0}, {&Answer{Outcome: Applied}, 1}} {
+			g.set(true)
+			b.Tick()
+			synctest.Wait()
+			if g.count() != i+1 || g.bodies[i] != section {
+				t.Fatalf("step %d: %d were sent, %v bytes", i, g.count(), g.bodies)
+			}
+			g.answer(i, step.answer, true)
+			if source.told != step.told {
+				t.Errorf("after %+v the source was told %d times that it is applied", step.answer, source.told)
+			}
+		}
+		g.set(true)
+		outcome := submit(b, 7)
+		synctest.Wait()
+		if n := g.count(); n != 5 || g.bodies[4] != section { // a testBatch itself has no bytes
+			t.Fatalf("a batch goes as %v", g.bodies)
+		}
+		g.answer(4, nil, true)
+		if err := <-outcome; !errors.Is(err, ErrUnknown) || source.told != 1 {
+			t.Errorf("%v, told %d times", err, source.told)
+		}
+	})
 }
 
 func newFarBatcher() (*farGroup, *Batcher) {

@@ -2,6 +2,9 @@ package replication
 
 import "time"
 
+// Checksum is that of the state behind an entry of the log; index 0: there is none.
+type Checksum struct{ Index, Sum uint64 }
+
 // Status is a view of a group for INFO, metrics and logs. Its fields are read one after another, not at one instant.
 type Status struct {
 	NodeID      string
@@ -11,6 +14,8 @@ type Status struct {
 	Leader      bool   // leads and serves
 	SoleVoter   bool
 	Term        uint64
+	Level       uint16 // semantics level of the state
+	Voters      int    // how many voters the cluster is to have
 
 	LastIndex    uint64 // of the log
 	CommitIndex  uint64
@@ -31,6 +36,8 @@ type Status struct {
 	Clock     ClockStatus
 	Err       error // why the group failed
 
+	Doubtful bool // this node's state is not what that of most nodes is
+
 	LeaderID string         // of the leader that this node knows; empty: none
 	Members  []MemberStatus // of the cluster, this node too, in the order of the configuration
 }
@@ -47,6 +54,14 @@ type MemberStatus struct {
 	Applied       uint64
 	Last          uint64 // index of the last entry in its log
 	Boot          uint64
-	LogTime       int64     // ms since the Unix epoch, when it was asked last
-	Seen          time.Time // when it answered last; zero: never
+	LogTime       int64         // ms since the Unix epoch, when it was asked last
+	Seen          time.Time     // when it answered last; zero: never
+	Ready         bool          // it serves clients, as it said last
+	Doubtful      bool          // its state is not what that of most nodes is, as it said last
+	Stops         bool          // it was told to stop
+	Drains        bool          // and has something left to bring into the log
+	Checksum      Checksum      // the last one that it took
+	Full          bool          // its disk has no room for more of the log
+	Level         uint16        // highest semantics level that it knows; 0: not known
+	Skew          time.Duration // of its wall clock from this node's
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"strings"
 
+	"quipu/commands"
 	"quipu/exec"
 	"quipu/protocol"
 )
@@ -18,9 +19,6 @@ const (
 
 // isLocal reports whether the session's increments of a key are answered ahead.
 func (s *Session) isLocal(key []byte) bool {
-	if !s.lane.sole {
-		return false // what one node has answered ahead would have to survive a change of the leader
-	}
 	switch s.ack {
 	case ackQuorum:
 		return false
@@ -32,6 +30,22 @@ func (s *Session) isLocal(key []byte) bool {
 		return cfg.AckLocal
 	}
 	return cfg.KeyIsLocal(key)
+}
+
+// localKeys reports whether a read looks at counters at ack level local, and whether all of its keys are such. What this node has as
+// no counter, or not at all, is read like any key.
+func (s *Session) localKeys(cmd *commands.Command, args [][]byte) (some, all bool) {
+	sees := s.sees()
+	if sees == exec.SeesApplied || !cmd.HasKeys() || !cmd.ReadsCounters() {
+		return false, false
+	}
+	cfg, ks, now := s.srv.config(), s.lane.replica.Keyspace, s.readTime()
+	all = true
+	cmd.EachKey(args, func(key []byte) {
+		local := (sees == exec.SeesAhead || cfg.KeyIsLocal(key)) && ks.IsCounter(s.db, key, now)
+		some, all = some || local, all && local
+	})
+	return some, all && some
 }
 
 // sees is the read level of the session. A session that watches keys reads what EXEC will find.
@@ -67,7 +81,7 @@ func clientAck(s *Session, args [][]byte) bool {
 		return true
 	}
 	if s.lane.replica.Keyspace.HasAhead() {
-		s.submission(0).Barrier([]byte("+OK\r\n"), s.as())
+		s.submissionFor(0, true).Barrier([]byte("+OK\r\n"), s.as())
 		return true
 	}
 	s.beginReply().OK()

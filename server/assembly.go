@@ -26,14 +26,24 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, err
 		log = slog.New(slog.DiscardHandler)
 	}
 	var opened replication.Config
+	if cfg.TLS.Used() { // before a node waits for others
+		if _, err := loadTLS(&cfg); err != nil {
+			return nil, err
+		}
+	}
 	incarnation, err := openDirectory(ctx, &cfg, log, &opened)
 	if err != nil {
 		return nil, err
 	}
-	return newServer(cfg, log, replication.HashSeed(incarnation), func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
+	srv, err := newServer(cfg, log, incarnation, replication.HashSeed(incarnation), func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		rc.Directory, rc.Peers, rc.Founding = opened.Directory, opened.Peers, opened.Founding
 		return replication.OpenGroup(context.Background(), rc, sm)
 	})
+	if err != nil {
+		return nil, err
+	}
+	srv.peers = opened.Peers
+	return srv, nil
 }
 
 // NewWithGroups is New on groups that the caller makes: in memory, or with a clock that the caller moves. Each is for an
@@ -42,21 +52,26 @@ func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGro
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return newServer(cfg, log, rand.Uint64(), opens...)
+	return newServer(cfg, log, "none", rand.Uint64(), opens...)
 }
 
-// newServer makes a server on groups. Their keys are hashed with seed.
-func newServer(cfg config.Config, log *slog.Logger, seed uint64, opens ...replica.OpenGroup) (*Server, error) {
+// newServer makes a server on groups, whose data is this incarnation. Their keys are hashed with seed.
+func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uint64, opens ...replica.OpenGroup) (*Server, error) {
 	srv := &Server{
 		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
-		watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
+		incarnation: incarnation, watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
 		drainTimeout: drainTimeout,
 	}
+	srv.handshakeLog.To = log
 	srv.stats.bytesIn, srv.stats.bytesOut = engine.NewStriped(), engine.NewStriped()
 	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
 	srv.cfg.Store(&cfg)
 	srv.clients.sessions = map[int64]*Session{}
 	srv.table, srv.handlers = buildTable()
+	srv.catalog = catalogOf(srv.table)
+	if err := srv.loadSettingUsers(&cfg); err != nil {
+		return nil, err
+	}
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
 	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
 	srv.stats.startMemory = heapBytes()
@@ -78,10 +93,12 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		Table: srv.table, Databases: cfg.Databases, Seed: seed, Open: open, WriteTimeout: cfg.WriteTimeout, Log: srv.log,
 		Group: replication.Config{
 			Dir: cfg.Dir, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
-			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail,
+			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail, CheckEvery: cfg.ChecksumEvery,
 		},
 		Observer:  srv.watches.changed,
 		Interest:  &srv.watches.count,
+		FeedBytes: cfg.FeedRing,
+		FeedBase:  rand.Uint64(),
 		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
 		Ahead: func() replica.AheadLimits {
 			cfg := srv.config()
@@ -96,9 +113,10 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 			read()
 			return true
 		},
-		Watches:    srv.watchSet,
-		CountError: srv.stats.errors.count,
-		Reclaimed:  func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
+		Watches:      srv.watchSet,
+		CountError:   srv.stats.errors.count,
+		UsersChanged: srv.readUsers,
+		Reclaimed:    func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
 	}
 }
 
@@ -126,7 +144,7 @@ func buildTable() (*commands.Table, []handler) {
 	var list []handler
 	list = append(list, connectionHandlers()...)
 	list = append(list, transactionHandlers()...)
-	list = append(list, clientHandlers(), configHandlers(), memoryHandlers())
+	list = append(list, clientHandlers(), configHandlers(), memoryHandlers(), backupHandler(), feedHandler(), aclHandlers())
 	list = append(list, nodeHandlers()...)
 	list = append(list, clusterHandlers()...)
 
@@ -156,14 +174,23 @@ func buildTable() (*commands.Table, []handler) {
 // acknowledged is on disk and a snapshot was taken.
 func (srv *Server) Run(ctx context.Context) error {
 	cfg := srv.config()
+	if err := srv.useTLS(cfg); err != nil {
+		return errors.Join(err, srv.shutdown(false))
+	}
 	if err := srv.transport.Listen(transport.Addresses{
-		TCP: cfg.Port != 0 || cfg.AnyPort, Hosts: cfg.Bind, Port: cfg.Port, Unix: cfg.UnixSocket, UnixPerm: os.FileMode(cfg.UnixPerm),
+		TCP: cfg.Port != 0 || cfg.AnyPort, Hosts: cfg.Bind, Port: cfg.Port,
+		TLS: cfg.TLS.Port != 0, TLSPort: cfg.TLS.Port, Unix: cfg.UnixSocket, UnixPerm: os.FileMode(cfg.UnixPerm),
 	}); err != nil {
 		return errors.Join(err, srv.shutdown(false))
 	}
 	if err := srv.transport.Serve(); err != nil {
 		return errors.Join(err, srv.shutdown(false))
 	}
+	port, err := srv.listenHTTP()
+	if err != nil {
+		return errors.Join(err, srv.shutdown(false))
+	}
+	srv.http = port
 	house, stopHouse := context.WithCancel(context.Background())
 	defer stopHouse()
 	srv.serving.Go(func() { srv.housekeeping(house) })
@@ -204,6 +231,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 	}
 	srv.log.Info("ready to accept connections", "keys", srv.dbStats(0).Keys, "took", time.Since(srv.started).Round(time.Millisecond))
 	srv.stats.loadTime.Store(int64(time.Since(srv.started)))
+	srv.usersAreKnown()
 	srv.readyFlag.Store(true)
 	var rest restWatch
 	timer := time.NewTimer(0)
@@ -242,8 +270,14 @@ func (srv *Server) stopContext() (context.Context, context.CancelFunc) {
 
 // shutdown stops everything. A graceful one answers what has been read from clients and takes a snapshot first.
 func (srv *Server) shutdown(graceful bool) error {
+	if graceful {
+		for _, r := range srv.replicas {
+			r.Group.Stopping(true) // at once: other nodes may be told to stop at the same time
+		}
+	}
 	srv.transport.StopListening()
 	srv.draining.Store(true)
+	srv.http.stop()
 	if graceful {
 		ctx, cancel := srv.stopContext()
 		srv.awaitTurns(ctx.Done())
@@ -253,10 +287,11 @@ func (srv *Server) shutdown(graceful bool) error {
 	resigned := true
 	if graceful {
 		for _, r := range srv.replicas {
-			resigned = r.Resign() && resigned
+			resigned = r.Resigned() && resigned
 		}
 	}
 	srv.transport.Stop()
+	srv.feedWaits.stop()
 	srv.serving.Wait()
 	srv.stopPause()
 	srv.tasks.stop()

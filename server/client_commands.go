@@ -125,14 +125,15 @@ func clientType(arg []byte) (string, bool) {
 // killFilter is what CLIENT KILL was asked to close.
 type killFilter struct {
 	id          int64   // 0: any
+	user        *string // nil: any
 	addr, laddr *string // nil: any
-	user, kind  string  // empty: any
+	kind        string  // empty: any
 	skipSelf    bool
 }
 
 func (f *killFilter) matches(s, self *Session) bool {
 	return (f.id == 0 || s.id == f.id) && (f.addr == nil || s.remote == *f.addr) && (f.laddr == nil || s.local == *f.laddr) &&
-		(f.user == "" || s.user == f.user) && (f.kind == "" || f.kind == "normal") && (!f.skipSelf || s != self)
+		(f.user == nil || s.seen.user.Load().Name == *f.user) && (f.kind == "" || f.kind == "normal") && (!f.skipSelf || s != self)
 }
 
 func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
@@ -147,6 +148,9 @@ func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
 		return
 	}
 	filter, text := parseKillFilter(args[2:])
+	if filter.user != nil && s.srv.users.Load().Find(*filter.user) == nil && text == "" {
+		text = protocol.ErrNoSuchUser([]byte(*filter.user))
+	}
 	if text != "" {
 		w.Error(text)
 		return
@@ -181,9 +185,8 @@ func parseKillFilter(args [][]byte) (f killFilter, text string) {
 			addr := string(value)
 			f.laddr = &addr
 		case "user":
-			if f.user = string(value); f.user != "default" {
-				return f, protocol.ErrNoSuchUser(value)
-			}
+			user := string(value)
+			f.user = &user
 		case "skipme":
 			switch commands.LowerWord(value) {
 			case "yes":

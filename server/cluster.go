@@ -49,7 +49,15 @@ func clusterContainer() handler {
 	slaves := unstable(entry(clusterReplicas, "slaves", 3, commands.FlagAdmin, "3.0.0", "node-id", "Replicas of a node, under an older name"))
 	slaves.entry.Deprecated, slaves.entry.ReplacedBy = "5.0.0", "`CLUSTER REPLICAS`"
 	forget := entry(nil, "forget", 3, commands.FlagAdmin|commands.FlagNoAsyncLoading, "3.0.0", "node-id", "Take a node out of the cluster")
-	forget.run, forget.flow = clusterForgetInTransaction, clusterForget
+	forget.run, forget.flow = notInTransaction, clusterForget
+	admin := commands.FlagAdmin | commands.FlagNoAsyncLoading
+	task := func(flow func(s *Session, args [][]byte) bool, own bool, name string, arity int, since, syntax, summary string) handler {
+		h := entry(nil, name, arity, admin, since, syntax, summary)
+		h.run, h.flow, h.entry.Own = notInTransaction, flow, own
+		return h
+	}
+	status := unstable(entry(nil, "status", 2, commands.FlagAdmin|commands.FlagLoading, "0.2.0", "", "What this node knows of all nodes, in figures"))
+	status.run, status.entry.Own = clusterStatus, true
 	return handler{
 		entry: commands.Command{Name: "cluster", Arity: -2, Since: "3.0.0", Group: "cluster", Complexity: "That of the subcommand",
 			Summary: "The nodes of the cluster"},
@@ -67,6 +75,12 @@ func clusterContainer() handler {
 			entry(clusterKeysInSlot, "countkeysinslot", 3, 0, "3.0.0", "slot:integer", "Number of keys in a slot"),
 			unstable(entry(clusterKeysInSlot, "getkeysinslot", 4, 0, "3.0.0", "slot:integer count", "Keys in a slot")),
 			forget,
+			task(clusterFailover, false, "failover", -2, "3.0.0", "[options=FORCE|TAKEOVER]", "Have this node lead in place of the one that does"),
+			task(clusterMeet, false, "meet", -4, "3.0.0", "ip:string port:integer [cluster_bus_port:integer@4.0.0]", "Nothing for a member; how to add a node for others"),
+			status,
+			task(clusterPromote, true, "promote", 3, "0.2.0", "node-id", "Make a member that has caught up a voter"),
+			task(clusterCompare, true, "compare", 2, "0.2.0", "", "Have all nodes compare a checksum of all keys"),
+			task(clusterUpgrade, true, "upgrade", 2, "0.2.0", "", "Raise the semantics level to what all nodes know"),
 			entry(clusterHelp, "help", 2, commands.FlagLoading, "5.0.0", "", "List the subcommands"),
 		},
 	}

@@ -197,42 +197,24 @@ func clusterLinks(_ *Session, _ [][]byte, w *protocol.Writer) { w.Array(0) }
 // clusterKeysInSlot: tools ask for that to move slots.
 func clusterKeysInSlot(_ *Session, _ [][]byte, w *protocol.Writer) { w.Error(protocol.ErrKeysInSlot) }
 
-// clusterForget takes a node out of the cluster; only the leader can.
-func clusterForget(s *Session, args [][]byte) bool {
-	if s.srv.config().PeerAddr == "" {
-		s.replyError(protocol.ErrClusterDisabled)
-		return true
-	}
-	id := string(args[2])
-	if id == s.srv.replicas[0].Group.Status().NodeID {
-		s.replyError(protocol.ErrForgetMyself)
-		return true
-	}
-	s.runTask(func() error { return s.srv.replicas[0].Group.Remove(id) })
-	return true
-}
-
-// clusterForgetInTransaction: EXEC does not wait for a change of the cluster.
-func clusterForgetInTransaction(s *Session, _ [][]byte, w *protocol.Writer) {
-	if s.srv.config().PeerAddr == "" {
-		w.Error(protocol.ErrClusterDisabled)
-		return
-	}
-	w.Error(protocol.ErrNotInMulti)
-}
-
 func clusterHelp(_ *Session, _ [][]byte, w *protocol.Writer) {
 	lines := []string{
 		"CLUSTER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+		"COMPARE", "    Have all nodes compare a checksum of all keys. The leader answers.",
+		"FAILOVER [FORCE|TAKEOVER]", "    Have this node lead in place of the one that does.",
 		"FORGET <node-id>", "    Take a node out of the cluster. The leader answers.",
 		"INFO", "    Return information about the cluster.",
 		"KEYSLOT <key>", "    Return the hash slot for <key>.",
 		"LINKS", "    Return nothing: links between nodes are not those of Redis.",
+		"MEET <ip> <port> [<bus-port>]", "    Do nothing for a member; nodes are added with join.",
 		"MYID", "    Return the node ID.",
 		"NODES", "    Return the nodes as this one sees them, one line each.",
+		"PROMOTE <node-id>", "    Make a member that has caught up a voter. The leader answers.",
 		"REPLICAS <node-id>", "    Return the replicas of <node-id>.",
 		"SHARDS", "    Return the slots and the nodes that serve them.",
 		"SLOTS", "    Return the same in the older form.",
+		"STATUS", "    Return what this node knows of all nodes, in figures.",
+		"UPGRADE", "    Raise the semantics level to what all nodes know. The leader answers.",
 		"HELP", "    Print this help.",
 	}
 	w.Array(len(lines))

@@ -29,7 +29,6 @@ var missing = []struct{ what, reason, names string }{
 	{"Pub/sub", "later, with keyspace notifications", "@pubsub"},
 	{"Slow log and latency", "later: the time of single commands is not measured, because reading the clock costs as much as an increment", "slowlog latency"},
 	{"Watching all commands", "later", "monitor"},
-	{"Users", "later: one user, `default`, with the password of `requirepass`", "acl"},
 	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`. What asks the cache of scripts is answered truly: it is empty", "@scripting"},
 	{"Sorted sets", "later: leaderboards", "@sorted-set"},
 	{"Bitmaps", "later", "@bitmap"},

@@ -88,19 +88,47 @@ func configSet(s *Session, args [][]byte, w *protocol.Writer) {
 			return
 		}
 	}
-	if err := changed.Validate(); err != nil {
-		w.Error("ERR CONFIG SET failed - " + err.Error())
+	if changed.RequirePass != srv.config().RequirePass && !srv.inheritsPassword() {
+		w.Error(protocol.ErrPassInACL)
 		return
 	}
-	if changed.UsesLocal() {
+	if refusal := srv.change(&changed, rows); refusal != "" {
+		w.Error(refusal)
+		return
+	}
+	w.OK()
+}
+
+// change has a configuration, in which the settings in rows have changed, take effect, or tells why it cannot. cfgMu is held.
+func (srv *Server) change(to *config.Config, rows []*config.Setting) (refusal string) {
+	certificates := slices.IndexFunc(rows, (*config.Setting).LoadsCertificates)
+	refuse := func(err error) string {
+		srv.log.Error("CONFIG SET: certificates for clients were not loaded, the old ones stay", "error", err)
+		return protocol.ErrConfigSet(rows[certificates].Name, protocol.ConfigTLS)
+	}
+	if certificates >= 0 {
+		if err := to.ValidateTLS(); err != nil {
+			return refuse(err)
+		}
+	}
+	if err := to.Validate(); err != nil {
+		return "ERR CONFIG SET failed - " + err.Error()
+	}
+	if certificates >= 0 {
+		if err := srv.useTLS(to); err != nil {
+			return refuse(err)
+		}
+	}
+	if to.UsesLocal() {
 		srv.useAhead()
 	}
-	srv.cfg.Store(&changed)
+	srv.cfg.Store(to)
+	srv.publishUsers() // requirepass may have changed
 	for _, r := range srv.replicas {
 		r.LimitsChanged()
 	}
-	srv.setLogLevel(changed.LogLevel)
-	w.OK()
+	srv.setLogLevel(to.LogLevel)
+	return ""
 }
 
 // settingsToChange finds the settings that CONFIG SET names, or tells why one of them cannot be changed, whatever its value.

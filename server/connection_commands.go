@@ -1,12 +1,12 @@
 package server
 
 import (
-	"crypto/subtle"
 	"math"
 	"net"
 	"strconv"
 	"time"
 
+	"quipu/acl"
 	"quipu/commands"
 	"quipu/protocol"
 )
@@ -73,7 +73,8 @@ func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	if s.silent != replySkip { // which also takes the reply of RESET away
 		s.silent = replyOn
 	}
-	s.authed, s.unauthenticatedSince = false, time.Now()
+	s.unauthenticatedSince = time.Now()
+	s.beginUser()
 	s.useLimits(s.srv.config())
 	s.setName("")
 	w.Simple("RESET")
@@ -83,16 +84,16 @@ func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 func authCommand(s *Session, args [][]byte, w *protocol.Writer) {
 	switch len(args) {
 	case 2:
-		if s.srv.config().RequirePass == "" {
+		if s.srv.users.Load().Default.NoPass {
 			w.Error(protocol.ErrNoPasswordSet)
 			return
 		}
-		if text := s.authenticate([]byte("default"), args[1]); text != "" {
+		if text := s.authenticate(args[0], []byte(acl.DefaultName), args[1]); text != "" {
 			w.Error(text)
 			return
 		}
 	case 3:
-		if text := s.authenticate(args[1], args[2]); text != "" {
+		if text := s.authenticate(args[0], args[1], args[2]); text != "" {
 			w.Error(text)
 			return
 		}
@@ -103,9 +104,8 @@ func authCommand(s *Session, args [][]byte, w *protocol.Writer) {
 	w.OK()
 }
 
-// authenticate returns an error text, or "" when the session is now authenticated. Without a password set, the default
-// user takes any.
-func (s *Session) authenticate(user, password []byte) string {
+// authenticate returns an error text, or "" when the session is now one of the user. command is what asks for it.
+func (s *Session) authenticate(command, user, password []byte) string {
 	now := time.Now().Unix()
 	address, _, err := net.SplitHostPort(s.remote)
 	if err != nil {
@@ -116,13 +116,16 @@ func (s *Session) authenticate(user, password []byte) string {
 		s.Close("too many failed authentications")
 		return protocol.ErrAuthRate
 	}
-	right := cfg.RequirePass == "" || subtle.ConstantTimeCompare(password, []byte(cfg.RequirePass)) == 1
-	if string(user) != "default" || !right {
+	users := s.srv.users.Load()
+	subject := users.Authenticate(string(user), password)
+	if subject == nil {
 		s.srv.failures.failed(address, now)
 		s.srv.stats.authFailures.Add(1)
+		s.noteDenial(acl.DeniedAuth, string(command), string(user), s.multi != nil)
 		return protocol.ErrWrongPass
 	}
-	s.authed = true
+	s.users, s.authenticated = users, true
+	s.become(subject)
 	s.useLimits(cfg)
 	return ""
 }
@@ -147,7 +150,7 @@ func helloCommand(s *Session, args [][]byte, w *protocol.Writer) {
 		left := len(args) - next - 1
 		switch {
 		case commands.LowerWord(args[next]) == "auth" && left >= 2:
-			if text := s.authenticate(args[next+1], args[next+2]); text != "" {
+			if text := s.authenticate(args[0], args[next+1], args[next+2]); text != "" {
 				w.Error(text)
 				return
 			}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -133,7 +134,7 @@ func (g *fuzzGround) run(t *testing.T, p plan) {
 		g.goroutines = runtime.NumGoroutine()
 	}
 	n := g.nodes[p.transport%len(g.nodes)]
-	n.srv.cfg.Store(n.configs[p.locked])
+	n.configure(p.locked)
 	var guests guests
 	defer guests.end()
 	for _, s := range p.steps {
@@ -145,7 +146,7 @@ func (g *fuzzGround) run(t *testing.T, p plan) {
 	guests.leave()
 	n.bidFarewell(t, &guests)
 	n.until(t, "the guests' sessions to end", func() bool { return n.srv.clients.count.Load() == 0 })
-	n.srv.cfg.Store(n.configs[0]) // whatever CONFIG SET made of it
+	n.configure(0) // whatever CONFIG SET and ACL made of it
 	n.srv.endPause()
 	n.checkAlive(t)
 	n.until(t, "the last session to end", func() bool { return n.srv.clients.count.Load() == 0 })
@@ -202,6 +203,22 @@ func (n *fuzzNode) bidFarewell(t *testing.T, gs *guests) {
 			}
 		}
 	}
+}
+
+// configure puts one of the node's configurations into force, without any users but the default one. Nobody is connected.
+func (n *fuzzNode) configure(which int) {
+	ks := n.srv.replicas[0].Keyspace
+	var names [][]byte
+	ks.View(0, 0, false).EachUser(func(name, _ []byte) { names = append(names, bytes.Clone(name)) })
+	for _, name := range names {
+		ks.Txn(0, 0, false).ForgetUser(name)
+	}
+	n.srv.userState.mu.Lock()
+	n.srv.userState.kept = nil
+	n.srv.userState.mu.Unlock()
+	n.srv.denials.Reset()
+	n.srv.cfg.Store(n.configs[which])
+	n.srv.publishUsers()
 }
 
 // checkAlive asks on a fresh connection, and empties the node for the next input.

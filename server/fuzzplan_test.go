@@ -252,7 +252,10 @@ var phrases = splitAll(
 	"CONFIG GET *max*", "CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "CONFIG SET requirepass "+fuzzPassword, "CONFIG SET requirepass x",
 	"CONFIG SET maxclients 1", "CONFIG SET client-output-pause-bytes 1", "CONFIG SET client-outstanding-bytes 1", "CONFIG SET max-key-bytes 1",
 	"CONFIG RESETSTAT", "SHUTDOWN", "DEBUG CHECK", "INCREX a BYINT 3 UBOUND 9 EX 10", "EXPIRE a 1", "PEXPIRE a 1", "PERSIST a", "TTL a",
-	"GETEX a PX 1", "NOSUCH", "GET", "POST / HTTP/1.1", "SUBSCRIBE a", "MONITOR",
+	"GETEX a PX 1", "NOSUCH", "GET",
+	"ACL SETUSER a on nopass ~a +@all", "ACL SETUSER a -get (+get ~b)", "ACL SETUSER default -@dangerous", "ACL SETUSER default resetkeys ~a", "ACL SETUSER default off",
+	"ACL SETUSER default on >"+fuzzPassword, "ACL SETUSER default on nopass allkeys +@all", "ACL DELUSER a", "AUTH a x", "ACL WHOAMI", "ACL LIST", "ACL GETUSER a",
+	"ACL LOG", "ACL LOG RESET", "ACL DRYRUN a get a", "ACL CAT read", "ACL GENPASS", "ACL SAVE", "ACL LOAD", "POST / HTTP/1.1", "SUBSCRIBE a", "MONITOR",
 )
 
 func splitAll(lines ...string) [][]string {

@@ -16,11 +16,11 @@ func (s *Session) dispatch(args [][]byte) bool {
 		refusal = s.route(cmd, args)
 	}
 	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
-	inBurst := local || refusal == "" && s.multi == nil && cmd.JoinsBurst(args) && s.direct()
+	inBurst := local || refusal == "" && s.multi == nil && cmd.JoinsBurst(args) && s.placeOf(cmd, args) == here
 	if !inBurst {
 		s.worker.CarryOut()
 	}
-	if refusal == "" && s.reserves(cmd, args) && s.awaitPending() {
+	if refusal == "" && (s.reserves(cmd, args) || local && s.inReads > 0) && s.awaitPending() {
 		return false
 	}
 	if refusal == "" {
@@ -76,21 +76,33 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 	case cmd.Read == nil:
 		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
 	case cmd.Flags&commands.FlagSlow != 0:
+		if s.barrier() {
+			return false
+		}
 		if !s.direct() {
 			return s.askSlow(cmd, args)
 		}
-		return !s.barrier() && s.runSlow(cmd, args)
-	case s.pending() || s.seesAll(cmd) || !s.direct():
-		if !s.bulkFits(cmd, args) {
-			return !s.awaitPending()
-		}
-		as := s.as()
-		as.Sees = s.sees()
-		s.submission(s.size).Read(cmd, args, as) // the read stands behind what was answered ahead
+		return s.runSlow(cmd, args)
 	default:
+		return s.read(cmd, args)
+	}
+	return true
+}
+
+// read runs a read at once, or adds it to what is pending. false: it has to wait.
+func (s *Session) read(cmd *commands.Command, args [][]byte) bool {
+	at := s.placeOf(cmd, args)
+	if at == here && !s.pending() {
 		s.lane.runner.ReadAt(cmd, args, s.db, s.readTime(), s.sees(), s.beginReply())
 		s.endReply()
+		return true
 	}
+	if !s.bulkFits(cmd, args) {
+		return !s.awaitPending()
+	}
+	as := s.as()
+	as.Sees = s.sees()
+	s.submissionFor(s.size, at == behind).Read(cmd, args, as)
 	return true
 }
 
@@ -102,12 +114,6 @@ func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
 	done := s.lane.runner.Unchanged(cmd, args, s.db, s.lane.replica.Clock.Now(), s.beginReply())
 	s.endReply()
 	return done
-}
-
-// seesAll reports whether everything that is answered ahead must be applied before a read: the read looks at the keyspace
-// as a whole, or the client watches keys and must read what EXEC will find.
-func (s *Session) seesAll(cmd *commands.Command) bool {
-	return (s.watcher != nil || !cmd.HasKeys()) && cmd.Flags&commands.FlagReadonly != 0 && s.lane.replica.Keyspace.HasAhead()
 }
 
 // runHandler executes a command that belongs to the connection or the node.
@@ -205,15 +211,24 @@ func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string 
 		return protocol.ErrNoAuth
 	case s.multi != nil && cmd.Flags&commands.FlagNoMulti != 0:
 		return protocol.ErrNotInMulti
+	case s.restricted != nil:
+		if text := s.denied(cmd, args); text != "" {
+			return text
+		}
+	}
+	switch {
 	case cmd.Flags&commands.FlagDenyOOM != 0 && s.srv.outOfMemory():
 		return protocol.ErrOOM
-	case !s.srv.isReady() && cmd.Flags&commands.FlagLoading == 0:
+	case !s.srv.isReady() && !s.mayWhileLoading(cmd):
 		return protocol.ErrLoading
 	}
 	if text := s.elsewhere(cmd, args); text != "" {
 		return text
 	}
 	if cmd.Write != nil {
+		if level, name := s.srv.table.LevelOf(cmd, args); level > 1 && level > s.lane.replica.Group.Level() {
+			return protocol.ErrLevel(name, level, s.lane.replica.Group.Level())
+		}
 		text := ""
 		if local && !s.pending() {
 			text = refuseAhead(s.lane.replica)

@@ -14,6 +14,9 @@ type handler struct {
 	// flow takes care of its replies itself and returns false to be called again once the session has waited.
 	flow func(s *Session, args [][]byte) bool
 
+	// write says what goes into the log for the command: a write, and its arguments; nil if it has replied. Its flow is userWrite.
+	write func(s *Session, args [][]byte, w *protocol.Writer) (cmd *commands.Command, logged [][]byte)
+
 	control        bool // runs at once though a transaction is being queued
 	ownWritesFirst bool // its reply depends on the data: the client's earlier writes come first
 	subs           []handler

@@ -31,7 +31,7 @@ func (h host) Admit(sameHost bool) (refusal []byte) {
 	srv.stats.connections.Add(1)
 	cfg := srv.config()
 	switch {
-	case protects(cfg, sameHost):
+	case srv.protects(cfg, sameHost):
 		refusal = errorLine(protocol.ErrDenied)
 	case !srv.clients.admit(srv.maxClients(cfg)):
 		refusal = errorLine(protocol.ErrMaxClients)
@@ -61,6 +61,6 @@ func (h host) Settings() transport.Settings {
 func (h host) Fail(err error) { h.srv.fail(err) }
 
 // protects reports whether protected mode turns a connection away; sameHost says that it comes from this machine.
-func protects(cfg *config.Config, sameHost bool) bool {
-	return cfg.ProtectedMode && cfg.RequirePass == "" && !sameHost
+func (srv *Server) protects(cfg *config.Config, sameHost bool) bool {
+	return cfg.ProtectedMode && !sameHost && srv.users.Load().Default.NoPass
 }

@@ -9,7 +9,9 @@ import (
 // At ack level local, increments of all sessions of a worker join its burst, to be answered ahead together (exec/burst.go).
 // An increment of a client that has commands pending goes through the log instead, in its place in the pipeline: what
 // stands behind it there is executed from the log and must find it. Its reply counts what is answered ahead, so that all
-// replies at ack level local come from one ascending sequence.
+// replies at ack level local come from one ascending sequence. (On a node that does not lead it is the leader that replies, which
+// has applied by then what this node had answered ahead when it sent the increment.) The same goes for a client whose last write
+// the leader has applied and this node has not.
 
 // increment carries out INCR, DECR, INCRBY or DECRBY at ack level local.
 func (s *Session) increment(cmd *commands.Command, args [][]byte) {
@@ -19,7 +21,7 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	case !ok:
 		s.worker.CarryOut()
 		s.replyError(commands.WrongDelta(args))
-	case s.pending() || !r.MayAnswerAhead():
+	case s.pending() || !s.hasOwnWrites() || !r.MayAnswerAhead() || r.Group.Doubtful():
 		s.ThroughLog(args[1], delta, s.isSilent())
 	default:
 		s.burstIncrement(args[1], delta)
@@ -110,7 +112,7 @@ func (s *Session) barrier() bool {
 	if s.barrierPassed {
 		s.barrierPassed = false
 	} else if s.lane.replica.Keyspace.HasAhead() {
-		s.submission(0).Literal(nil, s.as()) // something to wait for: what is answered ahead stands before it in its entry
+		s.submissionFor(0, true).Literal(nil, s.as()) // something to wait for: what is answered ahead stands before it in its entry
 		s.barrierPassed = true
 	}
 	return s.awaitPending()

@@ -88,6 +88,7 @@ func infoClients(srv *Server, p *infoPrinter) {
 	p.line("tracking_clients", 0)
 	p.line("clients_closed_slow_output", srv.stats.outputClosed.Load())
 	p.line("clients_closed_timeout", srv.stats.timeoutClosed.Load())
+	p.line("tls_handshakes_under_way", srv.transport.Handshakes())
 }
 
 func infoPersistence(srv *Server, p *infoPrinter) {
@@ -131,6 +132,8 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("instantaneous_output_kbps", fmt.Sprintf("%.2f", float64(st.outPerSec.Load())/1024))
 	p.line("rejected_connections", st.rejected.Load())
 	p.line("accept_errors", st.acceptErrors.Load())
+	p.line("tls_handshakes", st.handshakes.Load())
+	p.line("tls_handshakes_failed", st.handshakesFailed.Load())
 	p.line("expired_keys", st.expiredKeys.Load())
 	p.line("evicted_keys", 0)
 	p.line("evicted_clients", 0)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"quipu/acl"
 	"quipu/config"
 	"quipu/internal/redistest"
 	"quipu/protocol"
@@ -345,8 +346,9 @@ func TestProtectedMode(t *testing.T) {
 		sameHost bool
 		refused  bool
 	}{{true, "", false, true}, {true, "", true, false}, {true, "secret", false, false}, {false, "", false, false}} {
-		cfg := &config.Config{ProtectedMode: c.mode, RequirePass: c.password}
-		if got := protects(cfg, c.sameHost); got != c.refused {
+		cfg, srv := &config.Config{ProtectedMode: c.mode, RequirePass: c.password}, &Server{}
+		srv.users.Store(acl.NewUsers(nil, acl.NewCatalog(nil, nil), c.password))
+		if got := srv.protects(cfg, c.sameHost); got != c.refused {
 			t.Errorf("protected-mode %v, password %q, from this machine %v: refused %v", c.mode, c.password, c.sameHost, got)
 		}
 	}

@@ -163,7 +163,7 @@ func TestLoadingWhileServing(t *testing.T) {
 		var r readers
 		r.start(t, n, keys)
 		for range redistest.Size(15, 30, 60) {
-			if err := machine.Restore(bytes.NewReader(state.Bytes()), int64(state.Len()), n.srv.replicas[0].Stamp()); err != nil {
+			if err := machine.Restore(bytes.NewReader(state.Bytes()), int64(state.Len()), n.srv.replicas[0].Group.AppliedIndex(), n.srv.replicas[0].Stamp()); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(5 * time.Millisecond)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"quipu/acl"
 	"quipu/commands"
 	"quipu/exec"
 	"quipu/protocol"
@@ -106,9 +107,14 @@ func (s *Session) queue(cmd *commands.Command, args [][]byte) {
 	s.endReply()
 }
 
-// refuses is the error text for what a transaction cannot have because of ONCE, or "".
+// refuses is the error text for what a transaction cannot have because of ONCE or INGEST, or "".
 func (t *transaction) refuses(cmd *commands.Command, args [][]byte) string {
 	switch {
+	case cmd.IsIngest() && (len(t.queue) > 0 || t.spoiled):
+		return protocol.ErrIngestInMulti
+	case cmd.IsIngest():
+		_, refusal := commands.ParseIngest(args)
+		return refusal
 	case cmd.IsOnce() && (len(args) != 4 || len(t.queue) > 0 || t.spoiled):
 		return protocol.ErrOnceInMulti
 	case cmd.IsOnce():
@@ -186,8 +192,9 @@ func execCommand(s *Session, _ [][]byte) bool {
 		return true
 	}
 	state := s.connectionState()
-	if writes || s.pending() || s.lane.replica.Keyspace.HasAhead() || !s.direct() || s.watcher != nil && s.watcher.name.ID != 0 {
-		s.addTransaction(s.submission(t.size()), t)
+	ahead := s.lane.replica.Keyspace.HasAhead()
+	if writes || s.pending() || ahead || !s.direct() || s.watcher != nil && s.watcher.name.ID != 0 {
+		s.addTransaction(s.submissionFor(t.size(), ahead), t)
 		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
 			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
 			s.seen.watcher.Store(nil)
@@ -207,9 +214,11 @@ func execCommand(s *Session, _ [][]byte) bool {
 // connectionState is what the commands of a connection inside of a transaction may change of how it goes on. They are
 // run when EXEC is handed over, and have not run if it turns out to abort.
 type connectionState struct {
-	db, resp int
-	silent   replyMode
-	identity *identity
+	db, resp      int
+	silent        replyMode
+	identity      *identity
+	subject       *acl.Subject
+	authenticated bool
 }
 
 func (s *Session) connectionState() connectionState {
@@ -217,12 +226,17 @@ func (s *Session) connectionState() connectionState {
 	if silent == replySkip {
 		silent = replyOn // behind EXEC
 	}
-	return connectionState{s.db, s.out.V, silent, s.identity.Load()}
+	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated}
 }
 
 func (s *Session) restore(state *connectionState) {
 	s.db, s.out.V, s.silent = state.db, state.resp, state.silent
 	s.identity.Store(state.identity)
+	if s.subject != state.subject || s.authenticated != state.authenticated {
+		s.subject, s.authenticated = state.subject, state.authenticated
+		s.useUsers(s.users) // which may be later ones
+		s.useLimits(s.srv.config())
+	}
 }
 
 // needs reports whether the transaction writes, whether it may take more memory, and whether any of its commands must
@@ -230,7 +244,7 @@ func (s *Session) restore(state *connectionState) {
 func (t *transaction) needs(srv *Server) (writes, grows, ownWritesFirst bool) {
 	for i := range t.queue {
 		cmd := t.queue[i].cmd
-		writes = writes || cmd.Write != nil
+		writes = writes || cmd.Write != nil || srv.handlers[cmd.ID()].write != nil
 		grows = grows || cmd.Flags&commands.FlagDenyOOM != 0
 		ownWritesFirst = ownWritesFirst || srv.handlers[cmd.ID()].ownWritesFirst
 	}
@@ -270,15 +284,28 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 		q := &t.queue[i]
 		args := t.arguments(q)
 		s.worker.calls[q.cmd.ID()].Add(1)
+		cmd, w := q.cmd, protocol.Writer{V: s.out.V, Failed: s.out.Failed}
+		if text := s.textInExec(cmd, args); text != "" {
+			w.Error(text)
+			b.Literal(w.B, s.as())
+			continue
+		}
+		if write := s.srv.handlers[cmd.ID()].write; write != nil {
+			if logged, loggedArgs := write(s, args, &w); logged != nil {
+				cmd, args = logged, loggedArgs
+			} else {
+				b.Literal(w.B, s.as())
+				continue
+			}
+		}
 		switch {
-		case q.cmd.Write != nil:
-			b.Hold(q.cmd, args)
-			b.Write(q.cmd, args, s.as())
-		case q.cmd.Read != nil:
-			b.Read(q.cmd, args, s.as())
+		case cmd.Write != nil:
+			b.Hold(cmd, args)
+			b.Write(cmd, args, s.as())
+		case cmd.Read != nil:
+			b.Read(cmd, args, s.as())
 		default:
-			w := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
-			s.runQueued(q.cmd, args, &w)
+			s.runQueued(cmd, args, &w)
 			if room -= len(w.B); room < 0 {
 				w.B = w.B[:0]
 				w.Error(protocol.ErrCommandTooBig)
@@ -287,6 +314,14 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 		}
 	}
 	b.EndTxn()
+}
+
+// textInExec is the error text for a queued command that the user may not run any more, or "".
+func (s *Session) textInExec(cmd *commands.Command, args [][]byte) string {
+	if s.restricted == nil {
+		return ""
+	}
+	return s.deniedInExec(cmd, args)
 }
 
 // runQueued executes a command of the connection inside EXEC.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"quipu/config"
+	"quipu/internal/ports"
 	"quipu/internal/redistest"
 	"quipu/protocol"
 )
@@ -24,27 +24,20 @@ type testNodes struct {
 	nodes   []*testNode // nil: stopped
 }
 
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // startNodes has nodes found a cluster, and waits until all are ready.
 func startNodes(t *testing.T, n int, change func(*config.Config)) *testNodes {
 	t.Helper()
 	c := &testNodes{t: t, nodes: make([]*testNode, n)}
+	var numbers []int
 	var peers []string
-	for range n {
-		peers = append(peers, freeAddress(t))
+	for i := range n {
+		numbers = append(numbers, redistest.FreePort(t))
+		peers = append(peers, fmt.Sprint("127.0.0.1:", numbers[i]+ports.PeerOffset))
 	}
 	for i := range n {
 		c.configs = append(c.configs, testConfig(t, func(cfg *config.Config) {
 			cfg.Dir = redistest.FastDir(t)
-			cfg.Port, cfg.AnyPort, cfg.Bind = redistest.FreePort(t), false, []string{"127.0.0.1"}
+			cfg.Port, cfg.AnyPort, cfg.Bind = numbers[i], false, []string{"127.0.0.1"}
 			cfg.PeerAddr, cfg.Join, cfg.BootstrapExpect = peers[i], peers, n
 			if change != nil {
 				change(cfg)
@@ -168,7 +161,21 @@ func TestAnyNode(t *testing.T) {
 // TestForwardedPipelines: pipelines of reads and writes through a node that does not lead are carried out in their order.
 func TestForwardedPipelines(t *testing.T) {
 	t.Parallel()
-	c := startNodes(t, 3, nil)
+	ownPipelines(t, startNodes(t, 3, nil))
+}
+
+// TestLocalForwardedPipelines is the same at ack level local. MGET sees keys of both levels.
+func TestLocalForwardedPipelines(t *testing.T) {
+	t.Parallel()
+	ownPipelines(t, startNodes(t, 3, func(cfg *config.Config) {
+		if err := cfg.Set("ack-rule", "own* local"); err != nil {
+			t.Fatal(err)
+		}
+	}))
+}
+
+// ownPipelines has clients send pipelines about a counter of their own to the nodes that do not lead.
+func ownPipelines(t *testing.T, c *testNodes) {
 	lead := c.leader()
 	var busy sync.WaitGroup
 	for i := range 6 {
@@ -178,19 +185,24 @@ func TestForwardedPipelines(t *testing.T) {
 			value := 0
 			for range 60 {
 				var in, want bytes.Buffer
+				shown := func() string {
+					if value == 0 {
+						return "$-1\r\n"
+					}
+					return bulk(fmt.Sprint(value))
+				}
 				for range 1 + rnd.IntN(20) {
-					switch rnd.IntN(5) {
+					switch rnd.IntN(6) {
 					case 0, 1:
 						value++
 						fmt.Fprintf(&in, "INCR own%d\r\n", i)
 						fmt.Fprintf(&want, ":%d\r\n", value)
 					case 2, 3:
 						fmt.Fprintf(&in, "GET own%d\r\n", i)
-						if value == 0 {
-							want.WriteString("$-1\r\n")
-						} else {
-							want.WriteString(bulk(fmt.Sprint(value)))
-						}
+						want.WriteString(shown())
+					case 4:
+						fmt.Fprintf(&in, "MGET none own%d\r\n", i)
+						want.WriteString("*2\r\n$-1\r\n" + shown())
 					default:
 						in.WriteString("ECHO x\r\n")
 						want.WriteString(bulk("x"))
@@ -323,7 +335,8 @@ func countUntil(t *testing.T, stop chan struct{}, conn *redistest.Conn, address 
 			unknown.Add(1)
 			for {
 				if conn, err = redistest.Dial(address); err == nil {
-					t.Cleanup(func() { conn.Close() })
+					opened := conn // the variable is nil when the next attempt fails
+					t.Cleanup(func() { opened.Close() })
 					break
 				}
 				select {

@@ -11,7 +11,8 @@ import (
 // Where reads are carried out. A read sees every write that was answered before it, by any node, unless somebody has asked
 // for less: with several nodes that takes a round on the node that leads (replication/rounds.go), to which the others forward
 // their reads (replica/forward.go). Such reads are gathered in the lane's sub-batch like writes, and wait for it. Where this
-// node is the only voter, and at the lower levels, a read runs at once on what this node has applied.
+// node is the only voter, and at the lower levels, a read runs at once on what this node has applied. So does a read of counters
+// at ack level local, whatever its level: no other node knows what was answered ahead here, and INCR would say 101 and GET 100.
 
 // consistency is how much a read sees.
 type consistency uint8
@@ -47,9 +48,44 @@ func (s *Session) direct() bool {
 	case leaderReads:
 		return g.Term() != 0
 	case localReads:
-		return g.AppliedIndex() >= s.index
+		return g.AppliedIndex() >= s.index && !g.Doubtful()
 	}
 	return false
+}
+
+// place says where a read is carried out.
+type place uint8
+
+const (
+	here   place = iota // at once, on the state of this node
+	asked               // where the leader is, after a round
+	behind              // through the log, behind everything that this node has answered ahead
+)
+
+// placeOf is the place of a read. A read that looks at the keyspace as a whole, that of a client which watches keys and must
+// read what EXEC will find, and one that sees counters at ack level local beside others, stand behind what is answered ahead.
+func (s *Session) placeOf(cmd *commands.Command, args [][]byte) place {
+	ahead := s.lane.replica.Keyspace.HasAhead()
+	switch {
+	case ahead && (s.watcher != nil || !cmd.HasKeys()) && cmd.Flags&commands.FlagReadonly != 0:
+		return behind
+	case s.lane.sole:
+		return here
+	}
+	if some, all := s.localKeys(cmd, args); all && !s.pending() && s.hasOwnWrites() && !s.lane.replica.Group.Doubtful() {
+		return here
+	} else if some && ahead {
+		return behind
+	}
+	if s.direct() {
+		return here
+	}
+	return asked
+}
+
+// hasOwnWrites reports whether this node has applied what the session has written through the log.
+func (s *Session) hasOwnWrites() bool {
+	return s.lane.sole || s.lane.replica.Group.AppliedIndex() >= s.logged
 }
 
 // readTime is the log time of a read that runs at once. A node that does not lead uses no clock of its own: the log says what

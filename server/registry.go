@@ -110,7 +110,7 @@ func (s *Session) describe(now time.Time) string {
 		"lib-name=%s lib-ver=%s",
 		s.id, s.remote, s.local, id.name, int(now.Sub(s.since).Seconds()),
 		int(now.Sub(time.Unix(0, s.seen.lastActive.Load())).Seconds()), flags, s.seen.db.Load(), s.seen.multi.Load(),
-		s.seen.input.Load(), s.seen.output.Load(), s.seen.input.Load()+s.seen.output.Load(), last, s.user, s.seen.resp.Load(),
+		s.seen.input.Load(), s.seen.output.Load(), s.seen.input.Load()+s.seen.output.Load(), last, s.seen.user.Load().Name, s.seen.resp.Load(),
 		id.libName, id.libVersion)
 }
 

@@ -3,15 +3,19 @@
 package server
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"quipu/acl"
 	"quipu/commands"
 	"quipu/config"
 	"quipu/exec"
+	"quipu/internal/throttle"
 	"quipu/replica"
+	"quipu/replication"
 	"quipu/transport"
 )
 
@@ -36,15 +40,28 @@ type Server struct {
 
 	lastLeader atomic.Pointer[string] // node ID of the last leader that this node knew; nil: none yet
 
-	watches    *watchRegistry
-	waits      waitList
-	clients    clientRegistry
-	nextClient atomic.Int64
-	failures   failureLimiter
-	tasks      taskPool
-	pause      pauseState
-	stats      statistics
-	nextStripe atomic.Uint32
+	incarnation string // of the data
+
+	watches     *watchRegistry
+	waits       waitList
+	feedWaits   feedWaits
+	http        *httpPort    // nil: none
+	feedStreams atomic.Int32 // clients of /feed
+	clients     clientRegistry
+	nextClient  atomic.Int64
+	failures    failureLimiter
+	catalog     *acl.Catalog
+	users       atomic.Pointer[acl.Users]
+	userState   userState
+	denials     acl.Log
+	tasks       taskPool
+	pause       pauseState
+	stats       statistics
+	nextStripe  atomic.Uint32
+
+	tls          atomic.Pointer[tls.Config] // for clients; nil: not used
+	handshakeLog throttle.Log
+	peers        *replication.Peers // nil: no peer port
 
 	transport    *transport.Transport
 	accepting    chan struct{}    // closed when clients are accepted

@@ -4,11 +4,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quipu/acl"
 	"quipu/commands"
 	"quipu/config"
 	"quipu/exec"
 	"quipu/protocol"
 	"quipu/replica"
+	"quipu/replication"
 	"quipu/transport"
 )
 
@@ -26,7 +28,6 @@ type Session struct {
 	id     int64
 	remote string
 	local  string
-	user   string // never changes so far; CLIENT LIST of other connections reads it
 	since  time.Time
 	trusts bool // connected over loopback or a unix socket
 
@@ -39,7 +40,11 @@ type Session struct {
 	side     protocol.Writer // a reply on its way into its reply slot
 
 	db                   int
-	authed               bool
+	users                *acl.Users   // those that the session was judged by last
+	subject              *acl.Subject // its user
+	restricted           *acl.Subject // its user, nil if nothing is denied to it: the one thing that the gate looks at
+	authenticated        bool         // by a password, or because none was needed when it connected
+	authed               bool         // may run commands: authenticated, or none is needed now
 	unauthenticatedSince time.Time
 	silent               replyMode
 	ack                  ackChoice
@@ -51,19 +56,24 @@ type Session struct {
 	deciding             *watcher    // the guard of an EXEC under way
 	forgets              []forgotten // to be forgotten when nothing is pending any more
 
-	lane    *lane      // of the command being read
-	open    *lane      // whose sub-batch has an open submission of the session; nil: none
-	slots   replySlots // replies under way
-	lost    bool       // replies were dropped, so none of those behind them may be sent
-	bytes   int        // memory of the submissions that are closed and not complete
-	inLog   int        // submissions handed over to the log, and not complete
-	inReads int        // submissions handed over as reads, and not complete
-	index   uint64     // index of the log that the session's last commands were answered at
-	bulk    int        // most bytes that reads in submissions may reply with
-	waiting waitReason
-	blocked atomic.Pointer[blockedWait] // in WAIT or WAITAOF, else nil
-	closing bool                        // close once out has been sent
-	reason  string                      // why it is closing, for the log
+	lane         *lane               // of the command being read
+	open         *lane               // whose sub-batch has an open submission of the session; nil: none
+	slots        replySlots          // replies under way
+	lost         bool                // replies were dropped, so none of those behind them may be sent
+	bytes        int                 // memory of the submissions that are closed and not complete
+	inLog        int                 // submissions handed over to the log, and not complete
+	inReads      int                 // submissions handed over as reads, and not complete
+	index        uint64              // index of the log that the session's last commands were answered at
+	logged       uint64              // the same of the last that went through the log
+	logOutcome   replication.Outcome // of the last that went through the log
+	bulk         int                 // most bytes that reads in submissions may reply with
+	waiting      waitReason
+	backup       *replication.Backup         // opened with BACKUP BEGIN, or nil
+	changesUsers bool                        // the submission under way is a change of users
+	blocked      atomic.Pointer[blockedWait] // in WAIT, WAITAOF or FEED READ, else nil
+	feed         feedPace                    // of FEED READ
+	closing      bool                        // close once out has been sent
+	reason       string                      // why it is closing, for the log
 
 	ran      int64 // commands run
 	last     *commands.Command
@@ -87,17 +97,18 @@ type sessionStats struct {
 	input, output     atomic.Int64 // bytes that the transport keeps
 	noEvict, noTouch  atomic.Bool
 	watcher           atomic.Pointer[watcher]
+	user              atomic.Pointer[acl.Subject]
 }
 
 // waitReason says what a session waits for before it reads the next command.
 type waitReason uint8
 
 const (
-	waitNothing  waitReason = iota
-	waitPending             // for its own submissions
-	waitPause               // for the end of CLIENT PAUSE
-	waitTask                // for a slow command that runs elsewhere
-	waitReplicas            // in WAIT or WAITAOF, for replicas that there are not
+	waitNothing waitReason = iota
+	waitPending            // for its own submissions
+	waitPause              // for the end of CLIENT PAUSE
+	waitTask               // for a slow command that runs elsewhere
+	waitBlocked            // in WAIT, WAITAOF or FEED READ, for what may not come
 )
 
 type replyMode uint8
@@ -113,7 +124,7 @@ func newSession(w *worker, link transport.Link, peer transport.Peer) *Session {
 	srv := w.srv
 	s := &Session{
 		srv: srv, worker: w, link: link, lane: &w.lanes[0], id: srv.nextClient.Add(1),
-		remote: peer.Remote, local: peer.Local, since: time.Now(), trusts: peer.Trusted, user: "default",
+		remote: peer.Remote, local: peer.Local, since: time.Now(), trusts: peer.Trusted,
 	}
 	s.out = protocol.Writer{V: 2, Failed: srv.stats.errors.count}
 	s.side = s.out
@@ -122,15 +133,14 @@ func newSession(w *worker, link transport.Link, peer transport.Peer) *Session {
 	s.seen.multi.Store(-1)
 	s.seen.resp.Store(2)
 	s.seen.lastActive.Store(s.since.UnixNano())
+	s.beginUser()
 	s.useLimits(srv.config())
 	return s
 }
 
-// useLimits takes the parser's limits from the configuration; before authentication they are tighter. Without a
-// password everybody is authenticated, and remains so when one is set.
+// useLimits takes the parser's limits from the configuration; before authentication they are tighter.
 func (s *Session) useLimits(c *config.Config) {
 	s.limitsOf = c
-	s.authed = s.authed || c.RequirePass == ""
 	s.limits = protocol.Limits{MaxArgs: c.MaxArguments, MaxBulk: c.MaxBulk, MaxInline: c.MaxInline, MaxCommand: c.MaxCommand}
 	if !s.authed {
 		before := protocol.UnauthenticatedLimits()
@@ -146,7 +156,8 @@ func (s *Session) Process(input []byte, out int) int {
 	if out >= cfg.ClientOutputPause {
 		return 0
 	}
-	if cfg != s.limitsOf {
+	if users := s.srv.users.Load(); cfg != s.limitsOf || users != s.users {
+		s.useUsers(users)
 		s.useLimits(cfg)
 	}
 	s.worker.begins()
@@ -266,6 +277,14 @@ func (s *Session) submissionOn(l *lane, size int) *replica.SubBatch {
 	return l.open
 }
 
+// submissionFor is submission; behind says that what is added must go through the log even if it only reads: it stands behind all
+// that is answered ahead.
+func (s *Session) submissionFor(size int, behind bool) *replica.SubBatch {
+	b := s.submission(size)
+	s.lane.needsLog = s.lane.needsLog || behind
+	return b
+}
+
 func (s *Session) endSubmission() {
 	if s.open != nil {
 		s.bytes += s.open.open.End()
@@ -284,10 +303,19 @@ func (s *Session) handedOver(reads bool) {
 
 // finish takes the replies of a submission that is complete. The session may be able to read on afterwards.
 func (s *Session) finish(b *replica.SubBatch, sub *exec.Submission) {
+	if s.changesUsers && s.finishLater(b, sub) {
+		return
+	}
+	s.finishWith(sub, b.Replies(sub), b.Index, b.Reads, b.Outcome)
+}
+
+// finishWith is finish with what the sub-batch says of the submission.
+func (s *Session) finishWith(sub *exec.Submission, replies []byte, index uint64, reads bool, outcome replication.Outcome) {
 	s.bytes -= sub.Bytes
-	if s.index = max(s.index, b.Index); b.Reads {
+	if s.index = max(s.index, index); reads {
 		s.inReads--
 	} else {
+		s.logged, s.logOutcome = max(s.logged, index), outcome
 		s.inLog--
 	}
 	if sub.Overflowed {
@@ -295,7 +323,7 @@ func (s *Session) finish(b *replica.SubBatch, sub *exec.Submission) {
 		s.srv.stats.outputClosed.Add(1)
 		s.Close("more unsent replies than a client may have")
 	}
-	if out := s.slots.fill(sub.Slot, b.Replies(sub), s.out.B); !s.lost {
+	if out := s.slots.fill(sub.Slot, replies, s.out.B); !s.lost {
 		s.out.B = out
 	}
 	if !s.pending() {

@@ -32,7 +32,7 @@ func (s *Session) MayRead(in, out int) bool {
 		return false
 	case !s.ready(cfg):
 		// A client that waits for replicas is to be noticed when it leaves.
-		return s.waiting == waitReplicas && !s.closing && in < cfg.ClientInput
+		return s.waiting == waitBlocked && !s.closing && in < cfg.ClientInput
 	}
 	return in < cfg.ClientInput || s.parser.Started() && in < cfg.MaxCommand+transport.ReadChunk
 }
@@ -46,7 +46,7 @@ func (s *Session) Finished(ended bool, out int) (reason string, finished bool) {
 	case out > 0 || s.pending():
 	case s.closing:
 		return s.reason, true
-	case ended && (s.waiting == waitNothing || s.waiting == waitReplicas):
+	case ended && (s.waiting == waitNothing || s.waiting == waitBlocked):
 		return "closed by the client", true
 	}
 	return "", false
@@ -83,6 +83,7 @@ func (s *Session) Release(reason string) {
 	s.unwatch()
 	s.multi = nil
 	s.endWait()
+	s.endBackup()
 	s.srv.clients.remove(s)
 	s.srv.log.Debug("client closed", "id", s.id, "addr", s.remote, "reason", reason)
 }

@@ -19,20 +19,21 @@ import (
 // per session and per worker. What many cores count all the time is striped: by event loop, or by connection of the net
 // transport.
 type statistics struct {
-	connections    atomic.Int64
-	rejected       atomic.Int64 // connections
-	acceptErrors   atomic.Int64
-	refused        atomic.Int64 // commands
-	protocolErrors atomic.Int64
-	authFailures   atomic.Int64
-	outputClosed   atomic.Int64 // clients that did not read their replies
-	timeoutClosed  atomic.Int64
-	expiredKeys    atomic.Int64
-	blocked        atomic.Int64 // clients in WAIT and WAITAOF
-	reads          commands.ReadStats
-	errors         errorCounts
-	bytesIn        *engine.Striped
-	bytesOut       *engine.Striped
+	connections                  atomic.Int64
+	rejected                     atomic.Int64 // connections
+	acceptErrors                 atomic.Int64
+	handshakes, handshakesFailed atomic.Int64 // of TLS, that have ended
+	refused                      atomic.Int64 // commands
+	protocolErrors               atomic.Int64
+	authFailures                 atomic.Int64
+	outputClosed                 atomic.Int64 // clients that did not read their replies
+	timeoutClosed                atomic.Int64
+	expiredKeys                  atomic.Int64
+	blocked                      atomic.Int64 // clients in WAIT, WAITAOF and FEED READ
+	reads                        commands.ReadStats
+	errors                       errorCounts
+	bytesIn                      *engine.Striped
+	bytesOut                     *engine.Striped
 
 	loadTime   atomic.Int64 // ns from start to ready
 	peakMemory atomic.Int64
@@ -50,7 +51,7 @@ type statistics struct {
 
 func (st *statistics) reset() {
 	for _, c := range []*atomic.Int64{
-		&st.connections, &st.rejected, &st.acceptErrors, &st.refused, &st.protocolErrors, &st.authFailures,
+		&st.connections, &st.rejected, &st.acceptErrors, &st.handshakes, &st.handshakesFailed, &st.refused, &st.protocolErrors, &st.authFailures,
 		&st.outputClosed, &st.timeoutClosed, &st.expiredKeys, &st.lastIn, &st.lastOut, &st.lastCalls,
 	} {
 		c.Store(0)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"quipu/protocol"
+	"quipu/replication"
 )
 
 // waitArguments reads the last two arguments of WAIT and WAITAOF.
@@ -27,16 +28,33 @@ func waitArguments(args [][]byte) (replicas int64, timeout time.Duration, text s
 	return replicas, time.Duration(ms) * time.Millisecond, ""
 }
 
-// waitCommand counts replicas that have the connection's writes, which are on disk on a majority by the time it runs: a single
-// node has none, so it waits in vain for any.
+// waitCommand counts replicas that have the connection's writes, which are on disk on a majority by the time it runs, once what
+// was answered ahead is: a single node has none, so it waits in vain for any.
 func waitCommand(s *Session, args [][]byte) bool {
 	replicas, timeout, text := waitArguments(args)
 	if text != "" {
 		s.replyError(text)
 		return true
 	}
-	s.waitFor(0, replicas, timeout, func(w *protocol.Writer, h holders) { w.Int(h.replicas) })
+	index, wait := s.ownWrites()
+	if wait {
+		return false
+	}
+	s.waitFor(index, 0, replicas, timeout, func(w *protocol.Writer, h holders) { w.Int(h.replicas) })
 	return true
+}
+
+// ownWrites is the index from which on a node has the connection's writes, once what was answered ahead is applied. If the log did
+// not take that, no node has them.
+func (s *Session) ownWrites() (index uint64, wait bool) {
+	behind := s.barrierPassed
+	switch {
+	case s.barrier():
+		return 0, true
+	case behind && s.logOutcome != replication.Applied:
+		return math.MaxUint64, false
+	}
+	return s.index, false
 }
 
 // waitAOFCommand: what a node has applied is synced there.
@@ -54,7 +72,11 @@ func waitAOFCommand(s *Session, args [][]byte) bool {
 		s.replyError(text)
 		return true
 	}
-	s.waitFor(local, replicas, timeout, func(w *protocol.Writer, h holders) { w.Array(2); w.Int(h.local); w.Int(h.replicas) })
+	index, wait := s.ownWrites()
+	if wait {
+		return false
+	}
+	s.waitFor(index, local, replicas, timeout, func(w *protocol.Writer, h holders) { w.Array(2); w.Int(h.local); w.Int(h.replicas) })
 	return true
 }
 
@@ -89,28 +111,28 @@ func waitInTransaction(_ *Session, args [][]byte, w *protocol.Writer) {
 
 func waitAOFInTransaction(_ *Session, _ [][]byte, w *protocol.Writer) { w.Array(2); w.Int(1); w.Int(0) }
 
-// blockedWait is one wait for replicas. Whoever takes it out of its session ends it: its alarm, CLIENT UNBLOCK of
+// blockedWait is one wait of a client, for replicas or for changes. Whoever takes it out of its session ends it: its alarm, CLIENT UNBLOCK of
 // another client, or the end of the connection.
 type blockedWait struct {
 	reply   func(write func(w *protocol.Writer))
-	timeout func(w *protocol.Writer) // the reply when the time is over
-	look    func(t *topology) (over bool)
-	alarm   *time.Timer // set and stopped on the session's loop
+	timeout func(w *protocol.Writer)      // the reply when the time is over, or for CLIENT UNBLOCK
+	look    func(t *topology) (over bool) // of a wait for replicas
+	alarm   *time.Timer                   // set and stopped on the session's loop
 }
 
 // holdersLook is how often a wait asks the other nodes what they have.
 const holdersLook = 10 * time.Millisecond
 
-// waitFor replies when enough nodes have the writes of the session, or the timeout is over, 0 being never. Nothing of the session
+// waitFor replies when enough nodes have applied an index of the log, or the timeout is over, 0 being never. Nothing of the session
 // is pending.
-func (s *Session) waitFor(local, replicas int64, timeout time.Duration, write func(w *protocol.Writer, h holders)) {
-	srv, index := s.srv, s.index
+func (s *Session) waitFor(index uint64, local, replicas int64, timeout time.Duration, write func(w *protocol.Writer, h holders)) {
+	srv := s.srv
 	t := srv.topology()
 	if h := t.holders(index); h.enough(local, replicas) {
 		s.reply(func(w *protocol.Writer) { write(w, h) })
 		return
 	}
-	b := &blockedWait{reply: s.replyLater(waitReplicas)}
+	b := &blockedWait{reply: s.replyLater(waitBlocked)}
 	b.timeout = func(w *protocol.Writer) {
 		t := srv.topology()
 		write(w, t.holders(index))
@@ -121,15 +143,20 @@ func (s *Session) waitFor(local, replicas int64, timeout time.Duration, write fu
 		}
 		return s.blocked.Load() != b
 	}
-	srv.stats.blocked.Add(1)
-	s.blocked.Store(b)
 	if timeout == 0 {
 		timeout = math.MaxInt64
 	}
-	b.alarm = time.AfterFunc(timeout, func() { s.unblock(b, b.timeout) })
+	s.block(b, timeout, func() { s.unblock(b, b.timeout) })
 	if srv.config().PeerAddr != "" { // else there are no others
 		srv.waits.add(srv, b)
 	}
+}
+
+// block begins a wait, whose reply function was made by replyLater(waitBlocked). over is called, by another goroutine, when its time is.
+func (s *Session) block(b *blockedWait, timeout time.Duration, over func()) {
+	s.srv.stats.blocked.Add(1)
+	s.blocked.Store(b)
+	b.alarm = time.AfterFunc(timeout, over)
 }
 
 // waitList is all waits for other nodes: one goroutine looks after them, however many clients wait.
@@ -174,7 +201,7 @@ func (s *Session) unblock(b *blockedWait, write func(w *protocol.Writer)) bool {
 	s.srv.stats.blocked.Add(-1)
 	s.worker.loop.Post(func() {
 		b.alarm.Stop()
-		if s.waiting == waitReplicas && !s.closing {
+		if s.waiting == waitBlocked && !s.closing {
 			b.reply(write)
 		}
 	})

@@ -20,7 +20,8 @@ import (
 //	UNWATCH, DISCARD, end of the client ────────► watchSet.Watch without keys: forgets the name
 //	the connection between the nodes ends ──────► watchSet.Close: forgets all of its names
 
-// watchLeader has the node that leads watch keys. Behind writes of the client that are under way it goes through the log.
+// watchLeader has the node that leads watch keys. Behind writes of the client that are under way, or behind what this node has
+// answered ahead, it goes through the log.
 func (s *Session) watchLeader(args [][]byte) bool {
 	if s.watcher == nil {
 		s.watcher = &watcher{lane: s.lane, name: exec.Watch{ID: 1 + rand.Uint64N(1<<64-1)}}
@@ -37,7 +38,7 @@ func (s *Session) watchLeader(args [][]byte) bool {
 	}
 	w.size = size
 	w.name.Count++
-	s.submission(s.size).Watch(w.name, args[1:], s.as())
+	s.submissionFor(s.size, s.lane.replica.Keyspace.HasAhead()).Watch(w.name, args[1:], s.as())
 	return true
 }
 

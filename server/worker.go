@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"quipu/acl"
 	"quipu/exec"
 	"quipu/replica"
 	"quipu/transport"
@@ -33,6 +34,8 @@ type worker struct {
 	mu        sync.Mutex // guards completed; a leaf
 	completed []*replica.SubBatch
 
+	call acl.Call // scratch for judging a command
+
 	spareCompleted   []*replica.SubBatch
 	spareTransaction *transaction // or nil
 	spareResumed     []*Session
@@ -49,8 +52,8 @@ type lane struct {
 
 	sole bool // this node was the only voter when a session last began to read commands
 
-	// needsLog says that the open sub-batch has commands of a client whose writes are under way in the log: reads must not
-	// overtake them.
+	// needsLog says that the open sub-batch goes through the log even if it only reads: a client in it has writes under way there,
+	// which its reads must not overtake, or a command in it stands behind what is answered ahead.
 	needsLog bool
 
 	gathered int // bytes handed over since the last Tick
@@ -141,8 +144,8 @@ func (w *worker) handOver(l *lane) {
 	}
 }
 
-// hand gives a sub-batch to the log; one that only reads does not need it, unless it stands behind writes of its clients
-// that are under way there, or this node's state is that of the log anyway.
+// hand gives a sub-batch to the log; one that only reads does not need it, unless needsLog says so, or this node's state is that
+// of the log anyway.
 func (l *lane) hand(s *replica.SubBatch) {
 	reads := s.ReadsOnly() && !l.needsLog && !l.sole
 	l.needsLog = false

@@ -12,9 +12,16 @@ const (
 	acceptPauseMax = 500 * time.Millisecond
 )
 
+// accepted is a connection that the host has admitted.
+type accepted struct {
+	sock     net.Conn
+	tls      *secured // nil: plain
+	sameHost bool
+}
+
 // accept takes connections from one listener until it is closed. When the process is out of file descriptors or
 // memory it pauses instead of spinning; the clients wait in the kernel's queue.
-func (t *Transport) accept(ln net.Listener, serve func(c net.Conn, sameHost bool)) {
+func (t *Transport) accept(ln listener, serve func(accepted)) {
 	pause := time.Duration(0)
 	for {
 		c, err := ln.Accept()
@@ -31,13 +38,24 @@ func (t *Transport) accept(ln net.Listener, serve func(c net.Conn, sameHost bool
 			continue
 		}
 		pause = 0
+		keepalive := t.host.Settings().Keepalive
+		if ln.tls {
+			setKeepalive(c, keepalive)
+			set := t.host.TLS()
+			if h := t.handshakes.begin(c, set.Handshakes); h != nil {
+				t.serving.Go(func() { t.shakeHands(h, set, serve) })
+			} else {
+				c.Close()
+			}
+			continue
+		}
 		sameHost := isSameHost(c.RemoteAddr())
 		if refusal := t.host.Admit(sameHost); refusal != nil {
 			refuse(c, refusal)
 			continue
 		}
-		setKeepalive(c, t.host.Settings().Keepalive)
-		serve(c, sameHost)
+		setKeepalive(c, keepalive)
+		serve(accepted{c, nil, sameHost})
 	}
 }
 

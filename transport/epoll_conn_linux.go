@@ -16,9 +16,14 @@ func (l *eventLoop) read(c *conn) {
 		l.touch(c) // drops the read interest
 		return
 	}
-	buf := l.room()
-	if len(c.in) > 0 {
+	var buf []byte
+	switch {
+	case c.tls != nil:
+		buf = l.sealedRoom()
+	case len(c.in) > 0:
 		buf = c.room()
+	default:
+		buf = l.room()
 	}
 	n, err := readNow(c.fd, buf)
 	switch {
@@ -35,14 +40,23 @@ func (l *eventLoop) read(c *conn) {
 	}
 	c.lastRead = l.now
 	c.side.Received(n)
+	if c.tls != nil {
+		l.open(c, buf[:n])
+		return
+	}
 	if len(c.in) > 0 {
 		c.in = c.in[:len(c.in)+n]
 		l.advance(c)
 		return
 	}
-	used := c.side.Process(buf[:n], len(c.out))
-	if used < n {
-		c.in = append(c.in, buf[used:n]...)
+	l.process(c, buf[:n])
+}
+
+// process runs the commands in input, which is in the loop's buffer, of a connection without input that waits.
+func (l *eventLoop) process(c *conn, input []byte) {
+	used := c.side.Process(input, len(c.out))
+	if used < len(input) {
+		c.in = append(c.in, input[used:]...)
 	}
 	l.used += used
 	l.touch(c)
@@ -106,6 +120,9 @@ func (l *eventLoop) sendTouched() {
 
 // send writes what it can, and closes the connection when that is due.
 func (l *eventLoop) send(c *conn) {
+	if c.tls != nil && !l.seal(c) {
+		return
+	}
 	replies := *c.replies
 	if len(c.out) > 0 && len(replies) > 0 {
 		c.out = append(c.out, replies...)
@@ -118,7 +135,7 @@ func (l *eventLoop) send(c *conn) {
 		}
 		c.out = c.out[:copy(c.out, c.out[n:])]
 		if len(c.out) == 0 {
-			c.out = nil
+			l.sent(c)
 		}
 	} else if len(replies) > 0 {
 		n, ok := l.write(c, replies)
@@ -203,6 +220,9 @@ func (l *eventLoop) closeConn(c *conn, reason string) {
 	l.worker.CarryOut()
 	c.closed = true
 	delete(l.conns, c.fd)
+	if c.tls != nil {
+		l.farewell(c)
+	}
 	unix.Close(c.fd)
 	c.side.Release(reason)
 	c.in, c.out = nil, nil
@@ -220,7 +240,12 @@ func (l *eventLoop) tick(now time.Time) {
 		if reason == "" {
 			continue
 		}
-		if len(lastWords) > 0 && len(c.out) == 0 {
+		switch {
+		case len(lastWords) == 0 || len(c.out) > 0:
+		case c.tls != nil:
+			*c.replies = append(*c.replies, lastWords...)
+			l.seal(c) // closing it sends this
+		default:
 			_, _ = unix.Write(c.fd, lastWords) // it is closed whether it reads this or not
 		}
 		l.closeConn(c, reason)

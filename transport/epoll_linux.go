@@ -58,6 +58,8 @@ type eventLoop struct {
 	signal    chan struct{}
 
 	spareTouched []*conn
+	sealedIn     []byte // read buffer of what is to be opened
+	sealedOut    []byte // spare buffer of what is to be sent
 	timer        *time.Timer
 	now          int64 // unix nanoseconds, as of the last wait
 	ticks        int
@@ -69,12 +71,13 @@ type conn struct {
 	loop    *eventLoop
 	fd      int
 	side    Conn
-	replies *[]byte // the Conn's output
-	in      []byte  // input that could not be used yet
-	out     []byte  // replies the socket would not take yet
-	reads   bool    // registered for reading
-	writes  bool    // registered for writing
-	listed  bool    // in touched
+	tls     *secured // nil: plain
+	replies *[]byte  // the Conn's output
+	in      []byte   // input that could not be used yet
+	out     []byte   // replies the socket would not take yet; sealed with TLS
+	reads   bool     // registered for reading
+	writes  bool     // registered for writing
+	listed  bool     // in touched
 	closed  bool
 	eof     bool
 
@@ -333,8 +336,8 @@ func (l *eventLoop) touch(c *conn) {
 }
 
 // adopt makes an accepted socket a connection of this loop.
-func (l *eventLoop) adopt(fd int, peer Peer) {
-	c := &conn{loop: l, fd: fd, reads: true, lastRead: time.Now().UnixNano()}
+func (l *eventLoop) adopt(fd int, tls *secured, peer Peer) {
+	c := &conn{loop: l, fd: fd, tls: tls, reads: true, lastRead: time.Now().UnixNano()}
 	c.side = l.worker.Accept(c, peer)
 	c.replies = c.side.Output()
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(fd)}
@@ -345,4 +348,8 @@ func (l *eventLoop) adopt(fd int, peer Peer) {
 		return
 	}
 	l.conns[fd] = c
+	if tls != nil {
+		l.open(c, nil) // what came with the end of the handshake
+		l.worker.CarryOut()
+	}
 }

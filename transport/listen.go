@@ -16,7 +16,12 @@ import (
 // Listen opens the TCP and unix sockets of addresses. What it has opened before an error is closed by StopListening.
 func (t *Transport) Listen(a Addresses) error {
 	if a.TCP {
-		if err := t.listenTCP(a); err != nil {
+		if err := t.listenTCP(a.Hosts, a.Port, false); err != nil {
+			return err
+		}
+	}
+	if a.TLS {
+		if err := t.listenTCP(a.Hosts, a.TLSPort, true); err != nil {
 			return err
 		}
 	}
@@ -25,7 +30,7 @@ func (t *Transport) Listen(a Addresses) error {
 		if err != nil {
 			return err
 		}
-		t.addListener(ln)
+		t.addListener(listener{ln, false})
 	}
 	if len(t.listeners) == 0 {
 		return fmt.Errorf("no address to listen on: this machine has none of %q; correct the setting bind", strings.Join(a.Hosts, " "))
@@ -33,8 +38,18 @@ func (t *Transport) Listen(a Addresses) error {
 	return nil
 }
 
-func (t *Transport) addListener(ln net.Listener) {
+// listener is one socket to accept from.
+type listener struct {
+	net.Listener
+	tls bool
+}
+
+func (t *Transport) addListener(ln listener) {
 	t.listeners = append(t.listeners, ln)
+	if ln.tls {
+		t.log.Info("listening for TLS", "address", ln.Addr().String())
+		return
+	}
 	t.log.Info("listening", "address", ln.Addr().String())
 }
 
@@ -42,26 +57,26 @@ func (t *Transport) addListener(ln net.Listener) {
 const anyPortAttempts = 10
 
 // listenTCP opens the sockets of all addresses that the machine has, or none.
-func (t *Transport) listenTCP(a Addresses) error {
-	addresses := make([]tcpAddress, len(a.Hosts))
-	for i, host := range a.Hosts {
+func (t *Transport) listenTCP(hosts []string, port int, tls bool) error {
+	addresses := make([]tcpAddress, len(hosts))
+	for i, host := range hosts {
 		var err error
 		if addresses[i], err = parseAddress(host); err != nil {
 			return err
 		}
 	}
 	for attempt := 1; ; attempt++ {
-		listeners, err := t.openTCP(addresses, a.Port)
+		listeners, err := t.openTCP(addresses, port)
 		if err == nil {
 			for _, ln := range listeners {
-				t.addListener(ln)
+				t.addListener(listener{ln, tls})
 			}
 			return nil
 		}
 		for _, ln := range listeners {
 			ln.Close()
 		}
-		if a.Port != 0 || attempt == anyPortAttempts || !errors.Is(err, syscall.EADDRINUSE) {
+		if port != 0 || attempt == anyPortAttempts || !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
 	}

@@ -14,8 +14,9 @@ type netConn struct {
 	t       *Transport
 	worker  Worker
 	side    Conn
-	sock    net.Conn
-	replies *[]byte // the Conn's output
+	sock    net.Conn // or what seals and opens its bytes
+	raw     net.Conn // the socket
+	replies *[]byte  // the Conn's output
 
 	input chan []byte // one chunk at a time; closed at the end of the stream
 	taken chan struct{}
@@ -33,20 +34,24 @@ type netConn struct {
 func (t *Transport) serveNet() {
 	for _, ln := range t.listeners {
 		t.serving.Go(func() {
-			t.accept(ln, func(sock net.Conn, sameHost bool) {
-				t.serving.Go(func() { t.serveConn(sock, sameHost) })
+			t.accept(ln, func(a accepted) {
+				t.serving.Go(func() { t.serveConn(a) })
 			})
 		})
 	}
 }
 
 // serveConn serves one connection until it is closed.
-func (t *Transport) serveConn(sock net.Conn, sameHost bool) {
+func (t *Transport) serveConn(a accepted) {
+	sock := a.sock
+	if a.tls != nil {
+		sock = a.tls
+	}
 	c := &netConn{
-		t: t, sock: sock, input: make(chan []byte), taken: make(chan struct{}), signal: make(chan struct{}, 1), lastRead: time.Now(),
+		t: t, sock: sock, raw: a.sock, input: make(chan []byte), taken: make(chan struct{}), signal: make(chan struct{}, 1), lastRead: time.Now(),
 	}
 	c.worker = t.host.NewWorker(c, false)
-	c.side = c.worker.Accept(c, peerOf(sock, sameHost))
+	c.side = c.worker.Accept(c, peerOf(a.sock, a.sameHost))
 	c.replies = c.side.Output()
 	t.mu.Lock()
 	t.conns[c] = struct{}{}
@@ -104,8 +109,8 @@ func (c *netConn) wake() {
 // Resume implements Link.
 func (c *netConn) Resume() { c.advance() }
 
-// Interrupt implements Link.
-func (c *netConn) Interrupt() { c.sock.Close() }
+// Interrupt implements Link. Closing a tls.Conn would wait for a write that is under way.
+func (c *netConn) Interrupt() { c.raw.Close() }
 
 // stop has the connection closed once its replies are sent, or after lingerTime. Called from any goroutine.
 func (c *netConn) stop() {

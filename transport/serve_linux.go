@@ -45,16 +45,19 @@ func (t *Transport) Serve() error {
 func defaultLoops() int { return max(1, runtime.NumCPU()/2) }
 
 // assign takes the socket out of Go's hands and gives it to the event loops in turn.
-func (t *Transport) assign(c net.Conn, sameHost bool) {
-	peer := peerOf(c, sameHost)
-	fd, err := detach(c)
+func (t *Transport) assign(a accepted) {
+	peer := peerOf(a.sock, a.sameHost)
+	fd, err := detach(a.sock)
 	if err != nil {
 		t.log.Warn("cannot take over a connection", "error", err)
 		t.host.Dismiss()
 		return
 	}
+	if a.tls != nil {
+		a.tls.wire.Conn = nil
+	}
 	loop := t.loops[int(t.next.Add(1))%len(t.loops)]
-	if !loop.tryPost(func() { loop.adopt(fd, peer) }) {
+	if !loop.tryPost(func() { loop.adopt(fd, a.tls, peer) }) {
 		unix.Close(fd) // the loop has ended: the server is stopping
 		t.host.Dismiss()
 	}

@@ -4,9 +4,13 @@
 // There are two transports. An event loop serves many connections on one goroutine (Linux); elsewhere, or where the
 // settings say so, each connection has a goroutine of its own, which is a loop with a single connection. Both keep
 // reading from a socket only as long as its Conn may be read: the client then feels TCP's own backpressure.
+//
+// Both serve TLS (crypto/tls). A goroutine does the handshake (handshake.go); an event loop then does the rest without one
+// (tls_linux.go).
 package transport
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"os"
@@ -25,10 +29,14 @@ type Host interface {
 	Admit(sameHost bool) (refusal []byte)
 	// Dismiss takes back an Admit for which no Conn was made.
 	Dismiss()
+	// ShookHands is told of each TLS handshake that has ended, before Admit is asked; err is why it failed, or nil.
+	ShookHands(client net.Addr, err error)
 	// AcceptFailed counts a connection that could not be accepted.
 	AcceptFailed()
 	// Settings are asked for when they are needed, because they may change.
 	Settings() Settings
+	// TLS is asked for each connection on a listener for TLS.
+	TLS() TLSSettings
 	// Fail stops the server, because a loop cannot go on.
 	Fail(err error)
 }
@@ -37,6 +45,13 @@ type Host interface {
 type Settings struct {
 	Keepalive     time.Duration // between TCP keepalive probes; 0: none
 	OutputTimeout time.Duration // how long a client may take to read what is sent, where a goroutine waits for it
+}
+
+// TLSSettings are those for a connection with TLS that is about to begin.
+type TLSSettings struct {
+	Config           *tls.Config
+	HandshakeTimeout time.Duration
+	Handshakes       int // that may be under way at a time
 }
 
 // Worker is what a server keeps for each loop. All methods are called on the loop's goroutine.
@@ -141,7 +156,9 @@ type Addresses struct {
 	TCP      bool
 	Hosts    []string // as redis.conf writes them, see parseAddress
 	Port     int      // 0: any that is free, the same for all hosts
-	Unix     string   // path of a unix socket; empty: none
+	TLS      bool
+	TLSPort  int    // as Port
+	Unix     string // path of a unix socket; empty: none
 	UnixPerm os.FileMode
 }
 
@@ -151,10 +168,11 @@ type Transport struct {
 	host      Host
 	log       *slog.Logger
 	opt       Options
-	listeners []net.Listener
+	listeners []listener
 	eventLoops
-	stopping atomic.Bool    // connections are being closed
-	serving  sync.WaitGroup // goroutines that accept, event loops, connections
+	handshakes *handshakes
+	stopping   atomic.Bool    // connections are being closed
+	serving    sync.WaitGroup // goroutines that accept, event loops, connections
 
 	mu    sync.Mutex // guards conns; a leaf
 	conns map[*netConn]struct{}
@@ -162,7 +180,7 @@ type Transport struct {
 
 // New makes a transport that does not listen yet.
 func New(host Host, opt Options) *Transport {
-	return &Transport{host: host, log: opt.Log, opt: opt, conns: map[*netConn]struct{}{}}
+	return &Transport{host: host, log: opt.Log, opt: opt, handshakes: newHandshakes(), conns: map[*netConn]struct{}{}}
 }
 
 // StopListening closes the listeners; connections that are there stay.
@@ -176,6 +194,7 @@ func (t *Transport) StopListening() {
 // returns when all goroutines of the transport have ended.
 func (t *Transport) Stop() {
 	t.stopping.Store(true)
+	t.handshakes.stop()
 	t.stopLoops()
 	t.stopNet()
 	t.serving.Wait()
@@ -183,6 +202,19 @@ func (t *Transport) Stop() {
 
 // Addr is the address of the first listener.
 func (t *Transport) Addr() net.Addr { return t.listeners[0].Addr() }
+
+// TLSAddr is the address of the first listener for TLS, or nil.
+func (t *Transport) TLSAddr() net.Addr {
+	for _, ln := range t.listeners {
+		if ln.tls {
+			return ln.Addr()
+		}
+	}
+	return nil
+}
+
+// Handshakes is how many TLS handshakes are under way.
+func (t *Transport) Handshakes() int { return t.handshakes.number() }
 
 // Name is "epoll" or "net".
 func (t *Transport) Name() string {

@@ -3,6 +3,8 @@ package transport
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"crypto/tls"
 	"io"
 	"log/slog"
 	"net"
@@ -24,7 +26,12 @@ type echoHost struct {
 	refuses  atomic.Bool
 	admitted atomic.Int64
 	ticks    atomic.Int64
-	inPlace  bool // loops may wait for what is submitted
+	shook    atomic.Int64 // handshakes that have succeeded
+	failed   atomic.Int64
+	tls      *tls.Config
+	timeout  time.Duration // for handshakes; 0: a minute
+	limit    int           // of handshakes; 0: 100
+	inPlace  bool          // loops may wait for what is submitted
 }
 
 func (h *echoHost) NewWorker(l Loop, _ bool) Worker { return &echoWorker{host: h, loop: l} }
@@ -32,6 +39,18 @@ func (h *echoHost) AcceptFailed()                   {}
 func (h *echoHost) Dismiss()                        { h.admitted.Add(-1) }
 func (h *echoHost) Fail(error)                      {}
 func (h *echoHost) Settings() Settings              { return Settings{OutputTimeout: time.Minute} }
+
+func (h *echoHost) TLS() TLSSettings {
+	return TLSSettings{h.tls, cmp.Or(h.timeout, time.Minute), cmp.Or(h.limit, 100)}
+}
+
+func (h *echoHost) ShookHands(_ net.Addr, err error) {
+	if err == nil {
+		h.shook.Add(1)
+	} else {
+		h.failed.Add(1)
+	}
+}
 
 func (h *echoHost) Admit(bool) []byte {
 	if h.refuses.Load() {
@@ -148,16 +167,30 @@ func (c *echoConn) Finished(ended bool, out int) (string, bool) {
 
 func (c *echoConn) Overdue(int64, int64, int64, int, int) (string, []byte) { return "", nil }
 
-// forEach runs a test on each transport of this system.
+// forEach runs a test on each transport of this system, plain and with TLS.
 func forEach(t *testing.T, host *echoHost, test func(t *testing.T, tr *Transport)) {
+	for _, secure := range []bool{false, true} {
+		forEachOf(t, host, secure, test)
+	}
+}
+
+// forEachOf runs a test on each transport of this system.
+func forEachOf(t *testing.T, host *echoHost, secure bool, test func(t *testing.T, tr *Transport)) {
+	if host.tls == nil {
+		host.tls = serverTLS(t)
+	}
 	for _, goroutines := range []bool{false, true} {
 		tr := New(host, Options{Goroutines: goroutines, Loops: 2, Log: slog.New(slog.DiscardHandler)})
 		want := "net"
 		if !goroutines && runtime.GOOS == "linux" {
 			want = "epoll"
 		}
-		t.Run(want, func(t *testing.T) {
-			if err := tr.Listen(Addresses{TCP: true, Hosts: []string{"127.0.0.1"}}); err != nil {
+		name := want
+		if secure {
+			name += " TLS"
+		}
+		t.Run(name, func(t *testing.T) {
+			if err := tr.Listen(Addresses{TCP: !secure, TLS: secure, Hosts: []string{"127.0.0.1"}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := tr.Serve(); err != nil {
@@ -185,6 +218,13 @@ func dial(t *testing.T, tr *Transport) net.Conn {
 	t.Cleanup(func() { c.Close() })
 	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
+	}
+	if tr.TLSAddr() != nil {
+		secure := tls.Client(c, clientTLS)
+		if err := secure.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		return secure
 	}
 	return c
 }
@@ -259,10 +299,10 @@ func TestHalfClosed(t *testing.T) {
 		if _, err := io.WriteString(c, "a\nlater\nb\n"); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := io.ReadAll(c); string(got) != "a\nlater\nb\n" {
+		if got, err := io.ReadAll(c); string(got) != "a\nlater\nb\n" || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
 	})

@@ -18,6 +18,11 @@ type subcommand struct {
 func subcommands() []subcommand {
 	return []subcommand{
 		{"server", "[config-file] [--flag value …]", "start a node (also the default without a subcommand)", runServer},
+		{"cluster", "status|wait|add|promote|remove|replace|transfer|compare|upgrade …", "look after a cluster that runs", runCluster},
+		{"backup", "FILE [--addr host:port]", "write a snapshot of a node that runs into a file", runBackup},
+		{"restore", "FILE --dir DIRECTORY", "make a data directory of a backup", runRestore},
+		{"recover", "--from DIRECTORY [--dir DIRECTORY]", "make a data directory of what one node has left, when a majority is lost", runRecover},
+		{"connect", "check|test|run|status|accept|retry|recount …", "count events from Kafka, Pulsar and files (runs quipu-connect)", runConnect},
 		{"tls", "init [--dir directory] [--hosts name,address,…]", "make a certificate authority and certificates for nodes and clients", runTLS},
 		{"version", "", "print the version", runVersion},
 		{"help", "", "print this help and every setting", runHelp},

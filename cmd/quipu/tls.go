@@ -1,10 +1,13 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"quipu/internal/certs"
@@ -38,12 +41,75 @@ func runTLS(args []string) int {
 		fmt.Fprintln(os.Stderr, "quipu:", err)
 		return 1
 	}
-	fmt.Printf(`Written into %s:
-  %s, %s   certificate authority; keep the key in a safe place, nodes do not need it
-  %s, %s         of the peer port; copy them and %s to each node
-  %s, %s     of a server, for its clients
-  %s, %s     of a client
-`, *dir, certs.AuthorityCert, certs.AuthorityKey, certs.PeerCert, certs.PeerKey, certs.AuthorityCert,
-		certs.ServerCert, certs.ServerKey, certs.ClientCert, certs.ClientKey)
+	path, err := filepath.Abs(*dir)
+	if err != nil {
+		path = *dir
+	}
+	printUse(path)
 	return 0
+}
+
+// printUse says what certs.Init has written into dir, and how it is used: lines of a configuration file, and a command.
+func printUse(dir string) {
+	file := func(name string) string { return filepath.Join(dir, name) }
+	fmt.Printf(`Written into %s:
+  %s, %s           certificate authority; keep the key in a safe place, nodes do not need it
+  %s, %s   of a server, for its clients
+  %s, %s   of a client
+  %s, %s       of the port for other nodes
+`, dir, certs.AuthorityCert, certs.AuthorityKey, certs.ServerCert, certs.ServerKey, certs.ClientCert, certs.ClientKey, certs.PeerCert, certs.PeerKey)
+	fmt.Printf(`
+Lines for the configuration file of a node (or flags, with -- in front). Clients must then show a certificate on the
+port for TLS; with "tls-auth-clients no" they need none. With "port 0" there is no other port.
+
+tls-port 6380
+tls-cert-file %s
+tls-key-file %s
+tls-ca-cert-file %s
+
+For each node of a cluster these as well:
+
+peer-tls-cert-file %s
+peer-tls-key-file %s
+peer-tls-ca-cert-file %s
+
+A client connects with:
+
+redis-cli --tls -p 6380 --cacert %s --cert %s --key %s
+
+New certificates in place of these files are used once the node gets SIGHUP.
+`, file(certs.ServerCert), file(certs.ServerKey), file(certs.AuthorityCert),
+		file(certs.PeerCert), file(certs.PeerKey), file(certs.AuthorityCert),
+		quote(file(certs.AuthorityCert)), quote(file(certs.ClientCert)), quote(file(certs.ClientKey)))
+}
+
+// clientTLS is what a client of a node uses; any of the files may be empty.
+func clientTLS(authority, cert, key string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if authority != "" {
+		pem, err := os.ReadFile(authority)
+		if err != nil {
+			return nil, err
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s has no certificate in PEM", authority)
+		}
+	}
+	if cert != "" || key != "" {
+		own, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
+		}
+		c.Certificates = []tls.Certificate{own}
+	}
+	return c, nil
+}
+
+// quote is a word as a shell reads it.
+func quote(word string) string {
+	if !strings.ContainsAny(word, " \t\n'\"\\$&|;<>()*?[]#~`") {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -50,19 +50,24 @@ func TestReaders(t *testing.T) {
 
 // TestDemo counts part of the file in Quipu with kill -9 in the middle.
 func TestDemo(t *testing.T) {
-	testDemo(t, redistest.Binary(t))
+	testDemo(t, redistest.Binary(t), 1, 2)
+}
+
+// TestDemoNodes counts it in three nodes, of which the one that leads is killed.
+func TestDemoNodes(t *testing.T) {
+	testDemo(t, redistest.Binary(t), 3, redistest.Size(1, 1, 3))
 }
 
 // TestDemoRedis does the same with redis-server: the example is an ordinary
 // Redis program, and its claim does not rest on how Quipu behaves.
 func TestDemoRedis(t *testing.T) {
-	testDemo(t, redistest.Tool(t, "redis-server"))
+	testDemo(t, redistest.Tool(t, "redis-server"), 1, 2)
 }
 
-func testDemo(t *testing.T, program string) {
+func testDemo(t *testing.T, program string, nodes, kills int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	opt := options{server: program, limit: 4000, window: 20, top: 3, demo: true, kills: 2}
+	opt := options{server: program, limit: 4000, window: 20, top: 3, demo: true, nodes: nodes, kills: kills}
 	if err := demo(ctx, opt); err != nil {
 		t.Fatal(err)
 	}
@@ -181,14 +186,56 @@ func TestGap(t *testing.T) {
 	}
 }
 
+// TestSentAgain: a batch that is sent twice counts once, and a node that does not answer is passed over.
+func TestSentAgain(t *testing.T) {
+	client := startServer(t, redistest.Binary(t))
+	nobody := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
+	defer nobody.Close()
+	flights, err := loadFlights(options{limit: 210})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var resent []int
+	p := &onceProducer{
+		nodes: []*redis.Client{nobody, client}, flights: flights, window: 100, patience: time.Minute,
+		resent: func(batch int, causes []error, applied bool) { resent = append(resent, batch) },
+	}
+	p.progress = func(int) { p.at = 0 }
+	if err := p.run(t.Context()); err != nil || p.batches != 3 || !slices.Equal(resent, []int{2, 3}) {
+		t.Fatalf("%v, %d batches, sent again: %v", err, p.batches, resent)
+	}
+	if err := p.send(t.Context(), client, families{}, 2, flights[100:200]); !redis.HasErrorPrefix(err, "APPLIED ") {
+		t.Errorf("the second batch once more, whose replies are too long to be kept: %v", err)
+	}
+	if err := p.send(t.Context(), client, families{}, 3, flights[200:]); err != nil {
+		t.Errorf("the third batch once more, which is short: %v", err)
+	}
+	want, err := exactly(options{limit: 210})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compare(t.Context(), client, want, 0); err != nil {
+		t.Error(err)
+	}
+	// An error of a command in the transaction is an answer, and ends the run.
+	if err := client.Set(t.Context(), routePrefix+"A-B", "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	wrong := &onceProducer{nodes: p.nodes, flights: []flight{{"1", "A", "B", 1}}, window: 1, patience: time.Minute}
+	if err := wrong.run(t.Context()); !redis.HasErrorPrefix(err, "value is not an integer") {
+		t.Errorf("run returned %v", err)
+	}
+}
+
 func startRedis(t *testing.T) *redis.Client { return startServer(t, redistest.Tool(t, "redis-server")) }
 
 func startServer(t *testing.T, program string) *redis.Client {
-	server, cleanUp, err := newServer(program)
+	nodes, cleanUp, err := newServers(program, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cleanUp)
+	server := nodes[0]
 	if err := server.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

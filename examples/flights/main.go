@@ -8,7 +8,9 @@
 // Each flight is counted exactly once although the producer, the server or the
 // connection may fail at any moment; producer.go says how. With -demo it starts
 // a server of its own, kills it with kill -9 several times while it counts, and
-// compares every count with the exact one.
+// compares every count with the exact one. With -nodes 3 that is three nodes of
+// Quipu, and the one that leads is killed each time; once.go says how each
+// flight is counted exactly once then.
 package main
 
 import (
@@ -21,6 +23,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // options are the program's command line.
@@ -33,6 +36,7 @@ type options struct {
 
 	demo   bool
 	server string
+	nodes  int
 	kills  int
 	seed   uint64
 }
@@ -42,13 +46,15 @@ func main() {
 	flag.StringVar(&opt.addr, "addr", "127.0.0.1:6379", "`host:port` of the server")
 	flag.StringVar(&opt.file, "file", "", "CSV `file` of flights, also .gz (default: the one in the program)")
 	flag.IntVar(&opt.limit, "limit", 0, "count only the first `n` flights (0: all)")
-	flag.IntVar(&opt.window, "window", 100, "transactions sent before the replies are read")
+	flag.IntVar(&opt.window, "window", 100, "flights sent before the replies are read, each as a transaction; with -nodes all as one")
 	flag.IntVar(&opt.top, "top", 10, "length of the lists printed at the end")
 	flag.BoolVar(&opt.demo, "demo", false, "start a server, kill it several times meanwhile, and check every count")
 	flag.StringVar(&opt.server, "server", "bin/quipu", "for -demo: the server `program` (quipu or redis-server)")
+	flag.IntVar(&opt.nodes, "nodes", 1, "for -demo: how many nodes of quipu the server has (1, 3 or 5); of several the one that leads is killed")
 	flag.IntVar(&opt.kills, "kills", 3, "for -demo: how many times the server is killed")
 	flag.Uint64Var(&opt.seed, "seed", 0, "for -demo: where the kills fall (0: chosen at random)")
 	flag.Parse()
+	logging.Disable() // of the client library; what goes wrong is in its errors
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -20,7 +20,8 @@ const (
 )
 
 // producer counts flights into a server, each exactly once. One producer may
-// run at a time for a server.
+// run at a time for a server. It takes what every Redis server has; once.go has
+// the shorter way, with what Quipu has for it.
 //
 // A record is one transaction (MULTI … EXEC) that adds to the three counters
 // and to the sketches, and stores the record's position. So the counts and the position can never
@@ -161,12 +162,8 @@ func (p *producer) send(ctx context.Context, conn *redis.Conn, have families, po
 	pipe := conn.Pipeline()
 	execs := make([]*redis.Cmd, n)
 	for i := range n {
-		f := p.flights[position+i]
 		pipe.Do(ctx, "MULTI")
-		pipe.Do(ctx, "INCR", originPrefix+f.origin)
-		pipe.Do(ctx, "INCR", routePrefix+f.origin+"-"+f.destination)
-		pipe.Do(ctx, "INCRBY", delayPrefix+f.origin, f.delay)
-		have.add(ctx, pipe, f)
+		have.count(ctx, pipe, p.flights[position+i])
 		pipe.Do(ctx, "SET", positionKey, position+i+1)
 		execs[i] = pipe.Do(ctx, "EXEC")
 	}
@@ -188,6 +185,14 @@ func (p *producer) send(ctx context.Context, conn *redis.Conn, have families, po
 		return failed
 	}
 	return pipeErr
+}
+
+// count puts the commands that count a flight into pipe: three counters, and the sketches that the server has.
+func (have families) count(ctx context.Context, pipe redis.Pipeliner, f flight) {
+	pipe.Do(ctx, "INCR", originPrefix+f.origin)
+	pipe.Do(ctx, "INCR", routePrefix+f.origin+"-"+f.destination)
+	pipe.Do(ctx, "INCRBY", delayPrefix+f.origin, f.delay)
+	have.add(ctx, pipe, f)
 }
 
 func (p *producer) acknowledge(position int) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -69,13 +70,16 @@ func largest(counts map[string]int64, n int) []string {
 }
 
 // bar draws progress: in place on a terminal, a line for each tenth elsewhere.
+// Its methods may be called from several goroutines.
 type bar struct {
 	w        *os.File
 	terminal bool
 	total    int
-	drawn    int // percent (terminal) or tenths last drawn, -1 at the start
-	done     int
 	start    time.Time
+
+	mu    sync.Mutex
+	drawn int // percent (terminal) or tenths last drawn, -1 at the start
+	done  int
 }
 
 func newBar(w *os.File, total int) *bar {
@@ -90,6 +94,8 @@ func newBar(w *os.File, total int) *bar {
 
 // set moves the bar to done.
 func (b *bar) set(done int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.done = done
 	step := 10
 	if b.terminal {
@@ -110,6 +116,7 @@ func (b *bar) set(done int) {
 	}
 }
 
+// line is what is drawn; mu is held.
 func (b *bar) line() string {
 	const width = 30
 	full := width
@@ -126,6 +133,8 @@ func (b *bar) line() string {
 
 // note prints a line above the bar.
 func (b *bar) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.terminal {
 		fmt.Fprint(b.w, "\r\x1b[K")
 	}
@@ -137,6 +146,8 @@ func (b *bar) note(format string, args ...any) {
 
 // finish ends the bar's line.
 func (b *bar) finish() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.terminal {
 		fmt.Fprintln(b.w, "\r"+b.line())
 	}

@@ -60,21 +60,21 @@ func knownFamilies(ctx context.Context, server doer) (families, error) {
 
 // reserve makes the sketches that need dimensions. Those that exist are kept: a
 // session before this one has made them.
-func (have families) reserve(ctx context.Context, conn *redis.Conn) error {
+func (have families) reserve(ctx context.Context, server doer) error {
 	if have.cms {
-		if err := conn.Do(ctx, "CMS.INITBYPROB", lateKey, lateError, lateRisk).Err(); err != nil && !strings.Contains(err.Error(), "already exists") {
+		if err := server.Do(ctx, "CMS.INITBYPROB", lateKey, lateError, lateRisk).Err(); err != nil && !strings.Contains(err.Error(), "already exists") {
 			return fmt.Errorf("CMS.INITBYPROB: %w", err)
 		}
 	}
 	if have.topk {
-		if err := conn.Do(ctx, "TOPK.RESERVE", topKey, topRoutes, topWidth, topDepth, 0.9).Err(); err != nil && !strings.Contains(err.Error(), "already exists") {
+		if err := server.Do(ctx, "TOPK.RESERVE", topKey, topRoutes, topWidth, topDepth, 0.9).Err(); err != nil && !strings.Contains(err.Error(), "already exists") {
 			return fmt.Errorf("TOPK.RESERVE: %w", err)
 		}
 	}
 	return nil
 }
 
-// add puts the commands that count a flight into pipe.
+// add puts the commands that add a flight to the sketches into pipe.
 func (have families) add(ctx context.Context, pipe redis.Pipeliner, f flight) {
 	route, originDay := f.origin+"-"+f.destination, f.origin+" "+f.day
 	pipe.Do(ctx, "PFADD", routesPF, route)

@@ -62,12 +62,7 @@ func TestExact(t *testing.T) {
 	kills := 0
 	for ; kills < 2 && running.Load() > 0; kills++ {
 		time.Sleep(300 * time.Millisecond)
-		leader := nodes[redistest.WaitLeader(t, nodes)]
-		leader.Kill9()
-		redistest.WaitLeader(t, nodes)
-		if err := leader.Relaunch(); err != nil {
-			t.Fatal(err)
-		}
+		redistest.KillLeader(t, nodes)
 	}
 	for range cap(ended) {
 		if err := <-ended; err != nil {

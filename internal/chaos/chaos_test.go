@@ -52,6 +52,9 @@ type run struct {
 	histories histories
 	progress  atomic.Int64 // when an increment was last answered
 	once      atomic.Int64 // answers to ONCE
+	local     atomic.Int64 // increments answered by a node for itself
+	locals    locals
+	stopped   []string // processes that ended by SIGTERM: they have written all that they had answered
 }
 
 func (r *run) now() time.Duration      { return time.Since(r.began) }
@@ -66,12 +69,16 @@ func TestChaos(t *testing.T) {
 		t.Skip("make test has a short round, make chaos longer ones")
 	}
 	rounds, seconds := number(t, "QUIPU_CHAOS_ROUNDS", 1), number(t, "QUIPU_CHAOS_SECONDS", 8)
-	seed := uint64(number(t, "QUIPU_TEST_SEED", int(time.Now().UnixNano()%1_000_000)))
+	seed := firstSeed(t)
 	for i := range rounds {
 		t.Run(fmt.Sprintf("seed %d", seed+uint64(i)), func(t *testing.T) {
 			play(t, seed+uint64(i), i*5, time.Duration(seconds)*time.Second)
 		})
 	}
+}
+
+func firstSeed(t *testing.T) uint64 {
+	return uint64(number(t, "QUIPU_TEST_SEED", int(time.Now().UnixNano()%1_000_000)))
 }
 
 func number(t *testing.T, name string, def int) int {
@@ -88,9 +95,23 @@ func number(t *testing.T, name string, def int) int {
 
 // play is one round. It begins with the fault of that number, so that several rounds have all of them.
 func play(t *testing.T, seed uint64, first int, d time.Duration) {
+	r := begin(t, seed)
+	var busy sync.WaitGroup
+	r.load(&busy)
+	names := r.faults(first, func(int) bool { return r.now() < d }, func(int) time.Duration { return r.between(1500, 3000) })
+	r.stop.Store(true)
+	busy.Wait()
+	r.agree()
+	r.locals.check(r) // what was answered ahead goes into the log
+	r.agree()
+	r.check(names)
+}
+
+// begin starts the nodes and waits until they serve.
+func begin(t *testing.T, seed uint64) *run {
 	r := &run{t: t, rng: rand.New(rand.NewPCG(seed, 1)), network: netfault.New(), ids: make([]string, nodeCount)}
 	r.nodes = redistest.LaunchBehind(t, r.network, nodeCount, func(int) []string {
-		return []string{"--enable-debug-command", "yes", "--log-segment-bytes", "1mb", "--snapshot-log-bytes", "4mb"}
+		return []string{"--enable-debug-command", "yes", "--log-segment-bytes", "1mb", "--snapshot-log-bytes", "4mb", "--ack-rule", "local:* local", "--checksum-interval", "1s"}
 	})
 	for i, n := range r.nodes {
 		if err := n.WaitServes(time.Minute); err != nil {
@@ -101,13 +122,7 @@ func play(t *testing.T, seed uint64, first int, d time.Duration) {
 		}
 	}
 	r.began = time.Now()
-	var busy sync.WaitGroup
-	r.load(&busy)
-	names := r.faults(first, d)
-	r.stop.Store(true)
-	busy.Wait()
-	r.agree()
-	r.check(names)
+	return r
 }
 
 // learn finds out the ID of a node, which the network knows it by.
@@ -147,7 +162,9 @@ func (r *run) load(busy *sync.WaitGroup) {
 				pairs(c, r.t, rng)
 			case kind == 3:
 				onces(c, r.t, fmt.Sprintf("once:%d", i), rng)
-			case kind < 5:
+			case kind == 4:
+				r.locals.count(c, r.t, rng)
+			case kind == 5:
 				pipelines(c, r.t, fmt.Sprintf("own:%d", i), rng)
 			default:
 				for !r.ended() {
@@ -163,10 +180,11 @@ func (r *run) load(busy *sync.WaitGroup) {
 	}
 }
 
-// faults does one after the other, with some seconds of rest in between, for at least d, and returns their names.
-func (r *run) faults(first int, d time.Duration) (names []string) {
+// faults does one after the other, with a rest before each, and returns their names. more and rest get the number of faults
+// so far.
+func (r *run) faults(first int, more func(n int) bool, rest func(n int) time.Duration) (names []string) {
 	order := r.rng.Perm(len(faults))
-	for n := 0; r.now() < d && !r.t.Failed(); n++ {
+	for n := 0; more(n) && !r.t.Failed(); n++ {
 		f := faults[order[n%len(order)]]
 		if n == 0 {
 			f = faults[first%len(faults)]
@@ -175,7 +193,7 @@ func (r *run) faults(first int, d time.Duration) (names []string) {
 			f = faults[r.rng.IntN(len(faults))]
 		}
 		names = append(names, f.name)
-		time.Sleep(r.between(1500, 3000))
+		time.Sleep(rest(n))
 		r.t.Logf("%8v %s", r.now().Round(time.Millisecond), f.name)
 		if err := f.do(r); err != nil {
 			r.t.Errorf("%s: %v", f.name, err)
@@ -273,16 +291,21 @@ func (r *run) check(names []string) {
 	}
 	r.histories.check(r.t)
 	r.t.Logf("%d increments answered, %d unknown, %d answers to ONCE, %d faults", acked, unknown, r.once.Load(), len(names))
-	if acked == 0 {
+	if acked == 0 || r.local.Load() == 0 {
 		r.t.Error("nothing was counted")
 	}
+	r.healthy()
+}
+
+// healthy verifies that no node has died, or says that it found a fault of its own.
+func (r *run) healthy() {
 	for i, n := range r.nodes {
 		if !n.Alive() {
 			r.t.Errorf("node %d has died: %s", i, n.Output())
 		}
 		for line := range strings.Lines(n.Output()) {
 			stops := strings.Contains(line, "level=ERROR msg=\"this node stops") && !strings.Contains(line, "a test wants it") && !strings.Contains(line, "a write of the log has not finished")
-			if strings.Contains(line, "panic:") || strings.Contains(line, "BUG") || stops {
+			if strings.Contains(line, "panic:") || strings.Contains(line, "BUG") || strings.Contains(line, "the counts of the nodes differ") || stops {
 				r.t.Errorf("node %d: %s\n%s", i, line, n.Output())
 				break
 			}

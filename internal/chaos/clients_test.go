@@ -49,26 +49,37 @@ func (c *client) do(commands ...[]string) (replies []redistest.Reply, outcomes [
 			}
 			return nil, outcomes
 		}
-		conn, err := redistest.Dial(c.run.address(c.node))
-		if err != nil {
-			time.Sleep(20 * time.Millisecond)
-			continue
-		}
-		conn.Timeout = replyLimit
-		c.conn = conn
+		c.connect()
 	}
 	replies, err := c.conn.Pipeline(commands...)
 	for i, r := range replies {
 		outcomes[i] = judge(r)
 	}
 	if err != nil {
-		c.conn.Close()
-		c.conn = nil
+		c.hangUp()
 	}
 	if slices.Contains(outcomes, notRun) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	return replies, outcomes
+}
+
+// connect tries once to make the connection.
+func (c *client) connect() {
+	conn, err := redistest.Dial(c.run.address(c.node))
+	if err != nil {
+		time.Sleep(20 * time.Millisecond)
+		return
+	}
+	conn.Timeout = replyLimit
+	c.conn = conn
+}
+
+func (c *client) hangUp() {
+	if c.conn != nil {
+		c.conn.Close()
+		c.conn = nil
+	}
 }
 
 // judge goes by the first word of an error, as clients do.
@@ -185,22 +196,24 @@ func pipelines(c *client, t *testing.T, key string, rng *rand.Rand) {
 
 // elsewhere has the client go on through another node.
 func (c *client) elsewhere(rng *rand.Rand) {
-	if c.conn != nil {
-		c.conn.Close()
-		c.conn = nil
-	}
+	c.hangUp()
 	c.node = rng.IntN(len(c.run.nodes))
 }
 
-// onces has a client count with ONCE: it sends each increment until it has the reply, through whatever node, and some once more
-// after that. Each counts once, and is answered with its first reply whenever it comes.
-func onces(c *client, t *testing.T, name string, rng *rand.Rand) {
-	epoch := ""
+// open has the client begin as a producer; "" if the run has ended before.
+func (c *client) open(name string) (epoch string) {
 	for epoch == "" && !c.run.ended() {
 		if replies, outcomes := c.do([]string{"ONCE", "OPEN", name}); outcomes[0] == done {
 			epoch = replies[0].Text
 		}
 	}
+	return epoch
+}
+
+// onces has a client count with ONCE: it sends each increment until it has the reply, through whatever node, and some once more
+// after that. Each counts once, and is answered with its first reply whenever it comes.
+func onces(c *client, t *testing.T, name string, rng *rand.Rand) {
+	epoch := c.open(name)
 	for n := int64(1); !c.run.ended(); n++ {
 		command := []string{"ONCE", name, epoch, strconv.FormatInt(n, 10), "INCR", name}
 		for more := rng.IntN(4) / 3; more >= 0 && !c.run.ended(); {

@@ -82,9 +82,15 @@ func (r *run) killAll() error {
 
 func (r *run) terminateLeader() error {
 	node := r.leader()
+	id := ""
+	if c, err := redistest.Dial(r.address(node)); err == nil {
+		id = process(c)
+		c.Close()
+	}
 	if status, ok := r.nodes[node].Terminate(40 * time.Second); !ok || status != 0 {
 		return fmt.Errorf("SIGTERM of node %d: status %d, in time: %v\n%s", node, status, ok, r.nodes[node].Output())
 	}
+	r.stopped = append(r.stopped, id)
 	return r.restart(node)
 }
 
@@ -112,7 +118,7 @@ type probes struct {
 
 func (r *run) probe(node int) *probes {
 	p := &probes{r: r, node: node}
-	for range 4 * counterCount {
+	for range 4 * len(r.counters) {
 		if c, err := redistest.Dial(r.nodes[node].Addr); err == nil {
 			c.Timeout = replyLimit
 			if _, err := c.Do("PING"); err == nil {
@@ -123,7 +129,7 @@ func (r *run) probe(node int) *probes {
 	return p
 }
 
-func (p *probes) counter(i int) *counter { return p.r.counters[i%counterCount] }
+func (p *probes) counter(i int) *counter { return p.r.counters[i%len(p.r.counters)] }
 
 // send sends reads. The node stands still.
 func (p *probes) send() {

@@ -148,5 +148,5 @@ func inDir(dir, root string) bool {
 // isProgram reports the folders whose code is a program for a person at a
 // terminal: it may print and exit.
 func isProgram(dir string) bool {
-	return inDir(dir, "cmd") || inDir(dir, "bench") || inDir(dir, "examples") || inDir(dir, "internal/mutants")
+	return inDir(dir, "cmd") || inDir(dir, "connect/cmd") || inDir(dir, "connect/bench") || inDir(dir, "connect/testbed") || dir == "connect/likes" || inDir(dir, "bench") || inDir(dir, "examples") || inDir(dir, "internal/mutants")
 }

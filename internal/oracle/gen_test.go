@@ -75,6 +75,9 @@ func (g *generator) command() []string {
 			args[fixed+g.r.IntN(len(args)-fixed)] = g.anything()
 		}
 	}
+	if name == "acl|dryrun" && len(args) > 3 && slices.Contains(foreignNames, strings.ToLower(args[3])) {
+		args[3] = "get" // some options are commands that only Redis has
+	}
 	for i := range args {
 		if i < fixed || g.oneIn(2) {
 			args[i] = g.recase(args[i], i < fixed)

@@ -46,7 +46,7 @@ var unknownNames = []string{"", "nosuch", "gett", "ge\x00t", "getx", " get", "se
 var foreign = [][]string{
 	{"swapdb", "0", "99"}, {"lrange", "a", "0", "-1"}, {"llen", "a"}, {"hget", "a", "f"}, {"hgetall", "no such key"},
 	{"smembers", "b"}, {"scard", "a"}, {"zscore", "a", "m"}, {"zcard", "b"}, {"bitcount", "a"}, {"getbit", "a", "1"},
-	{"xlen", "a"}, {"geopos", "a"}, {"dump", "a"}, {"sort", "no such key"}, {"lcs", "no such key", "a"}, {"acl", "whoami"}, {"slowlog", "len"},
+	{"xlen", "a"}, {"geopos", "a"}, {"dump", "a"}, {"sort", "no such key"}, {"lcs", "no such key", "a"}, {"slowlog", "len"},
 	{"latency", "latest"}, {"pubsub", "channels"}, {"eval", "return 1", "0"}, {"script", "load", "return 1"}, {"publish", "c", "m"},
 	{"function", "dump"}, {"module", "list"}, {"lolwut", "version", "1", "1"},
 }
@@ -54,7 +54,7 @@ var foreign = [][]string{
 var (
 	foreignNames = []string{
 		"swapdb", "lrange", "llen", "hget", "hgetall", "smembers", "scard", "zscore", "zcard", "bitcount", "getbit", "xlen",
-		"geopos", "dump", "sort", "lcs", "acl", "slowlog", "latency", "pubsub", "eval", "publish",
+		"geopos", "dump", "sort", "lcs", "slowlog", "latency", "pubsub", "eval", "publish",
 		"module", "sync", "lolwut",
 	}
 	foreignSubcommands = []string{"function|dump", "script|load"}
@@ -170,6 +170,8 @@ var commandShapes = []shapes{
 	{"cluster|nodes", 1, []string{""}},
 	{"cluster|slaves", 1, []string{"v"}},
 	{"cluster|forget", 1, []string{"v"}},
+	{"cluster|failover", 1, []string{"", "FORCE", "TAKEOVER", "v"}},
+	{"cluster|meet", 1, []string{"127.0.0.1 7000", "127.0.0.1 7000 17000", "v v", "v i v"}},
 	{"cluster|replicas", 1, []string{"v"}},
 	{"cluster|getkeysinslot", 1, []string{"i i"}},
 	{"cluster|countkeysinslot", 1, []string{"i"}},
@@ -208,6 +210,16 @@ var commandShapes = []shapes{
 	{"script|flush", 1, []string{"", "SYNC", "ASYNC", "o", "v"}},
 	{"script|help", 1, []string{""}},
 	{"script|kill", 1, []string{""}},
+	{"acl|whoami", 2, []string{"", "v"}},
+	{"acl|cat", 1, []string{"", "v", "v v"}},
+	{"acl|dryrun", 6, []string{"default C", "default C k v", "default set k v o*", "default mget k*", "v get k", "default nosuch k", "default"}},
+	{"acl|genpass", 1, []string{"", "i", "v", "0", "4096", "4097", "v v"}},
+	{"acl|getuser", 1, []string{"default", "v"}},
+	{"acl|list", 1, []string{""}},
+	{"acl|users", 1, []string{""}},
+	{"acl|load", 1, []string{""}},
+	{"acl|save", 1, []string{"", "v"}},
+	{"acl|help", 1, []string{""}},
 }
 
 // rareShapes are called once in a long while, because they write to the disk.
@@ -220,7 +232,10 @@ var rareShapes = []shapes{
 // excluded are commands that no sequence calls though Redis has them, with the reason. Those that it does not have are
 // told by their entries.
 var excluded = map[string]string{
-	"shutdown":   "ends the server",
-	"debug":      "is each server's own",
-	"pfselftest": "takes Redis seconds",
+	"shutdown":    "ends the server",
+	"debug":       "is each server's own",
+	"acl|setuser": "changes what all connections may do: TestUsersAgainstRedis",
+	"acl|deluser": "closes connections: TestUsersAgainstRedis",
+	"acl|log":     "has what all sequences were denied: TestUsersAgainstRedis",
+	"pfselftest":  "takes Redis seconds",
 }

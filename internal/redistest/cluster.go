@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"quipu/internal/netfault"
+	"quipu/internal/ports"
 )
-
-// peerOffset is from a node's port for clients to its port for other nodes in tests.
-const peerOffset = 10000
 
 // StartCluster starts n Quipu nodes, with further flags, that found a cluster together, and waits until each answers reads.
 func StartCluster(tb testing.TB, n int, flags ...string) []*Server {
@@ -29,36 +27,36 @@ func StartCluster(tb testing.TB, n int, flags ...string) []*Server {
 // LaunchCluster starts n nodes and returns at once. flags gives further flags of the i-th node.
 func LaunchCluster(tb testing.TB, n int, flags func(i int) []string) []*Server {
 	tb.Helper()
-	ports, peers := make([]int, n), make([]string, n)
+	numbers, peers := make([]int, n), make([]string, n)
 	for i := range n {
-		ports[i] = FreePort(tb)
-		peers[i] = "127.0.0.1:" + strconv.Itoa(ports[i]+peerOffset)
+		numbers[i] = FreePort(tb)
+		peers[i] = "127.0.0.1:" + strconv.Itoa(numbers[i]+ports.PeerOffset)
 	}
-	return launchAll(tb, ports, peers, flags)
+	return launchAll(tb, numbers, peers, flags)
 }
 
 // LaunchBehind is LaunchCluster with all that nodes say to each other through a network that a test controls.
 func LaunchBehind(tb testing.TB, net *netfault.Network, n int, flags func(i int) []string) []*Server {
 	tb.Helper()
-	ports, peers := make([]int, n), make([]string, n)
+	numbers, peers := make([]int, n), make([]string, n)
 	for i := range n {
-		ports[i] = FreePort(tb)
+		numbers[i] = FreePort(tb)
 		var err error
-		if peers[i], err = net.Open(i, "127.0.0.1:"+strconv.Itoa(ports[i]+peerOffset)); err != nil {
+		if peers[i], err = net.Open(i, "127.0.0.1:"+strconv.Itoa(numbers[i]+ports.PeerOffset)); err != nil {
 			tb.Fatal(err)
 		}
 	}
 	tb.Cleanup(net.Close)
-	return launchAll(tb, ports, peers, func(i int) []string {
-		return append([]string{"--peer-bind", "127.0.0.1:" + strconv.Itoa(ports[i]+peerOffset)}, flags(i)...)
+	return launchAll(tb, numbers, peers, func(i int) []string {
+		return append([]string{"--peer-bind", "127.0.0.1:" + strconv.Itoa(numbers[i]+ports.PeerOffset)}, flags(i)...)
 	})
 }
 
-func launchAll(tb testing.TB, ports []int, peers []string, flags func(i int) []string) (list []*Server) {
+func launchAll(tb testing.TB, numbers []int, peers []string, flags func(i int) []string) (list []*Server) {
 	tb.Helper()
-	for i := range ports {
-		args := []string{"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(len(ports))}
-		list = append(list, Quipu{Dir: FastDir(tb), Port: ports[i], Flags: append(args, flags(i)...)}.Launch(tb))
+	for i := range numbers {
+		args := []string{"--peer-addr", peers[i], "--join", strings.Join(peers, ","), "--bootstrap-expect", strconv.Itoa(len(numbers))}
+		list = append(list, Quipu{Dir: FastDir(tb), Port: numbers[i], Flags: append(args, flags(i)...)}.Launch(tb))
 	}
 	return list
 }
@@ -125,4 +123,15 @@ func WaitLeader(tb testing.TB, list []*Server, except ...int) int {
 	}
 	tb.Fatal("no node leads")
 	return -1
+}
+
+// KillLeader ends the node that leads, waits until another one does, and starts it again.
+func KillLeader(tb testing.TB, list []*Server) {
+	tb.Helper()
+	leader := list[WaitLeader(tb, list)]
+	leader.Kill9()
+	WaitLeader(tb, list)
+	if err := leader.Relaunch(); err != nil {
+		tb.Fatal(err)
+	}
 }

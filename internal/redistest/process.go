@@ -3,8 +3,6 @@ package redistest
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -15,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"quipu/internal/ports"
 )
 
 // Server is a server process started by a test. It is killed when the test ends.
@@ -106,6 +106,12 @@ func (s *Server) Restart(limit time.Duration) error {
 	}
 	return s.WaitReady(limit)
 }
+
+// Binary is the path of the program that runs.
+func (s *Server) Binary() string { return s.cmd.Path }
+
+// Use has the next start run another program.
+func (s *Server) Use(path string) { s.cmd.Path = path }
 
 // Relaunch is Restart that does not wait until the server answers.
 func (s *Server) Relaunch() error {
@@ -246,30 +252,14 @@ func (s *Server) FDs() (int, error) {
 	return len(d), err
 }
 
-// FreePort returns a loopback port that was free a moment ago, and whose port + 10000 (where a Quipu node talks to its
-// peers) was free too. Both lie below the range from which the system takes ports for outgoing connections.
+// FreePort returns a loopback port that is the test's until it ends; so is port + ports.PeerOffset, where a Quipu node talks to
+// its peers.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	for range 1000 {
-		port := 10100 + rand.IntN(12000)
-		if portIsFree(port) && portIsFree(port+10000) {
-			return port
-		}
+	p, err := ports.Take()
+	if err != nil {
+		tb.Fatal(err)
 	}
-	tb.Fatal("no free port found")
-	return 0
-}
-
-// portIsFree looks at both addresses that a Quipu node listens on by default.
-func portIsFree(port int) bool {
-	for network, host := range map[string]string{"tcp4": "127.0.0.1", "tcp6": "::1"} {
-		l, err := net.Listen(network, net.JoinHostPort(host, strconv.Itoa(port)))
-		if err == nil {
-			err = l.Close()
-		}
-		if err != nil && (network == "tcp4" || errors.Is(err, syscall.EADDRINUSE)) { // else this machine has no IPv6
-			return false
-		}
-	}
-	return true
+	tb.Cleanup(func() { p.Close() })
+	return p.Number
 }

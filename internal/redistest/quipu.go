@@ -47,6 +47,20 @@ func Binary(tb testing.TB) string {
 	return build.path
 }
 
+// Variant builds another binary, with other build tags, into a folder of the test.
+func Variant(tb testing.TB, tags string) string {
+	tb.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	path, err := compile(root, tb.TempDir(), tags)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
 func buildBinary() (string, error) {
 	if path := os.Getenv("QUIPU_BIN"); path != "" {
 		return filepath.Abs(path)
@@ -58,8 +72,13 @@ func buildBinary() (string, error) {
 	if build.dir, err = os.MkdirTemp("", "quipu-test-bin-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(build.dir, "quipu")
-	args := []string{"build", "-o", path, "-tags", Tags}
+	return compile(root, build.dir, Tags)
+}
+
+// compile builds the binary into dir.
+func compile(root, dir, tags string) (string, error) {
+	path := filepath.Join(dir, "quipu")
+	args := []string{"build", "-o", path, "-tags", tags}
 	if os.Getenv("QUIPU_TEST_RACE") == "1" {
 		args = append(args, "-race")
 	}
@@ -113,6 +132,7 @@ func moduleRoot() (string, error) {
 type Quipu struct {
 	Dir   string   // data directory; a new temporary one when empty
 	Port  int      // 0 takes a free one
+	File  string   // configuration file; none when empty
 	Flags []string // further flags: "--name", "value", …
 	Env   []string // further environment: "NAME=value"
 }
@@ -144,7 +164,12 @@ func (q Quipu) Launch(tb testing.TB) *Server {
 		q.Port = FreePort(tb)
 	}
 	s := &Server{name: "quipu", Port: q.Port, Addr: "127.0.0.1:" + strconv.Itoa(q.Port)}
-	args := append([]string{"server", "--port", strconv.Itoa(q.Port), "--dir", q.Dir}, q.Flags...)
+	args := []string{"server"}
+	if q.File != "" {
+		args = append(args, q.File)
+	}
+	args = append(args, "--port", strconv.Itoa(q.Port), "--dir", q.Dir)
+	args = append(args, q.Flags...)
 	if err := launch(tb, s, path, args, q.Env); err != nil {
 		tb.Fatal(err)
 	}

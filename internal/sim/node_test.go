@@ -39,6 +39,8 @@ type running struct {
 	stores  *stores
 	crashed chan struct{}
 	busy    sync.WaitGroup
+	reading sync.RWMutex // held for writing while a snapshot takes the place of the keyspace
+	local   life
 }
 
 func (n *node) now() *running {
@@ -82,7 +84,7 @@ func (n *node) start() error {
 	run := &running{id: d.NodeID(), stores: st, crashed: make(chan struct{})}
 	cfg := replication.Config{
 		Directory: d, Peers: peers, Founding: founding, Logger: n.w.log, Clock: replication.NewClock(n.w.clocks[n.name].source()),
-		SnapshotLogBytes: 16 << 10, TrailingLogBytes: 1, Started: n.w.started,
+		SnapshotLogBytes: 16 << 10, TrailingLogBytes: 1, Started: n.w.started, CheckEvery: time.Second,
 		OpenStores: func(replication.StoreOptions) (replication.Stores, error) { return st.open(), nil },
 		OnFatal: func(err error) {
 			select {
@@ -92,18 +94,20 @@ func (n *node) start() error {
 			}
 		},
 	}
-	if run.rep, err = replica.Open(n.options(cfg)); err != nil {
+	if run.rep, err = replica.Open(n.options(run, cfg)); err != nil {
 		return err
 	}
-	run.busy.Go(func() { run.reclaim() })
+	run.rep.UseAhead()
+	ctx, cancel := context.WithCancel(context.Background())
+	run.busy.Go(func() { run.rep.Run(ctx) })
+	run.busy.Go(func() { defer cancel(); run.reclaim() })
 	n.mu.Lock()
 	n.run = run
 	n.mu.Unlock()
 	return nil
 }
 
-func (n *node) options(cfg replication.Config) replica.Options {
-	var reading sync.RWMutex
+func (n *node) options(run *running, cfg replication.Config) replica.Options {
 	return replica.Options{
 		Table: n.w.table, Databases: 1, Seed: 7, Group: cfg, WriteTimeout: writeTimeout, Log: slog.New(slog.DiscardHandler),
 		Open: func(c replication.Config, sm replication.StateMachine) (replication.Group, error) {
@@ -111,14 +115,14 @@ func (n *node) options(cfg replication.Config) replica.Options {
 		},
 		Observer: func(*engine.Change) {}, Interest: new(atomic.Int64), LocalKeys: func([]byte) bool { return false },
 		Ahead: func() replica.AheadLimits {
-			return replica.AheadLimits{Interval: time.Second, MaxAge: time.Second, MaxBytes: 1 << 20}
+			return replica.AheadLimits{Interval: 10 * time.Millisecond, MaxAge: 5 * time.Second, MaxBytes: 1 << 20}
 		},
-		Loading: func(load func() error) error { reading.Lock(); defer reading.Unlock(); return load() },
+		Loading: func(load func() error) error { run.reading.Lock(); defer run.reading.Unlock(); return load() },
 		Reading: func(read func()) bool {
-			if !reading.TryRLock() {
+			if !run.reading.TryRLock() {
 				return false
 			}
-			defer reading.RUnlock()
+			defer run.reading.RUnlock()
 			read()
 			return true
 		},
@@ -165,12 +169,14 @@ func (n *node) crash() {
 func (n *node) end(run *running) {
 	close(run.crashed)
 	run.busy.Wait()
+	run.local.stop(run)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	_ = run.rep.Stop(ctx, false)
 	if err := run.rep.Close(ctx, false); err != nil {
 		n.w.errorf("node %s does not end: %v", n.name, err)
 	}
+	n.w.local.end(&run.local)
 	n.w.clearAway()
 }
 

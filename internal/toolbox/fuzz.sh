@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fuzz.sh TIME runs every fuzz target of the module for that long, one after the
+# fuzz.sh TIME runs every fuzz target of the modules for that long, one after the
 # other, and stops at the first that fails.
 #
 # Go before 1.27 sometimes fails a run just because its time is over, with nothing
@@ -7,6 +7,7 @@
 # failing input always names a file or a stack and is not.
 set -euo pipefail
 time=$1
+root=$(cd "$(dirname "$0")/../.." && pwd)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
@@ -20,15 +21,18 @@ deadline_only() {
 		! grep -Eqv '^(fuzz: elapsed: |--- FAIL: Fuzz| +context deadline exceeded$|FAIL|exit status 1$|warning: )' "$log"
 }
 
-packages=$("${GO:-go}" list ./...)
-for package in $packages; do
-	list=$("${GO:-go}" test -list '^Fuzz' "$package") # ends the script if a package does not build
-	for target in $(grep '^Fuzz' <<<"$list" || true); do
-		echo "== $package $target $time"
-		if ! fuzz "$package" "$target"; then
-			deadline_only || exit 1
-			echo "== $package $target: out of time without a failing input, once more"
-			fuzz "$package" "$target"
-		fi
+for module in . connect; do
+	cd "$root/$module"
+	packages=$("${GO:-go}" list ./...)
+	for package in $packages; do
+		list=$("${GO:-go}" test -list '^Fuzz' "$package") # ends the script if a package does not build
+		for target in $(grep '^Fuzz' <<<"$list" || true); do
+			echo "== $package $target $time"
+			if ! fuzz "$package" "$target"; then
+				deadline_only || exit 1
+				echo "== $package $target: out of time without a failing input, once more"
+				fuzz "$package" "$target"
+			fi
+		done
 	done
 done

@@ -70,7 +70,7 @@ func (p *Listener) replaces(h Hello, c net.Conn, handler Handler) bool {
 	old := p.sources[key]
 	retired := p.retired
 	if !retired {
-		p.sources[key] = &source{c: c, to: handler.Absorbs(h.Purpose == ForReads), ended: make(chan struct{})}
+		p.sources[key] = &source{c: c, to: handler.Absorbs(h.Sender, h.Purpose == ForReads), ended: make(chan struct{})}
 	}
 	p.mu.Unlock()
 	if old != nil && !retired {

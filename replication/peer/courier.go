@@ -204,7 +204,7 @@ func (n *Courier) serve(c net.Conn, answers <-chan frame, broken <-chan struct{}
 			n.idle()
 		case f := <-answers:
 			if f.kind != frameRetire {
-				n.listener.log.warn("a connection to another node ended", "for", n.purpose.String(), "err", "an answer to nothing")
+				n.listener.log.Warn("a connection to another node ended", "for", n.purpose.String(), "err", "an answer to nothing")
 			}
 			return
 		case <-broken:
@@ -221,7 +221,7 @@ func (n *Courier) await(sequence uint64, answers <-chan frame, broken <-chan str
 	for {
 		select {
 		case <-limit.C:
-			n.listener.log.warn("another node does not answer", "for", n.purpose.String(), "within", courierAnswer)
+			n.listener.log.Warn("another node does not answer", "for", n.purpose.String(), "within", courierAnswer)
 			return nil, retired
 		case f := <-answers:
 			if f.kind == frameRetire {
@@ -233,7 +233,7 @@ func (n *Courier) await(sequence uint64, answers <-chan frame, broken <-chan str
 				err = fmt.Errorf("answer %d to batch %d", f.sequence, sequence)
 			}
 			if err != nil {
-				n.listener.log.warn("a connection to another node ended", "for", n.purpose.String(), "err", err)
+				n.listener.log.Warn("a connection to another node ended", "for", n.purpose.String(), "err", err)
 				return nil, retired
 			}
 			return &a, retired

@@ -25,11 +25,12 @@ func newLeading() *leading {
 
 func (h *leading) Status() Status    { return Status{Term: h.status.Load(), Serves: true, Applied: 9} }
 func (h *leading) Join(Hello) string { return "full" }
+func (h *leading) Lead(Hello) string { return "no" }
 func (h *leading) Forwards(h2 Hello) string {
 	return map[bool]string{true: "not a member"}[h2.Sender == "x"]
 }
-func (h *leading) Absorbs(bool) Absorber { return h }
-func (h *leading) Close()                { h.closed.Add(1) }
+func (h *leading) Absorbs(string, bool) Absorber { return h }
+func (h *leading) Close()                        { h.closed.Add(1) }
 func (h *leading) Absorb(body []byte, term uint64) func() Answer {
 	h.batches <- string(body)
 	return func() Answer { return <-h.release }

@@ -52,7 +52,7 @@ func (cfg *Config) Dial(ctx context.Context, address string, purpose Purpose, ta
 func (cfg *Config) introduce(raw net.Conn, purpose Purpose, target string) (c net.Conn, answer Hello, err error) {
 	c = raw
 	if cfg.TLS != nil {
-		c = tls.Client(raw, cfg.TLS)
+		c = tls.Client(raw, cfg.TLS())
 	}
 	h := cfg.Self()
 	h.Purpose, h.Target = purpose, target

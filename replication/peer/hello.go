@@ -31,8 +31,12 @@ const (
 	ForJoin                      // to be added to the cluster; the answer is all there is
 	ForWrites                    // batches with writes, for the leader
 	ForReads                     // batches without
+	ForLead                      // to lead in place of the node that does; the answer is all there is
 	purposes
 )
+
+// forBatches reports whether batches come over the connection.
+func (p Purpose) forBatches() bool { return p == ForWrites || p == ForReads }
 
 // String is the purpose in log lines.
 func (p Purpose) String() string {
@@ -47,6 +51,8 @@ func (p Purpose) String() string {
 		return "writes"
 	case ForReads:
 		return "reads"
+	case ForLead:
+		return "lead"
 	}
 	return fmt.Sprintf("purpose %d", uint8(p))
 }

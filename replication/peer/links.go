@@ -28,7 +28,8 @@ type Seen struct {
 	Hello  Hello  // its last one; zero: it was never reached
 	Status Status // its last answer
 	At     time.Time
-	Up     bool // it is connected
+	Up     bool          // it is connected
+	Skew   time.Duration // of its wall clock from this node's, when they connected; as exact as the connection is fast
 }
 
 const (
@@ -129,7 +130,7 @@ func (k *link) run() {
 		}
 		if time.Since(began) > redialAtMost {
 			wait = redialFirst
-			k.of.listener.log.warn("the connection to another node ended", "node", k.member.ID, "address", k.member.Address, "err", err)
+			k.of.listener.log.Warn("the connection to another node ended", "node", k.member.ID, "address", k.member.Address, "err", err)
 		}
 		select {
 		case <-time.After(wait):
@@ -147,7 +148,8 @@ func (k *link) once() error {
 	}
 	defer c.Close()
 	defer context.AfterFunc(k.ctx, func() { c.Close() })()
-	k.note(func(s *Seen) { s.Hello, s.Up = hello, true })
+	skew := time.Until(time.UnixMilli(hello.WallTime).Add(time.Millisecond)).Round(2 * time.Millisecond) // it was read a moment ago
+	k.note(func(s *Seen) { s.Hello, s.Up, s.Skew = hello, true, skew })
 	defer k.note(func(s *Seen) { s.Up = false })
 	return k.ask(c)
 }
@@ -160,11 +162,11 @@ func (k *link) note(change func(*Seen)) {
 
 // ask asks over a connection until it ends.
 func (k *link) ask(c net.Conn) error {
-	r := bufio.NewReaderSize(c, frameHeader+statusBytes)
+	r := bufio.NewReaderSize(c, frameHeader+maxStatusBytes)
 	ticker := time.NewTicker(statusEvery)
 	defer ticker.Stop()
 	var out []byte
-	body := make([]byte, statusBytes)
+	body := make([]byte, maxStatusBytes)
 	for sequence := uint64(1); ; sequence++ {
 		k.of.mu.Lock()
 		round := k.of.round // before the question is sent
@@ -175,7 +177,7 @@ func (k *link) ask(c net.Conn) error {
 		if _, err := c.Write(out); err != nil {
 			return err
 		}
-		f, err := readFrame(r, body, statusBytes)
+		f, err := readFrame(r, body, maxStatusBytes)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"quipu/internal/throttle"
 )
 
 // Listener accepts connections from other nodes. A connection is a stranger until its hello is accepted. Strangers cost
@@ -23,7 +25,7 @@ type Listener struct {
 	done    chan struct{}
 	stop    sync.Once
 	busy    sync.WaitGroup
-	log     throttled
+	log     throttle.Log
 
 	replacing sync.Mutex // taken before mu
 	mu        sync.Mutex
@@ -62,7 +64,7 @@ func Listen(address string, cfg Config) (*Listener, error) {
 		return nil, fmt.Errorf("peer port: %w", err)
 	}
 	p := &Listener{cfg: cfg, l: l, raft: make(chan net.Conn, raftBacklog), done: make(chan struct{}), served: map[*servedConn]bool{}, sources: map[sourceKey]*source{}}
-	p.log = throttled{logger: cfg.Logger}
+	p.log.To = cfg.Logger
 	p.busy.Go(p.accept)
 	return p, nil
 }
@@ -114,7 +116,7 @@ func (p *Listener) accept() {
 			return
 		}
 		if err != nil { // out of file descriptors, most likely: they come back
-			p.log.warn("cannot accept a connection on the peer port", "err", err)
+			p.log.Warn("cannot accept a connection on the peer port", "err", err)
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-p.done:
@@ -170,26 +172,26 @@ func (p *Listener) meet(raw net.Conn) {
 	}()
 	raw.SetDeadline(time.Now().Add(helloTime))
 	if p.cfg.TLS != nil {
-		c = tls.Server(raw, p.cfg.TLS)
+		c = tls.Server(raw, p.cfg.TLS())
 	}
 	h, err := readHello(c)
 	if err != nil {
-		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
+		p.log.Warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
 		return
 	}
 	handler := p.answers.Load()
 	self := p.answer(h, handler)
-	if self.Refusal == "" && h.Purpose >= ForWrites {
+	if self.Refusal == "" && h.Purpose.forBatches() {
 		// Before the answer: the other node may give this connection up and make the next one at any time behind it.
 		if !p.replaces(h, c, *handler) {
 			self.Refusal = "this node stops"
 		}
 	}
-	if self.Refusal != "" && h.Purpose < ForWrites { // those try again until they find the leader
-		p.log.warn("a connection on the peer port was refused", "from", raw.RemoteAddr().String(), "node", h.Sender, "for", h.Purpose.String(), "why", self.Refusal)
+	if self.Refusal != "" && !h.Purpose.forBatches() { // those try again until they find the leader
+		p.log.Warn("a connection on the peer port was refused", "from", raw.RemoteAddr().String(), "node", h.Sender, "for", h.Purpose.String(), "why", self.Refusal)
 	}
 	if err := exchange(c, self); err != nil {
-		p.log.warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
+		p.log.Warn("a connection on the peer port was closed", "from", raw.RemoteAddr().String(), "err", err)
 		p.forgets(h, c)
 		return
 	}
@@ -206,7 +208,7 @@ func (p *Listener) meet(raw net.Conn) {
 	if talk != nil {
 		err := talk(s)
 		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-			p.log.warn("a connection on the peer port was closed", "node", h.Sender, "err", err)
+			p.log.Warn("a connection on the peer port was closed", "node", h.Sender, "err", err)
 		}
 		s.Close()
 		return
@@ -228,6 +230,8 @@ func (p *Listener) answer(h Hello, handler *Handler) Hello {
 			refusal = "this node is not ready"
 		case h.Purpose == ForJoin:
 			refusal = (*handler).Join(h)
+		case h.Purpose == ForLead:
+			refusal = (*handler).Lead(h)
 		default:
 			refusal = (*handler).Forwards(h)
 		}
@@ -244,7 +248,7 @@ func (p *Listener) conversation(h Hello, handler *Handler) func(c net.Conn) erro
 		return nil
 	case h.Purpose == ForStatus && h.Target != "":
 		return func(c net.Conn) error { return answerStatus(c, *handler) }
-	case h.Purpose >= ForWrites:
+	case h.Purpose.forBatches():
 		return func(c net.Conn) error { return p.absorb(c, h) }
 	}
 	return nil

@@ -21,8 +21,8 @@ import (
 
 // Config is what a node needs to talk to others.
 type Config struct {
-	Self   func() Hello // what this node says of itself. Purpose, Target and Refusal are filled in here
-	TLS    *tls.Config  // nil: plain TCP, for loopback and trusted tests
+	Self   func() Hello       // what this node says of itself. Purpose, Target and Refusal are filled in here
+	TLS    func() *tls.Config // for each connection anew; nil: plain TCP, for loopback and trusted tests
 	Logger *slog.Logger
 
 	Network Network // nil: TCP
@@ -43,10 +43,12 @@ type Handler interface {
 	Status() Status
 	// Join adds the node that sent h to the cluster; the refusal says why not, or is empty.
 	Join(h Hello) (refusal string)
+	// Lead has the node that sent h lead in place of this one; the refusal says why not, or is empty.
+	Lead(h Hello) (refusal string)
 	// Forwards says why the node that sent h must not send batches to this one, or nothing.
 	Forwards(h Hello) (refusal string)
-	// Absorbs begins a connection over which another node sends batches; reads says that they have no writes.
-	Absorbs(reads bool) Absorber
+	// Absorbs begins a connection over which the node with the ID from sends batches; reads says that they have no writes.
+	Absorbs(from string, reads bool) Absorber
 }
 
 // Absorber takes the batches that come over one connection.

@@ -237,7 +237,9 @@ func TestTLS(t *testing.T) {
 	member := func(dir string) *tls.Config { return loadTLS(t, dir, certs.PeerCert, certs.PeerKey) }
 	node := func(id string, config *tls.Config) Config {
 		cfg := testPeer(id, io.Discard)
-		cfg.TLS = config
+		if config != nil {
+			cfg.TLS = func() *tls.Config { return config }
+		}
 		return cfg
 	}
 	l := listen(t, node("b", member(ours)))

@@ -175,6 +175,9 @@ type snapshotFile struct {
 	start             int64
 	blocks            []uint32
 	closed            sync.Once
+	cluster           string
+	incarnation       [16]byte
+	created           time.Time
 }
 
 // Close implements io.Closer.
@@ -223,7 +226,23 @@ func (s *SnapshotStore) open(name string) (_ *snapshotFile, err error) {
 	return nil, err
 }
 
+// read reads header and footer of a snapshot of this node's data.
 func (s *SnapshotStore) read(f *os.File) (*snapshotFile, error) {
+	sf, err := s.readAny(f)
+	if err != nil {
+		return nil, err
+	}
+	if sf.cluster != s.id.Cluster || sf.incarnation != s.id.incarnation() {
+		return nil, fmt.Errorf("it belongs to cluster %q incarnation %x, the data directory to %q incarnation %s", sf.cluster, sf.incarnation, s.id.Cluster, s.id.Incarnation)
+	}
+	if want := fmt.Sprintf(snapPattern, sf.meta.Index, sf.meta.Term); want != filepath.Base(f.Name()) {
+		return nil, fmt.Errorf("its name should be %s", want)
+	}
+	return sf, nil
+}
+
+// readAny is read for a snapshot of whatever data.
+func (s *SnapshotStore) readAny(f *os.File) (*snapshotFile, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -236,12 +255,6 @@ func (s *SnapshotStore) read(f *os.File) (*snapshotFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.cluster != s.id.Cluster || h.incarnation != s.id.incarnation() {
-		return nil, fmt.Errorf("it belongs to cluster %q incarnation %x, the data directory to %q incarnation %s", h.cluster, h.incarnation, s.id.Cluster, s.id.Incarnation)
-	}
-	if want := fmt.Sprintf(snapPattern, h.index, h.term); want != filepath.Base(f.Name()) {
-		return nil, fmt.Errorf("its name should be %s", want)
-	}
 	headerCRC := crc32.Checksum(head[:n], castagnoli)
 	blocks, body, err := readSnapFooter(f, info.Size(), int64(n), headerCRC)
 	if err != nil {
@@ -251,7 +264,10 @@ func (s *SnapshotStore) read(f *os.File) (*snapshotFile, error) {
 		Version: raft.SnapshotVersionMax, ID: filepath.Base(f.Name()), Index: h.index, Term: h.term,
 		Configuration: h.configuration, ConfigurationIndex: h.configIndex, Size: body,
 	}
-	return &snapshotFile{SectionReader: io.NewSectionReader(f, int64(n), body), store: s, f: f, meta: meta, start: int64(n), blocks: blocks}, nil
+	return &snapshotFile{
+		SectionReader: io.NewSectionReader(f, int64(n), body), store: s, f: f, meta: meta, start: int64(n), blocks: blocks,
+		cluster: h.cluster, incarnation: h.incarnation, created: time.UnixMilli(h.created),
+	}, nil
 }
 
 // verify checks every block of the body, with a goroutine for each processor.

@@ -1,0 +1,220 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"quipu/engine"
+	"quipu/protocol"
+	"quipu/replica"
+)
+
+// A reader that asks again at once, whenever it has an answer, would be given a row or two a hundred thousand times a second, and with
+// many keys take as much of the machine as those who count. So one that may wait (BLOCK) has to: after it has got everything there
+// was, it is left alone for feedRest times as long as that took, so that reading takes a fiftieth of the time.
+const (
+	feedRest    = 50
+	feedRestMin = 5 * time.Millisecond   // in which more changes
+	feedRestMax = 500 * time.Millisecond // so that readers are not further behind, whatever it costs
+)
+
+// feedPace is how fast a connection reads the feed. It belongs to the session's loop.
+type feedPace struct {
+	spent time.Duration // on pages since it had everything
+	until time.Time     // when it may ask again
+}
+
+// page notes a page that took some time; all says that the reader has everything there is.
+func (p *feedPace) page(took time.Duration, all bool) {
+	if p.spent += took; all {
+		p.until = time.Now().Add(min(max(feedRest*p.spent, feedRestMin), feedRestMax))
+		p.spent = 0
+	}
+}
+
+// feedReader is one FEED READ.
+type feedReader struct {
+	s     *Session
+	r     *replica.Replica
+	wait  *blockedWait
+	query feedQuery
+	resp  int // version of the protocol of its reply
+	at    atomic.Pointer[feedAt]
+	looks sync.Mutex // one at a time
+}
+
+// feedAt is how far a reader has come, perhaps without rows, and the stamp that belongs to that: 0 if it has not moved.
+type feedAt struct {
+	cursor engine.FeedCursor
+	stamp  int64
+}
+
+// feedRead replies when there is anything to give, or its time is over. It is looked for on another goroutine.
+func feedRead(s *Session, args [][]byte) bool {
+	r, text := s.srv.feed()
+	q := feedQuery{db: s.db}
+	var c engine.FeedCursor
+	if text == "" {
+		c, text = s.srv.parseFeedCursor(r.Feed, string(args[2]))
+	}
+	if text == "" {
+		text = parseFeedOptions(args[3:], &q, true)
+	}
+	if text != "" {
+		s.replyError(text)
+		return true
+	}
+	if s.awaitPending() {
+		return false
+	}
+	reader := &feedReader{s: s, r: r, query: q, resp: s.out.V}
+	reader.at.Store(&feedAt{cursor: c})
+	reader.wait = &blockedWait{reply: s.replyLater(waitBlocked), timeout: reader.empty}
+	s.block(reader.wait, cmp.Or(q.block, feedBlockMax*time.Millisecond), func() { s.srv.tasks.run(func() { reader.look(true) }) })
+	begin := func() {
+		if !reader.look(q.block == 0) {
+			s.srv.feedWaits.add(s.srv, reader)
+		}
+	}
+	if rest := time.Until(s.feed.until); q.block > 0 && c.Place == 0 && rest > 0 {
+		time.AfterFunc(rest, func() { s.srv.tasks.run(begin) })
+	} else {
+		s.srv.tasks.run(begin)
+	}
+	return true
+}
+
+// empty is the reply to CLIENT UNBLOCK.
+func (r *feedReader) empty(w *protocol.Writer) {
+	at := r.at.Load()
+	(&feedRows{}).replyPage(w, r.s.srv.feedCursorText(at.cursor), at.stamp)
+}
+
+func (rows *feedRows) replyPage(w *protocol.Writer, cursor string, stamp int64) {
+	w.Array(3)
+	w.BulkString(cursor)
+	w.Int(stamp)
+	rows.reply(w)
+}
+
+// look replies, if there is anything to say or it is the last look, and reports whether the wait is over.
+func (r *feedReader) look(last bool) (over bool) {
+	r.looks.Lock()
+	defer r.looks.Unlock()
+	if r.s.blocked.Load() != r.wait {
+		return true
+	}
+	srv, begun := r.s.srv, time.Now()
+	if text := srv.mayFollow(r.s.seen.user.Load()); text != "" { // any more
+		r.s.unblock(r.wait, func(w *protocol.Writer) { w.Error(text) })
+		return true
+	}
+	rows := feedRows{w: protocol.Writer{V: r.resp}}
+	srv.reading.RLock()
+	at := r.at.Load()
+	next, stamp, err := r.r.Feed.Read(at.cursor, r.query.page(rows.add))
+	srv.reading.RUnlock()
+	if errors.Is(err, engine.ErrFeedGap) {
+		first := r.r.Feed.Stats().First
+		r.s.unblock(r.wait, func(w *protocol.Writer) { w.Error(protocol.ErrFeedGap(first)) })
+		return true
+	}
+	stamp = max(at.stamp, stamp)
+	r.at.Store(&feedAt{next, stamp})
+	if rows.n == 0 && !last && next.Place == 0 {
+		return false
+	}
+	took := time.Since(begun)
+	r.s.unblock(r.wait, func(w *protocol.Writer) {
+		r.s.feed.page(took, next.Place == 0)
+		rows.replyPage(w, srv.feedCursorText(next), stamp)
+	})
+	return true
+}
+
+// feedWaits is all readers that wait: one goroutine looks after them, while there are any.
+type feedWaits struct {
+	mu      sync.Mutex
+	list    []*feedReader
+	added   chan struct{} // a reader is new; made with the goroutine, as the next two are
+	end     chan struct{} // closed by stop
+	ended   chan struct{} // closed when the goroutine ends; nil: there is none
+	stopped bool
+}
+
+// feedTick is how often the goroutine looks whether anybody still waits.
+const feedTick = 200 * time.Millisecond
+
+func (l *feedWaits) add(srv *Server, r *feedReader) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		return // and the connection ends with the node
+	}
+	l.list = append(l.list, r)
+	if l.ended == nil {
+		l.added, l.end, l.ended = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+		go l.serve(r.r.Feed, l.ended)
+	}
+	select {
+	case l.added <- struct{}{}:
+	default:
+	}
+}
+
+// stop ends the goroutine: it must not use the keyspace any more.
+func (l *feedWaits) stop() {
+	l.mu.Lock()
+	ended := l.ended
+	if !l.stopped && ended != nil {
+		close(l.end)
+	}
+	l.stopped = true
+	l.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+}
+
+// serve has all readers look, whenever something has changed or one is new: what changed between its first look and the call of
+// Await nobody would tell.
+func (l *feedWaits) serve(f *engine.Feed, ended chan struct{}) {
+	defer close(ended)
+	for {
+		changed := f.Await()
+		if !l.look() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-l.added:
+		case <-time.After(feedTick):
+		case <-l.end:
+			return
+		}
+		time.Sleep(feedRestMin) // so that those who wait are given more than the first change
+	}
+}
+
+// look has all readers look, and keeps those whose wait goes on. It reports whether there are any.
+func (l *feedWaits) look() bool {
+	l.mu.Lock()
+	list := l.list
+	l.list = nil
+	l.mu.Unlock()
+	var left []*feedReader
+	for _, r := range list {
+		if !r.look(false) {
+			left = append(left, r)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.list = append(l.list, left...); len(l.list) == 0 && !l.stopped {
+		l.ended = nil
+	}
+	return len(l.list) > 0
+}

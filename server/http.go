@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"quipu/acl"
+	"quipu/protocol"
+)
+
+// The setting http-addr opens a port for browsers and tools that do not speak RESP. It has loops and goroutines of its own: nothing
+// that a client does here holds up one that counts.
+
+const (
+	httpConns  = 512 // at a time; others wait to be accepted
+	httpHeader = 16 << 10
+	httpWait   = 10 * time.Second // for a request, and for a client to take what it is sent
+)
+
+// httpPort is the port of http-addr. A nil one does nothing.
+type httpPort struct {
+	server *http.Server
+	cancel context.CancelFunc // ends streams
+	addr   net.Addr
+	served chan struct{} // closed when no connection is accepted any more
+
+	mu       sync.Mutex
+	stopped  bool
+	requests sync.WaitGroup
+}
+
+// listenHTTP opens the port, if there is to be one.
+func (srv *Server) listenHTTP() (*httpPort, error) {
+	addr := srv.config().HTTPAddr
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s, the setting http-addr: %w", addr, err)
+	}
+	l = netutil.LimitListener(l, httpConns)
+	if srv.config().TLS.HTTP {
+		l = tlsListener{l, srv}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /feed", srv.serveFeed)
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &httpPort{cancel: cancel, addr: l.Addr(), served: make(chan struct{})}
+	p.server = &http.Server{
+		Handler: p.count(srv.admitHTTP(mux)), BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: httpWait, ReadTimeout: httpWait, IdleTimeout: time.Minute, MaxHeaderBytes: httpHeader,
+	}
+	go func() {
+		defer close(p.served)
+		if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			srv.log.Error("http-addr is served no more", "error", err)
+		}
+	}()
+	return p, nil
+}
+
+// stop ends all requests, and returns when none uses the keyspace any more.
+func (p *httpPort) stop() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	p.stopped = true
+	p.mu.Unlock()
+	p.cancel()
+	_ = p.server.Close() // and not Shutdown, which waits for clients that read nothing
+	<-p.served
+	p.requests.Wait()
+}
+
+// count lets stop wait for requests, and none begin after it.
+func (p *httpPort) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		stopped := p.stopped
+		if !stopped {
+			p.requests.Add(1)
+		}
+		p.mu.Unlock()
+		if stopped {
+			http.Error(w, "The node stops.", http.StatusServiceUnavailable)
+			return
+		}
+		defer p.requests.Done()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// admitHTTP lets requests pass that may see data: from this machine where nobody has to authenticate (protected mode), else those
+// of a user, as `Authorization: Basic NAME:PASSWORD`, or of the default user, as `Bearer PASSWORD`. What the user may do, the
+// handlers ask by mayFollow.
+func (srv *Server) admitHTTP(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		cfg, users := srv.config(), srv.users.Load()
+		host, _, _ := net.SplitHostPort(r.RemoteAddr)
+		ip := net.ParseIP(host)
+		name, password, given := credentials(r, users)
+		asks := !users.Open || given && name != acl.DefaultName
+		user := users.Default
+		if asks {
+			user = nil
+		}
+		switch {
+		case srv.protects(cfg, ip != nil && ip.IsLoopback()):
+			http.Error(w, "There is no password, so only this machine may ask. Set requirepass.", http.StatusForbidden)
+			return
+		case !asks && !localName(r.Host):
+			// A web page may have its name resolve to this machine, and then read what its visitor may.
+			http.Error(w, "Ask for an address, or localhost: there is no password, and a name may be a web page's.", http.StatusForbidden)
+			return
+		case asks && !srv.failures.allow(host, time.Now().Unix(), cfg.AuthFailures):
+			http.Error(w, "Too many wrong passwords from this address.", http.StatusTooManyRequests)
+			return
+		case asks:
+			user = users.Authenticate(name, []byte(password))
+		}
+		switch {
+		case user == nil:
+			srv.failures.failed(host, time.Now().Unix())
+			srv.stats.authFailures.Add(1)
+			srv.denials.Add(acl.LogEntry{Reason: acl.DeniedAuth, Object: "http", Username: name, Client: "addr=" + r.RemoteAddr, At: time.Now()}, cfg.ACLLogMax)
+			h.Set("WWW-Authenticate", `Basic realm="quipu"`)
+			http.Error(w, protocol.ErrWrongPass, http.StatusUnauthorized)
+		case !srv.isReady():
+			h.Set("Retry-After", "1")
+			http.Error(w, protocol.ErrLoading, http.StatusServiceUnavailable)
+		default:
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), httpUser{}, user)))
+		}
+	})
+}
+
+// httpUser is the key of the request's user in its context.
+type httpUser struct{}
+
+// mayFollow returns the error text if a user who has connected as u may not read the feed now, or "".
+func (srv *Server) mayFollow(u *acl.Subject) string {
+	now := srv.users.Load().Find(u.Name)
+	if !sameUser(u, now) {
+		return protocol.ErrWrongPass
+	}
+	cmd := srv.table.Find([][]byte{[]byte("feed"), []byte("read")})
+	var call acl.Call
+	callOf(&call, cmd, nil)
+	switch reason, _ := now.Check(&call); reason {
+	case acl.Allowed:
+		return ""
+	case acl.DeniedKey:
+		return protocol.ErrNoPermKey
+	}
+	return protocol.ErrNoPermCommand(cmd.FullName())
+}
+
+// localName reports whether the Host of a request is an address or localhost.
+func localName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	return host == "localhost" || net.ParseIP(strings.Trim(host, "[]")) != nil
+}
+
+// credentials is who the request says that it is from. As long as there is nobody but the default user, it has any name.
+func credentials(r *http.Request, users *acl.Users) (name, password string, given bool) {
+	name, password, given = r.BasicAuth()
+	if !given {
+		password, given = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		return acl.DefaultName, password, given
+	}
+	if name == "" || len(users.Names()) == 1 && !users.Kept {
+		name = acl.DefaultName
+	}
+	return name, password, given
+}
