@@ -17,6 +17,7 @@ const (
 	DeniedKey
 	DeniedAuth // of a log's entry: no such user, or a wrong password
 	DeniedChannel
+	Reasons // how many there are
 )
 
 // Call is what a command does with these arguments.

@@ -26,16 +26,17 @@ type Config struct {
 	DebugCommand  bool
 	LogLevel      slog.Level
 
-	MaxClients    int
-	MaxMemory     int64 // bytes; 0: no limit
-	Timeout       time.Duration
-	TCPKeepalive  time.Duration
-	IOLoops       int // 0: chosen from the number of processors
-	Transport     string
-	NodeID        string // a label
-	WriteTimeout  time.Duration
-	SnapshotBytes int64 // log bytes that trigger a snapshot; 0: by default rule
-	SegmentBytes  int64 // size of a log segment; 0: by size of the disk
+	MaxClients      int
+	MaxMemory       int64 // bytes; 0: no limit
+	MaxClientMemory int64 // bytes; 0: no limit
+	Timeout         time.Duration
+	TCPKeepalive    time.Duration
+	IOLoops         int // 0: chosen from the number of processors
+	Transport       string
+	NodeID          string // a label
+	WriteTimeout    time.Duration
+	SnapshotBytes   int64 // log bytes that trigger a snapshot; 0: by default rule
+	SegmentBytes    int64 // size of a log segment; 0: by size of the disk
 
 	MaxBulk           int // bytes of one argument
 	MaxKey            int // bytes of a key

@@ -58,6 +58,7 @@ var settings = []Setting{
 	levelSetting("loglevel", "notice", 0, "debug, verbose, notice or warning"),
 	intSetting("maxclients", "10000", 0, "most clients at once", func(c *Config) *int { return &c.MaxClients }, 1, 1<<24),
 	bytesSetting("maxmemory", "0", 0, "memory for data; writes are refused above it; 0 for no limit", func(c *Config) *int64 { return &c.MaxMemory }, 0, 1<<62),
+	bytesSetting("maxmemory-clients", "512mb", 0, "memory for what clients have sent and not finished, queued and not read; above it those that take most are closed; 0 for no limit", func(c *Config) *int64 { return &c.MaxClientMemory }, 0, 1<<62),
 	enumSetting("maxmemory-policy", 0, "a counter server does not forget counts", "noeviction"),
 	secondsSetting("timeout", "0", 0, "seconds after which an idle client is closed; 0 for never", func(c *Config) *time.Duration { return &c.Timeout }),
 	secondsSetting("tcp-keepalive", "300", 0, "seconds between TCP keepalive probes; 0 for none", func(c *Config) *time.Duration { return &c.TCPKeepalive }),

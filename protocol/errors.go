@@ -64,6 +64,7 @@ const (
 	ErrNoProto        = "NOPROTO unsupported protocol version"
 	ErrProtoNotNumber = "ERR Protocol version is not an integer or out of range"
 	ErrClientName     = "ERR Client names cannot contain spaces, newlines or special characters."
+	ErrClientNameLong = "ERR a client's name, its library's and that one's version have at most 256 bytes each"
 	ErrNoSuchClient   = "ERR No such client"
 	ErrClientID       = "ERR Invalid client ID"                      // CLIENT LIST ID
 	ErrClientIDZero   = "ERR client-id should be greater than 0"     // CLIENT KILL ID

@@ -78,6 +78,9 @@ func (p *Parser) Need() int { return max(p.need, 1) }
 // Started reports whether the beginning of a command has been seen.
 func (p *Parser) Started() bool { return p.started }
 
+// Held is how many bytes of memory the parser keeps beside its input.
+func (p *Parser) Held() int { return cap(p.spans) * 8 }
+
 // Reset forgets the current command.
 func (p *Parser) Reset() {
 	spans := p.spans[:0]

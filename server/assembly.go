@@ -62,7 +62,9 @@ func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uin
 		incarnation: incarnation, watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
 		drainTimeout: drainTimeout,
 	}
-	srv.handshakeLog.To = log
+	for i := range srv.limits {
+		srv.limits[i].log.To = log
+	}
 	srv.stats.bytesIn, srv.stats.bytesOut = engine.NewStriped(), engine.NewStriped()
 	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
 	srv.cfg.Store(&cfg)

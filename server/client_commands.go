@@ -37,7 +37,7 @@ func clientHandlers() handler {
 		{entry: entry("setname", 3, flagsControl, "2.6.9", "O(1)", "connection-name:string", "Name this connection"), run: clientSetName},
 		{entry: own(entry("setinfo", 4, flagsControl, "7.2.0", "O(1)", "<LIB-NAME libname:string | LIB-VER libver:string>", "Tell the client library's name and version")), run: clientSetInfo},
 		{entry: entry("reply", 3, flagsControl, "3.2.0", "O(1)", "<on_off_skip=ON|OFF|SKIP>", "Turn replies on or off"), run: clientReplyQueued, flow: clientReply},
-		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<enabled=ON|OFF>", "Keep this connection when memory is short"), run: clientSwitch("no-evict")},
+		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<enabled=ON|OFF>", "Never close this connection for maxmemory-clients"), run: clientSwitch("no-evict")},
 		{entry: own(entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's reads as use of a key")), run: clientSwitch("no-touch")},
 		{entry: entry("pause", -3, flagsAdmin, "2.9.50", "O(1)", "timeout:integer [mode@6.2.0=WRITE|ALL]", "Hold back commands for some time"), run: clientPause},
 		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) for N paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
@@ -212,18 +212,25 @@ func (s *Session) killMatching(f *killFilter) (killed int) {
 			killed++
 			s.Close("killed")
 			continue
-		case !other.kill.CompareAndSwap(false, true):
-			continue // it is on its way out
+		case other.end("killed"):
+			killed++
 		}
-		killed++
-		other.link.Interrupt()
-		other.worker.loop.Post(func() {
-			other.Close("killed")
-			other.waiting = waitNothing
-			other.link.Resume()
-		})
 	}
 	return killed
+}
+
+// end has the session closed at once, from any goroutine. false: it is on its way out already.
+func (s *Session) end(reason string) bool {
+	if !s.kill.CompareAndSwap(false, true) {
+		return false
+	}
+	s.link.Interrupt()
+	s.worker.loop.Post(func() {
+		s.Close(reason)
+		s.waiting = waitNothing
+		s.link.Resume()
+	})
+	return true
 }
 
 func clientGetName(s *Session, _ [][]byte, w *protocol.Writer) {
@@ -235,8 +242,8 @@ func clientGetName(s *Session, _ [][]byte, w *protocol.Writer) {
 }
 
 func clientSetName(s *Session, args [][]byte, w *protocol.Writer) {
-	if !validName(args[2]) {
-		w.Error(protocol.ErrClientName)
+	if text := refuseName(args[2], protocol.ErrClientName); text != "" {
+		w.Error(text)
 		return
 	}
 	s.setName(string(args[2]))
@@ -255,8 +262,8 @@ func clientSetInfo(s *Session, args [][]byte, w *protocol.Writer) {
 		w.Error(protocol.ErrClientInfoOption(args[2]))
 		return
 	}
-	if !validName(args[3]) {
-		w.Error(protocol.ErrClientInfoValue(args[2]))
+	if text := refuseName(args[3], protocol.ErrClientInfoValue(args[2])); text != "" {
+		w.Error(text)
 		return
 	}
 	*field = string(args[3])
@@ -297,8 +304,8 @@ func clientReply(s *Session, args [][]byte) bool {
 	return true
 }
 
-// clientSwitch is CLIENT NO-EVICT and CLIENT NO-TOUCH: accepted and kept, without effect on a server that never evicts
-// keys and does not track their use.
+// clientSwitch is CLIENT NO-EVICT, which keeps maxmemory-clients from closing the connection, and CLIENT NO-TOUCH, which is
+// accepted and kept, without effect on a server that does not track the use of keys.
 func clientSwitch(name string) func(s *Session, args [][]byte, w *protocol.Writer) {
 	return func(s *Session, args [][]byte, w *protocol.Writer) {
 		flag := &s.seen.noEvict

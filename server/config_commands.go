@@ -153,6 +153,7 @@ func settingsToChange(pairs [][]byte) (rows []*config.Setting, refusal string) {
 
 func configResetStat(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.srv.stats.reset()
+	s.srv.limits.reset()
 	for _, r := range s.srv.replicas {
 		r.ResetStats()
 	}

@@ -120,7 +120,7 @@ func (s *Session) authenticate(command, user, password []byte) string {
 	subject := users.Authenticate(string(user), password)
 	if subject == nil {
 		s.srv.failures.failed(address, now)
-		s.srv.stats.authFailures.Add(1)
+		s.srv.limits.met(limitAuth, s.remote, "user", logged(user))
 		s.noteDenial(acl.DeniedAuth, string(command), string(user), s.multi != nil)
 		return protocol.ErrWrongPass
 	}
@@ -156,8 +156,8 @@ func helloCommand(s *Session, args [][]byte, w *protocol.Writer) {
 			}
 			next += 3
 		case commands.LowerWord(args[next]) == "setname" && left >= 1:
-			if !validName(args[next+1]) {
-				w.Error(protocol.ErrClientName)
+			if text := refuseName(args[next+1], protocol.ErrClientName); text != "" {
+				w.Error(text)
 				return
 			}
 			s.setName(string(args[next+1]))
@@ -200,14 +200,21 @@ func helloReply(s *Session, w *protocol.Writer) {
 	w.Array(0)
 }
 
-// validName reports whether every byte is visible ASCII, so that a name cannot break the lines of CLIENT LIST.
-func validName(name []byte) bool {
+// nameLimit is how many bytes a name may have that a client gives itself: CLIENT LIST shows those of all clients.
+const nameLimit = 256
+
+// refuseName returns an error text if a name may not be given, or "". Every byte must be visible ASCII, so that a name cannot
+// break the lines of CLIENT LIST; illegal is the text where one is not.
+func refuseName(name []byte, illegal string) string {
 	for _, b := range name {
 		if b < '!' || b > '~' {
-			return false
+			return illegal
 		}
 	}
-	return true
+	if len(name) > nameLimit {
+		return protocol.ErrClientNameLong
+	}
+	return ""
 }
 
 func (s *Session) setName(name string) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"sync/atomic"
 
 	"quipu/config"
@@ -26,7 +27,7 @@ func (h host) NewWorker(l transport.Loop, shared bool) transport.Worker {
 }
 
 // Admit implements transport.Host.
-func (h host) Admit(sameHost bool) (refusal []byte) {
+func (h host) Admit(client net.Addr, sameHost bool) (refusal []byte) {
 	srv := h.srv
 	srv.stats.connections.Add(1)
 	cfg := srv.config()
@@ -38,7 +39,7 @@ func (h host) Admit(sameHost bool) (refusal []byte) {
 	default:
 		return nil
 	}
-	srv.stats.rejected.Add(1)
+	srv.limits.met(limitConnections, client.String(), "reason", string(refusal[1:len(refusal)-2]))
 	return refusal
 }
 

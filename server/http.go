@@ -135,7 +135,8 @@ func (srv *Server) admitHTTP(next http.Handler) http.Handler {
 		switch {
 		case user == nil:
 			srv.failures.failed(host, time.Now().Unix())
-			srv.stats.authFailures.Add(1)
+			srv.limits.met(limitAuth, r.RemoteAddr, "user", logged([]byte(name)), "port", "http")
+			srv.stats.denied[acl.DeniedAuth].Add(1)
 			srv.denials.Add(acl.LogEntry{Reason: acl.DeniedAuth, Object: "http", Username: name, Client: "addr=" + r.RemoteAddr, At: time.Now()}, cfg.ACLLogMax)
 			h.Set("WWW-Authenticate", `Basic realm="quipu"`)
 			http.Error(w, protocol.ErrWrongPass, http.StatusUnauthorized)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"quipu/acl"
 	"quipu/protocol"
 	"quipu/replica"
 )
@@ -86,8 +87,11 @@ func infoClients(srv *Server, p *infoPrinter) {
 	p.line("maxclients", srv.maxClients(srv.config()))
 	p.line("blocked_clients", max(0, srv.stats.blocked.Load()))
 	p.line("tracking_clients", 0)
-	p.line("clients_closed_slow_output", srv.stats.outputClosed.Load())
-	p.line("clients_closed_timeout", srv.stats.timeoutClosed.Load())
+	p.line("clients_closed_slow_output", srv.limits.times(limitOutput))
+	p.line("clients_paused_input", srv.stats.pauses[pausedByInput].Load())
+	p.line("clients_paused_outstanding", srv.stats.pauses[pausedByWrites].Load())
+	p.line("clients_paused_output", srv.stats.pauses[pausedByOutput].Load())
+	p.line("clients_closed_timeout", srv.limits.times(limitTime))
 	p.line("tls_handshakes_under_way", srv.transport.Handshakes())
 }
 
@@ -130,22 +134,26 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("total_net_output_bytes", st.bytesOut.Sum())
 	p.line("instantaneous_input_kbps", fmt.Sprintf("%.2f", float64(st.inPerSec.Load())/1024))
 	p.line("instantaneous_output_kbps", fmt.Sprintf("%.2f", float64(st.outPerSec.Load())/1024))
-	p.line("rejected_connections", st.rejected.Load())
+	p.line("rejected_connections", srv.limits.times(limitConnections))
 	p.line("accept_errors", st.acceptErrors.Load())
 	p.line("tls_handshakes", st.handshakes.Load())
-	p.line("tls_handshakes_failed", st.handshakesFailed.Load())
+	p.line("tls_handshakes_failed", srv.limits.times(limitHandshake))
 	p.line("expired_keys", st.expiredKeys.Load())
 	p.line("evicted_keys", 0)
-	p.line("evicted_clients", 0)
+	p.line("evicted_clients", srv.limits.times(limitMemory))
 	p.line("keyspace_hits", st.reads.Hits.Sum())
 	p.line("keyspace_misses", st.reads.Misses.Sum())
 	p.line("pubsub_channels", 0)
 	p.line("pubsub_patterns", 0)
 	p.line("latest_fork_usec", 0)
 	p.line("total_forks", 0)
-	p.line("protocol_errors", st.protocolErrors.Load())
+	p.line("protocol_errors", srv.limits.times(limitProtocol))
 	p.line("refused_commands", st.refused.Load())
-	p.line("auth_failures", st.authFailures.Load())
+	p.line("acl_access_denied_auth", st.denied[acl.DeniedAuth].Load())
+	p.line("acl_access_denied_cmd", st.denied[acl.DeniedCommand].Load())
+	p.line("acl_access_denied_key", st.denied[acl.DeniedKey].Load())
+	p.line("acl_access_denied_channel", st.denied[acl.DeniedChannel].Load())
+	p.line("auth_failures", srv.limits.times(limitAuth))
 	_, _, errors := st.errors.codes()
 	p.line("total_error_replies", errors)
 	p.line("failed_batches", srv.failedBatches())

@@ -36,6 +36,11 @@ func (t *transaction) size() int {
 	return len(t.memory) + len(t.queue)*queuedOverhead + len(t.sizes)*argumentOverhead
 }
 
+// held is the memory that the transaction has reserved, in bytes.
+func (t *transaction) held() int {
+	return cap(t.memory) + cap(t.queue)*queuedOverhead + cap(t.sizes)*argumentOverhead
+}
+
 // arguments rebuilds the arguments of a queued command. They are valid until the next call.
 func (t *transaction) arguments(q *queued) [][]byte {
 	t.scratch = t.scratch[:0]
@@ -63,7 +68,7 @@ func (w *worker) newTransaction() *transaction {
 
 // doneWith takes back a transaction that no session has any more.
 func (w *worker) doneWith(t *transaction) {
-	if cap(t.memory)+cap(t.queue)*queuedOverhead+cap(t.sizes)*argumentOverhead <= maxSpareTransaction {
+	if t.held() <= maxSpareTransaction {
 		w.spareTransaction = t
 	}
 }

@@ -112,6 +112,7 @@ func accessOf(flags commands.KeyFlag) (use acl.Access) {
 func (s *Session) noteDenial(reason acl.Reason, object, user string, inMulti bool) {
 	s.publishState()
 	now := time.Now()
+	s.srv.stats.denied[reason].Add(1)
 	s.srv.denials.Add(acl.LogEntry{
 		Reason: reason, InMulti: inMulti, Object: object, Username: user, Client: s.describe(now), At: now,
 	}, s.srv.config().ACLLogMax)

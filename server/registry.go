@@ -48,16 +48,6 @@ func (r *clientRegistry) find(id int64) *Session {
 	return r.sessions[id]
 }
 
-// bytes is how much input and output of all clients the transport keeps.
-func (r *clientRegistry) bytes() (sum int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range r.sessions {
-		sum += s.seen.input.Load() + s.seen.output.Load()
-	}
-	return sum
-}
-
 // all returns the sessions in order of their ids.
 func (r *clientRegistry) all() []*Session {
 	r.mu.Lock()
@@ -106,11 +96,11 @@ func (s *Session) describe(now time.Time) string {
 	}
 	flags := s.flags()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
-		"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d "+
+		"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d "+
 		"lib-name=%s lib-ver=%s",
 		s.id, s.remote, s.local, id.name, int(now.Sub(s.since).Seconds()),
 		int(now.Sub(time.Unix(0, s.seen.lastActive.Load())).Seconds()), flags, s.seen.db.Load(), s.seen.multi.Load(),
-		s.seen.input.Load(), s.seen.output.Load(), s.seen.input.Load()+s.seen.output.Load(), last, s.seen.user.Load().Name, s.seen.resp.Load(),
+		s.seen.input.Load(), s.seen.transaction.Load(), s.seen.output.Load(), max(s.seen.memory.Load(), s.seen.input.Load()+s.seen.output.Load()), last, s.seen.user.Load().Name, s.seen.resp.Load(),
 		id.libName, id.libVersion)
 }
 

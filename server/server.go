@@ -13,7 +13,6 @@ import (
 	"quipu/commands"
 	"quipu/config"
 	"quipu/exec"
-	"quipu/internal/throttle"
 	"quipu/replica"
 	"quipu/replication"
 	"quipu/transport"
@@ -42,26 +41,27 @@ type Server struct {
 
 	incarnation string // of the data
 
-	watches     *watchRegistry
-	waits       waitList
-	feedWaits   feedWaits
-	http        *httpPort    // nil: none
-	feedStreams atomic.Int32 // clients of /feed
-	clients     clientRegistry
-	nextClient  atomic.Int64
-	failures    failureLimiter
-	catalog     *acl.Catalog
-	users       atomic.Pointer[acl.Users]
-	userState   userState
-	denials     acl.Log
-	tasks       taskPool
-	pause       pauseState
-	stats       statistics
-	nextStripe  atomic.Uint32
+	watches      *watchRegistry
+	waits        waitList
+	feedWaits    feedWaits
+	http         *httpPort    // nil: none
+	feedStreams  atomic.Int32 // clients of /feed
+	clients      clientRegistry
+	nextClient   atomic.Int64
+	failures     failureLimiter
+	catalog      *acl.Catalog
+	users        atomic.Pointer[acl.Users]
+	userState    userState
+	denials      acl.Log
+	tasks        taskPool
+	pause        pauseState
+	stats        statistics
+	limits       limitsMet
+	clientMemory clientMemory
+	nextStripe   atomic.Uint32
 
-	tls          atomic.Pointer[tls.Config] // for clients; nil: not used
-	handshakeLog throttle.Log
-	peers        *replication.Peers // nil: no peer port
+	tls   atomic.Pointer[tls.Config] // for clients; nil: not used
+	peers *replication.Peers         // nil: no peer port
 
 	transport    *transport.Transport
 	accepting    chan struct{}    // closed when clients are accepted

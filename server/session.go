@@ -79,6 +79,10 @@ type Session struct {
 	last     *commands.Command
 	identity atomic.Pointer[identity]
 	kill     atomic.Bool
+	evicted  atomic.Int64 // bytes that it counts for in clientMemory.going
+	held     int          // bytes, see holds
+	released bool
+	paused   pauseReason
 	seen     sessionStats
 }
 
@@ -95,6 +99,9 @@ type sessionStats struct {
 	commands          atomic.Int64
 	bytesIn, bytesOut atomic.Int64
 	input, output     atomic.Int64 // bytes that the transport keeps
+	memory            atomic.Int64 // bytes, see Session.holds
+	transaction       atomic.Int64 // bytes of the queue of MULTI
+	authed            atomic.Bool
 	noEvict, noTouch  atomic.Bool
 	watcher           atomic.Pointer[watcher]
 	user              atomic.Pointer[acl.Subject]
@@ -164,7 +171,7 @@ func (s *Session) Process(input []byte, out int) int {
 	for used < len(input) && s.ready(cfg) {
 		args, n, err := s.parser.Next(input[used:], &s.limits, s.args)
 		if err != nil {
-			s.srv.stats.protocolErrors.Add(1)
+			s.srv.limits.met(limitProtocol, s.remote, "error", err.Error())
 			s.worker.CarryOut()
 			s.replyError(err.Error())
 			s.Close("protocol error")
@@ -214,14 +221,16 @@ func (s *Session) ready(cfg *config.Config) bool {
 	if s.closing || s.waiting != waitNothing || len(s.out.B) >= cfg.ClientOutputPause || s.srv.draining.Load() {
 		return false
 	}
-	if !s.pending() {
-		return true
-	}
+	return !s.pending() || !s.crowded(cfg)
+}
+
+// crowded reports whether as many writes wait for their replies as may, of this client or of all.
+func (s *Session) crowded(cfg *config.Config) bool {
 	unanswered := s.bytes + s.slots.bytes
 	if s.open != nil {
 		unanswered += s.open.open.Size()
 	}
-	return unanswered < cfg.ClientOutstanding && s.srv.queued() < cfg.Outstanding
+	return unanswered >= cfg.ClientOutstanding || s.srv.queued() >= cfg.Outstanding
 }
 
 // publish makes the figures of the burst visible to other goroutines.
@@ -320,7 +329,7 @@ func (s *Session) finishWith(sub *exec.Submission, replies []byte, index uint64,
 	}
 	if sub.Overflowed {
 		s.lost = true
-		s.srv.stats.outputClosed.Add(1)
+		s.srv.limits.met(limitOutput, s.remote)
 		s.Close("more unsent replies than a client may have")
 	}
 	if out := s.slots.fill(sub.Slot, replies, s.out.B); !s.lost {

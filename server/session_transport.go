@@ -27,21 +27,32 @@ func (s *Session) Need() int { return s.parser.Need() }
 // MayRead implements transport.Conn.
 func (s *Session) MayRead(in, out int) bool {
 	cfg := s.srv.config()
+	why := notPaused
 	switch {
 	case out >= cfg.ClientOutputPause:
-		return false
+		why = pausedByOutput
 	case !s.ready(cfg):
 		// A client that waits for replicas is to be noticed when it leaves.
-		return s.waiting == waitBlocked && !s.closing && in < cfg.ClientInput
+		if s.waiting != waitBlocked || s.closing || in >= cfg.ClientInput {
+			if s.waiting == waitNothing && s.crowded(cfg) {
+				s.pauses(pausedByWrites)
+			}
+			return false
+		}
+	case in >= cfg.ClientInput && (!s.parser.Started() || in >= cfg.MaxCommand+transport.ReadChunk):
+		why = pausedByInput
 	}
-	return in < cfg.ClientInput || s.parser.Started() && in < cfg.MaxCommand+transport.ReadChunk
+	s.pauses(why)
+	return why == notPaused
 }
 
 // Finished implements transport.Conn.
 func (s *Session) Finished(ended bool, out int) (reason string, finished bool) {
 	switch {
+	case s.closing && s.kill.Load(): // what it has not read yet is memory too
+		return s.reason, true
 	case out > s.srv.config().ClientOutputMax || !s.authed && out > unauthenticatedOutput:
-		s.srv.stats.outputClosed.Add(1)
+		s.srv.limits.met(limitOutput, s.remote)
 		return "more unsent replies than a client may have", true
 	case out > 0 || s.pending():
 	case s.closing:
@@ -65,9 +76,10 @@ func (s *Session) Sent(n int) {
 }
 
 // Buffered implements transport.Conn.
-func (s *Session) Buffered(in, out int) {
+func (s *Session) Buffered(in, out, memory int) {
 	s.seen.input.Store(int64(in))
 	s.seen.output.Store(int64(out))
+	s.holds(s.memory() + memory)
 }
 
 // Close implements transport.Conn.
@@ -85,6 +97,7 @@ func (s *Session) Release(reason string) {
 	s.endWait()
 	s.endBackup()
 	s.srv.clients.remove(s)
+	s.holdsNothing()
 	s.srv.log.Debug("client closed", "id", s.id, "addr", s.remote, "reason", reason)
 }
 
@@ -92,7 +105,7 @@ func (s *Session) Release(reason string) {
 func (s *Session) Overdue(now, lastRead, lastWrite int64, in, out int) (reason string, lastWords []byte) {
 	reason, text := s.overdue(now, lastRead, lastWrite, in, out)
 	if reason != "" {
-		s.srv.stats.timeoutClosed.Add(1)
+		s.srv.limits.met(limitTime, s.remote, "reason", reason)
 	}
 	if text != "" {
 		lastWords = errorLine(text)

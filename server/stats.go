@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quipu/acl"
 	"quipu/commands"
 	"quipu/engine"
 )
@@ -19,21 +20,18 @@ import (
 // per session and per worker. What many cores count all the time is striped: by event loop, or by connection of the net
 // transport.
 type statistics struct {
-	connections                  atomic.Int64
-	rejected                     atomic.Int64 // connections
-	acceptErrors                 atomic.Int64
-	handshakes, handshakesFailed atomic.Int64 // of TLS, that have ended
-	refused                      atomic.Int64 // commands
-	protocolErrors               atomic.Int64
-	authFailures                 atomic.Int64
-	outputClosed                 atomic.Int64 // clients that did not read their replies
-	timeoutClosed                atomic.Int64
-	expiredKeys                  atomic.Int64
-	blocked                      atomic.Int64 // clients in WAIT, WAITAOF and FEED READ
-	reads                        commands.ReadStats
-	errors                       errorCounts
-	bytesIn                      *engine.Striped
-	bytesOut                     *engine.Striped
+	connections  atomic.Int64
+	acceptErrors atomic.Int64
+	handshakes   atomic.Int64 // of TLS, that were good
+	refused      atomic.Int64 // commands
+	expiredKeys  atomic.Int64
+	blocked      atomic.Int64 // clients in WAIT, WAITAOF and FEED READ
+	reads        commands.ReadStats
+	errors       errorCounts
+	denied       [acl.Reasons]atomic.Int64
+	pauses       [pauseReasons]atomic.Int64
+	bytesIn      *engine.Striped
+	bytesOut     *engine.Striped
 
 	loadTime   atomic.Int64 // ns from start to ready
 	peakMemory atomic.Int64
@@ -51,10 +49,15 @@ type statistics struct {
 
 func (st *statistics) reset() {
 	for _, c := range []*atomic.Int64{
-		&st.connections, &st.rejected, &st.acceptErrors, &st.handshakes, &st.handshakesFailed, &st.refused, &st.protocolErrors, &st.authFailures,
-		&st.outputClosed, &st.timeoutClosed, &st.expiredKeys, &st.lastIn, &st.lastOut, &st.lastCalls,
+		&st.connections, &st.acceptErrors, &st.handshakes, &st.refused, &st.expiredKeys, &st.lastIn, &st.lastOut, &st.lastCalls,
 	} {
 		c.Store(0)
+	}
+	for i := range st.pauses {
+		st.pauses[i].Store(0)
+	}
+	for i := range st.denied {
+		st.denied[i].Store(0)
 	}
 	for _, c := range []*engine.Striped{st.bytesIn, st.bytesOut, st.reads.Hits, st.reads.Misses} {
 		c.Take()

@@ -119,17 +119,15 @@ func (h host) TLS() transport.TLSSettings {
 
 // ShookHands implements transport.Host.
 func (h host) ShookHands(client net.Addr, err error) {
-	st := &h.srv.stats
-	if err == nil {
-		st.handshakes.Add(1)
-		return
-	}
-	st.handshakesFailed.Add(1)
-	if errors.Is(err, io.EOF) { // as those do who only look whether the port is open
+	switch {
+	case err == nil:
+		h.srv.stats.handshakes.Add(1)
+	case errors.Is(err, io.EOF): // as those do who only look whether the port is open
+		h.srv.limits[limitHandshake].count.Add(1)
 		h.srv.log.Debug("a client left before its TLS handshake", "addr", client.String())
-		return
+	default:
+		h.srv.limits.met(limitHandshake, client.String(), "error", err)
 	}
-	h.srv.handshakeLog.Warn("TLS handshake failed", "addr", client.String(), "error", err)
 }
 
 // tlsListener has each connection use the certificates of the time it comes.

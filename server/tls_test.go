@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -120,7 +121,7 @@ func TestHandshakeFiles(t *testing.T) {
 func TestProtectedModeTLS(t *testing.T) {
 	_, with := withCertificates(t, withHTTP(func(c *config.Config) { c.TLS.HTTP = true }))
 	n := startNode(t, with)
-	if refusal := (host{n.srv}).Admit(false); !strings.HasPrefix(string(refusal), "-DENIED") {
+	if refusal := (host{n.srv}).Admit(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, false); !strings.HasPrefix(string(refusal), "-DENIED") {
 		t.Errorf("a client of another machine: %q", refusal)
 	}
 }

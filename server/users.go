@@ -246,6 +246,7 @@ func (s *Session) become(u *acl.Subject) {
 		s.restricted = nil
 	}
 	s.authed = s.authenticated || s.users.Open
+	s.seen.authed.Store(s.authed)
 }
 
 // beginUser is becoming the default user, as at the beginning of a connection.

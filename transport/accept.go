@@ -50,7 +50,7 @@ func (t *Transport) accept(ln listener, serve func(accepted)) {
 			continue
 		}
 		sameHost := isSameHost(c.RemoteAddr())
-		if refusal := t.host.Admit(sameHost); refusal != nil {
+		if refusal := t.host.Admit(c.RemoteAddr(), sameHost); refusal != nil {
 			refuse(c, refusal)
 			continue
 		}

@@ -156,7 +156,7 @@ func (l *eventLoop) send(c *conn) {
 }
 
 func (l *eventLoop) afterSend(c *conn) {
-	c.side.Buffered(len(c.in), len(c.out))
+	c.side.Buffered(len(c.in), len(c.out), cap(c.in)+cap(c.out))
 	if len(c.in) > 0 && len(c.out) == 0 && c.side.Ready() && !c.side.Started() {
 		l.advance(c)
 	} else if reason, finished := c.side.Finished(c.eof, len(c.out)); finished {

@@ -240,7 +240,7 @@ func (t *Transport) shakeHands(h *handshake, set TLSSettings, serve func(accepte
 		return
 	}
 	w.Conn = sock
-	if refusal := t.host.Admit(sameHost); refusal != nil {
+	if refusal := t.host.Admit(sock.RemoteAddr(), sameHost); refusal != nil {
 		refuse(c, refusal)
 		return
 	}

@@ -192,7 +192,7 @@ func (c *netConn) advance() {
 	used := c.side.Process(c.in, 0)
 	c.worker.CarryOut()
 	c.in = trimInput(c.in[:copy(c.in, c.in[used:])])
-	c.side.Buffered(len(c.in), 0)
+	c.side.Buffered(len(c.in), 0, cap(c.in))
 }
 
 func (c *netConn) takeMessages() {
@@ -224,6 +224,7 @@ func (c *netConn) deliver() string {
 		if cap(replies) > MaxIdleBuffer {
 			*c.replies = nil
 		}
+		c.side.Buffered(len(c.in), 0, cap(c.in))
 		if err != nil {
 			return "write: " + err.Error()
 		}

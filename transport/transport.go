@@ -24,9 +24,9 @@ type Host interface {
 	// NewWorker makes the server's side of a loop. shared says that the loop serves many connections until the transport
 	// stops; Serve makes such loops, one after the other. Any other loop is for a single connection.
 	NewWorker(l Loop, shared bool) Worker
-	// Admit is asked about each accepted connection; sameHost says that it comes from this machine. A refusal is what to
-	// send before closing; without a refusal the connection is counted, until Conn.Release or Dismiss.
-	Admit(sameHost bool) (refusal []byte)
+	// Admit is asked about each accepted connection; sameHost says that it comes from this machine. A refusal, a line, is what
+	// to send before closing; without a refusal the connection is counted, until Conn.Release or Dismiss.
+	Admit(client net.Addr, sameHost bool) (refusal []byte)
 	// Dismiss takes back an Admit for which no Conn was made.
 	Dismiss()
 	// ShookHands is told of each TLS handshake that has ended, before Admit is asked; err is why it failed, or nil.
@@ -126,8 +126,9 @@ type Conn interface {
 	// Received and Sent count bytes of the socket.
 	Received(n int)
 	Sent(n int)
-	// Buffered says how many bytes of input and of replies the transport keeps.
-	Buffered(in, out int)
+	// Buffered says how many bytes of input and of replies the transport keeps, at the end of each turn in which the
+	// connection was worked on, and how much memory their buffers take.
+	Buffered(in, out, memory int)
 	// Close has the connection closed when the replies to what was run so far have been sent.
 	Close(reason string)
 	// Release is called once, when the connection is closed: nothing is run for it any more.

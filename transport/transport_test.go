@@ -52,7 +52,7 @@ func (h *echoHost) ShookHands(_ net.Addr, err error) {
 	}
 }
 
-func (h *echoHost) Admit(bool) []byte {
+func (h *echoHost) Admit(net.Addr, bool) []byte {
 	if h.refuses.Load() {
 		return []byte("no\n")
 	}
@@ -151,7 +151,7 @@ func (c *echoConn) Need() int               { return 1 }
 func (c *echoConn) MayRead(_, out int) bool { return c.Ready() && out < ReadChunk }
 func (c *echoConn) Received(int)            {}
 func (c *echoConn) Sent(int)                {}
-func (c *echoConn) Buffered(int, int)       {}
+func (c *echoConn) Buffered(int, int, int)  {}
 func (c *echoConn) Close(reason string)     { c.closing = reason }
 func (c *echoConn) Release(reason string)   { c.closing = reason; c.w.host.admitted.Add(-1) }
 
