@@ -7,9 +7,8 @@ import (
 
 // What counting exactly once and ack level local cost on three nodes, and what clients notice when the leader is stopped.
 const (
-	localIncrements = 1_000_000 // of one key
+	localIncrements = 1_000_000 // of one key, at full scale
 	oneByOne        = 20_000    // increments at level quorum beside them
-	logFactor       = 1e6       // figures are bytes for so many increments
 )
 
 // countsMeasurement is bars N9 to N12.
@@ -154,9 +153,9 @@ func (l *lab) measureLogBytes(ctx context.Context, lead, follower *server) error
 			return 0, s.explain(err)
 		}
 		after, err := lead.logBytes(ctx)
-		return float64(after-before) * logFactor / float64(n), err
+		return float64(after-before) * localIncrements / float64(n), err
 	}
-	bytes, err := written(lead, load{command: "incr", clients: 1, depth: 1}, oneByOne)
+	bytes, err := written(lead, load{command: "incr", clients: 1, depth: 1}, max(200, l.cfg.scaled(oneByOne)))
 	if err != nil {
 		return err
 	}
@@ -164,7 +163,7 @@ func (l *lab) measureLogBytes(ctx context.Context, lead, follower *server) error
 	if err := follower.client.ConfigSet(ctx, "ack", "local").Err(); err != nil {
 		return follower.explain(err)
 	}
-	if bytes, err = written(follower, load{command: "incr", clients: barClients, depth: 16}, localIncrements); err != nil {
+	if bytes, err = written(follower, load{command: "incr", clients: barClients, depth: 16}, max(20_000, l.cfg.scaled(localIncrements))); err != nil {
 		return err
 	}
 	l.figures.add("nodes-log", nodesLocal, localIncrements, bytes)

@@ -64,6 +64,7 @@ func measurements(cfg config) []measurement {
 		nodesMeasurement(cfg),
 		countsMeasurement(cfg),
 		etcdMeasurement(),
+		attacksMeasurement(cfg),
 	}
 }
 

@@ -42,7 +42,7 @@ var feedVariants = []string{feedOff, feedIdle, feedRead}
 var nodeVariants = []string{nodesLeader, nodesFollower, nodesLevel, nodesLocal, nodesOnce}
 
 // columns is the order of columns in tables.
-var columns = slices.Concat(allVariants, feedVariants, nodeVariants, []string{etcdVariant})
+var columns = slices.Concat(allVariants, feedVariants, nodeVariants, []string{etcdVariant}, attackColumns)
 
 // allVariants is the order of columns and of legends.
 var allVariants = []string{quipuQuorum, quipuLocal, peerAlways, peerMemory}
@@ -63,6 +63,10 @@ var setUp = map[string]string{
 	feedIdle:      "a feed that nobody reads",
 	feedRead:      "a feed that one client reads",
 	etcdVariant:   "etcd, three nodes, through the leader",
+	attackKept:    "throughput, ÷ alone",
+	attackAlone:   "p99 alone, ms",
+	attackP99:     "p99, ms",
+	attackMemory:  "memory grows by, MiB",
 }
 
 func isQuipu(variant string) bool { return variant != peerMemory && variant != peerAlways }
