@@ -263,3 +263,29 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysOfEveryCall: whatever is looked up under its name is a key that permissions are asked for. Redis before 2026 asked for
+// none in PFMERGE of one key, since its second row of keys is empty then.
+func TestKeysOfEveryCall(t *testing.T) {
+	for _, cmd := range NewTable().All() {
+		if !cmd.HasKeys() {
+			continue
+		}
+		name := strings.Fields(cmd.FullName())
+		for n := max(cmd.Arity, -cmd.Arity); n <= max(cmd.Arity, 8-cmd.Arity); n++ {
+			args := make([][]byte, n)
+			for i := range args {
+				args[i] = []byte("1") // a number, where one is wanted
+				if i < len(name) {
+					args[i] = []byte(name[i])
+				}
+			}
+			var found, asked int
+			cmd.EachKey(args, func([]byte) { found++ })
+			cmd.EachKeyFlags(args, func([]byte, KeyFlag) { asked++ })
+			if found != asked || found == 0 && cmd.GetKeys == nil {
+				t.Errorf("%s with %d arguments: %d keys, of which permissions know %d", cmd.FullName(), n, found, asked)
+			}
+		}
+	}
+}
