@@ -18,7 +18,7 @@ BEFORE   ?=
 export CGO_ENABLED = 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build connect run test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo cluster likes chaos soak soak-events test-pulsar bench-events simulation tools clean
+.PHONY: help build connect run attacks test test-long race lint mutants fuzz oracle bench bench-quick bench-before accuracy demo cluster likes chaos soak soak-events test-pulsar bench-events simulation tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench-before: build ## measure an older build BEFORE=/path/to/quipu beside this 
 
 bench-events: build ## measure quipu-connect beside a bare consumer, kcat and Kafka Streams (needs Kafka: make tools); into bench-results
 	$(GO) run -C connect ./bench $(ARGS)
+
+attacks: build ## measure what clients that count notice of seventeen attacks, 4 minutes; writes the table of docs/security.md
+	$(GO) run ./bench -only attacks -rounds 3 -seconds 2 -out bench-results -readme docs/security.md -tables $(ARGS)
 
 accuracy: ## measure the errors of the sketches, 2 minutes; writes docs/sketches.md and docs/plots
 	$(GO) run ./bench/accuracy $(ARGS)

@@ -47,6 +47,7 @@ type config struct {
 	dir    string
 	out    string
 	readme string
+	tables bool
 	only   string
 	list   bool
 	strict bool
@@ -88,6 +89,7 @@ func parseFlags(args []string) (config, error) {
 	f.StringVar(&cfg.dir, "dir", ".", "`folder` in which the data directories are made (and removed); its disk is the one measured")
 	f.StringVar(&cfg.out, "out", "bench", "`folder` for results.md and plots; with -before bench-results, if it is not given")
 	f.StringVar(&cfg.readme, "readme", "", "also write a summary into this Markdown `file`, between its markers")
+	f.BoolVar(&cfg.tables, "tables", false, "write the tables of figures into -readme, and not the bars")
 	f.StringVar(&cfg.only, "only", "", "only the measurements with these `names` or bars, separated by commas")
 	f.BoolVar(&cfg.list, "list", false, "list the measurements and their bars, and end")
 	f.BoolVar(&cfg.strict, "strict", false, "end with an error if a bar is missed or, with -before, a figure is below 0.97 of before")

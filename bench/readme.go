@@ -27,7 +27,7 @@ func readmeBlock(name string) (before, after string, err error) {
 	return begin + readmeBegin, readmeEnd + end, nil
 }
 
-// writeReadme puts the machine, the bars and the plots between the markers.
+// writeReadme puts the machine, the bars and the plots between the markers, or with -tables the figures.
 func (r *report) writeReadme(images []image) error {
 	name := r.l.cfg.readme
 	before, after, err := readmeBlock(name)
@@ -36,6 +36,15 @@ func (r *report) writeReadme(images []image) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s, on %s. ", r.l.begun.UTC().Format("2 January 2006"), r.l.host.name())
+	if r.l.cfg.tables {
+		fmt.Fprintf(&b, "Medians of %d rounds, and the lowest and the highest.\n", r.l.cfg.rounds)
+		for _, m := range r.measured {
+			for _, mt := range m.metrics {
+				b.WriteString(r.metricTable(mt))
+			}
+		}
+		return os.WriteFile(name, []byte(before+b.String()+"\n"+after), 0o644)
+	}
 	fmt.Fprintf(&b, "One fsync takes %.2f ms there. ", millis(r.l.host.sync))
 	for _, v := range r.l.available(quipuQuorum, peerMemory) {
 		fmt.Fprintf(&b, "%s with event loops or I/O threads: %s. ", r.l.product[v], r.l.loops[v])

@@ -117,7 +117,7 @@ func listenUnix(path string, perm os.FileMode) (net.Listener, error) {
 			return nil, fmt.Errorf("unixsocket: %w", err)
 		}
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := bindUnix(path, perm)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on unix socket: %w", err)
 	}
@@ -126,4 +126,14 @@ func listenUnix(path string, perm os.FileMode) (net.Listener, error) {
 		return nil, fmt.Errorf("unixsocketperm: %w", err)
 	}
 	return ln, nil
+}
+
+// bindUnix listens on a socket file that never has more permissions than perm: set afterwards only, they would leave a moment
+// for others to connect. The umask may have taken some away. (Redis mended this as CVE-2023-45145, with the umask of the process;
+// here other goroutines may be making files.)
+func bindUnix(path string, perm os.FileMode) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { restrictSocket(fd, perm) })
+	}}
+	return lc.Listen(context.Background(), "unix", path)
 }

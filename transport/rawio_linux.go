@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -38,3 +39,7 @@ func epollNow(epfd int, events []unix.EpollEvent) (int, error) {
 	}
 	return int(n), nil
 }
+
+// restrictSocket has a unix socket make its file with these permissions, less the umask. If that fails the file has those of
+// the umask until it is changed.
+func restrictSocket(fd uintptr, perm os.FileMode) { _ = unix.Fchmod(int(fd), uint32(perm.Perm())) }

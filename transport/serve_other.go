@@ -2,6 +2,8 @@
 
 package transport
 
+import "os"
+
 // eventLoops exist on Linux only; elsewhere every connection has a goroutine.
 type eventLoops struct{}
 
@@ -15,3 +17,6 @@ func (t *Transport) stopLoops() {}
 
 // Loops is the number of event loops.
 func (t *Transport) Loops() int { return 0 }
+
+// restrictSocket is for Linux: elsewhere a socket file is made with the permissions that the umask leaves.
+func restrictSocket(uintptr, os.FileMode) {}
