@@ -61,6 +61,9 @@ func (c *Catalog) normalizeSelector(rule string) (string, error) {
 	words := strings.Fields(rule[1 : len(rule)-1])
 	var s Selector
 	for i, word := range words {
+		if strings.HasSuffix(word, ")") {
+			return "", ErrSyntax // Redis takes it, and in its own file for the end of the selector
+		}
 		normal, err := c.normalizePart(word)
 		if err != nil {
 			return "", s.firstError(word, err)
