@@ -179,7 +179,7 @@ func (f *Feed) Rest() {
 		f.ks.LockPart(part)
 		for db := range f.ks.databases {
 			if sh := f.ks.shard(part, db); sh != nil {
-				sh.fed = nil
+				sh.fed = fedBits{}
 			}
 		}
 		f.ks.UnlockPart(part)

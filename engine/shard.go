@@ -13,7 +13,7 @@ type shard struct {
 	db   int
 	index
 	arena
-	fed  []fedChunk // by number of the chunk; shorter where no record was ever noted
+	fed  fedBits
 	snap *Snapshot  // the snapshot that may still need chunks of this shard
 
 	keys     atomic.Int64 // records, expired ones included

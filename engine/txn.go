@@ -114,7 +114,7 @@ func (sh *shard) addInt(ref uint32, delta, now int64, cause *Cause) (sum int64, 
 	}
 	sh.touch(ref, 2, 8)
 	r.setInt(sum)
-	if f := sh.ks.feed; f != nil && !sh.isFed(ref, f.epoch) {
+	if f := sh.ks.feed; f != nil && !sh.fed.has(ref, f.epoch) {
 		sh.feedRecord(f, ref)
 	}
 	if sh.ks.observed() {
