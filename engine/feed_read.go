@@ -31,8 +31,10 @@ type FeedPage struct {
 	Give  func(v View, row FeedRow) // with the lock of the key's part, and no entry being executed
 }
 
-// feedLooks is how many rows are looked at on a page for each one that may be given.
-const feedLooks = 10
+const (
+	feedLooks = 10      // rows that are looked at on a page for each one that may be given
+	feedSeen  = 1 << 14 // rows of a page that there is room for from the start: a map that grows was a fifth of the time of reading
+)
 
 // Read gives rows that have changed since a cursor, each key once, and returns how far the reader is then, and the log time in ms
 // that belongs to that index: 0 if the index is still the cursor's. If the node has not executed the cursor's entry yet, there is
@@ -42,8 +44,7 @@ func (f *Feed) Read(c FeedCursor, p FeedPage) (next FeedCursor, stamp int64, err
 	if done {
 		return c, 0, nil
 	}
-	var keys feedKeys
-	keys.seen = map[uint64]uint64{}
+	keys := feedKeys{seen: make(map[uint64]uint64, min(p.Count, feedSeen, int(end.place-place)/feedHeader))}
 	for given := 0; ; {
 		if place == 0 {
 			return c, 0, ErrFeedGap
@@ -66,7 +67,8 @@ func (f *Feed) Read(c FeedCursor, p FeedPage) (next FeedCursor, stamp int64, err
 
 // open finds where a reader goes on, 0 where that is gone, and where the page ends at the latest, with the index that the reader has
 // everything up to when it gets there. Everything that changes from now on has a row behind that: what was given already is given
-// again then.
+// again then. A reader that goes on in the ring goes to the last mark only: a mark for each page would have what changes have a row
+// for each page, while one reader is busy with a million of them.
 func (f *Feed) open(c FeedCursor) (place uint64, end feedMark, done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,6 +76,9 @@ func (f *Feed) open(c FeedCursor) (place uint64, end feedMark, done bool) {
 		return 0, end, true
 	}
 	place, f.asked = f.find(c), max(f.stamp, 1)
+	if n := len(f.marks); c.Place != 0 && n > 0 && place < f.marks[n-1].place {
+		return place, f.marks[n-1], false
+	}
 	f.mark()
 	return place, feedMark{place: f.tail(), index: f.index, stamp: f.stamp}, false
 }
@@ -205,8 +210,11 @@ func (f *Feed) give(p FeedPage, keys *feedKeys) int {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	held := 0
-	for _, k := range keys.matched {
+	held, warm := 0, p.DB < f.ks.databases && f.ks.WorthWarming()
+	for i, k := range keys.matched {
+		if warm && i%WarmMax == 0 {
+			f.warm(p.DB, keys, i)
+		}
 		if held > feedHoldBytes {
 			held = 0
 			f.mu.Unlock() // entries go on
@@ -226,6 +234,17 @@ func (f *Feed) give(p FeedPage, keys *feedKeys) int {
 		f.ks.UnlockPart(part)
 	}
 	return len(keys.matched)
+}
+
+// warm fetches the keys of the next rows from memory, all at once: entries wait meanwhile.
+func (f *Feed) warm(db int, keys *feedKeys, from int) {
+	var hints [WarmMax]Hint
+	n := 0
+	for _, k := range keys.matched[from:min(from+WarmMax, len(keys.matched))] {
+		hints[n] = Hint{db, keys.bytes[k.begin:k.end]}
+		n++
+	}
+	f.ks.Warm(hints[:n])
 }
 
 // Sweep gives about Count keys that there are, from a cursor of Scan on, and returns the next one, 0 at the end. Whoever reads on from

@@ -134,10 +134,18 @@ func (q *feedQuery) page(write func(v engine.View, row engine.FeedRow)) engine.F
 	return p
 }
 
-// feedRows collects rows of a reply.
+// feedRows collects rows of a reply, behind room for what stands before them.
 type feedRows struct {
 	w protocol.Writer
 	n int
+}
+
+// feedHead is how much room there is, in bytes.
+const feedHead = 128
+
+// newFeedRows is for rows of about so many bytes.
+func newFeedRows(resp, bytes int) *feedRows {
+	return &feedRows{w: protocol.Writer{V: resp, B: make([]byte, feedHead, feedHead+bytes)}}
 }
 
 func (r *feedRows) add(v engine.View, row engine.FeedRow) {
@@ -147,7 +155,7 @@ func (r *feedRows) add(v engine.View, row engine.FeedRow) {
 
 func (r *feedRows) reply(w *protocol.Writer) {
 	w.Array(r.n)
-	w.Raw(r.w.B)
+	w.Raw(r.w.B[feedHead:])
 }
 
 func feedSnapshot(s *Session, args [][]byte) bool {
@@ -168,7 +176,7 @@ func feedSnapshot(s *Session, args [][]byte) bool {
 		return false
 	}
 	reply := s.replyLater(waitTask)
-	rows := feedRows{w: protocol.Writer{V: s.out.V}}
+	rows := newFeedRows(s.out.V, 0)
 	s.srv.tasks.run(func() {
 		s.srv.reading.RLock()
 		next, c, stamp := r.Feed.Sweep(scan, q.page(rows.add))

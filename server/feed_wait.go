@@ -23,6 +23,7 @@ const (
 
 // feedPace is how fast a connection reads the feed. It belongs to the session's loop.
 type feedPace struct {
+	bytes int           // of the last page
 	spent time.Duration // on pages since it had everything
 	until time.Time     // when it may ask again
 }
@@ -42,6 +43,7 @@ type feedReader struct {
 	wait  *blockedWait
 	query feedQuery
 	resp  int // version of the protocol of its reply
+	bytes int // that the page may have
 	at    atomic.Pointer[feedAt]
 	looks sync.Mutex // one at a time
 }
@@ -70,7 +72,7 @@ func feedRead(s *Session, args [][]byte) bool {
 	if s.awaitPending() {
 		return false
 	}
-	reader := &feedReader{s: s, r: r, query: q, resp: s.out.V}
+	reader := &feedReader{s: s, r: r, query: q, resp: s.out.V, bytes: s.feed.bytes}
 	reader.at.Store(&feedAt{cursor: c})
 	reader.wait = &blockedWait{reply: s.replyLater(waitBlocked), timeout: reader.empty}
 	s.block(reader.wait, cmp.Or(q.block, feedBlockMax*time.Millisecond), func() { s.srv.tasks.run(func() { reader.look(true) }) })
@@ -90,14 +92,24 @@ func feedRead(s *Session, args [][]byte) bool {
 // empty is the reply to CLIENT UNBLOCK.
 func (r *feedReader) empty(w *protocol.Writer) {
 	at := r.at.Load()
-	(&feedRows{}).replyPage(w, r.s.srv.feedCursorText(at.cursor), at.stamp)
+	newFeedRows(r.resp, 0).replyPage(w, r.s.srv.feedCursorText(at.cursor), at.stamp)
 }
 
+// replyPage is the reply to FEED READ. What stands before the rows is put into the room that newFeedRows has left for it: a page of
+// 10,000 rows is 600 KB, and copying it into a fresh buffer took a tenth of the time of reading.
 func (rows *feedRows) replyPage(w *protocol.Writer, cursor string, stamp int64) {
-	w.Array(3)
-	w.BulkString(cursor)
-	w.Int(stamp)
-	rows.reply(w)
+	head := protocol.Writer{V: w.V}
+	head.Array(3)
+	head.BulkString(cursor)
+	head.Int(stamp)
+	head.Array(rows.n)
+	if begin := feedHead - len(head.B); begin >= 0 && len(w.B) == 0 {
+		copy(rows.w.B[begin:], head.B)
+		w.B = rows.w.B[begin:]
+		return
+	}
+	w.Raw(head.B)
+	w.Raw(rows.w.B[feedHead:])
 }
 
 // look replies, if there is anything to say or it is the last look, and reports whether the wait is over.
@@ -112,7 +124,7 @@ func (r *feedReader) look(last bool) (over bool) {
 		r.s.unblock(r.wait, func(w *protocol.Writer) { w.Error(text) })
 		return true
 	}
-	rows := feedRows{w: protocol.Writer{V: r.resp}}
+	rows := newFeedRows(r.resp, r.bytes)
 	srv.reading.RLock()
 	at := r.at.Load()
 	next, stamp, err := r.r.Feed.Read(at.cursor, r.query.page(rows.add))
@@ -130,6 +142,7 @@ func (r *feedReader) look(last bool) (over bool) {
 	took := time.Since(begun)
 	r.s.unblock(r.wait, func(w *protocol.Writer) {
 		r.s.feed.page(took, next.Place == 0)
+		r.s.feed.bytes = len(rows.w.B)
 		rows.replyPage(w, srv.feedCursorText(next), stamp)
 	})
 	return true
