@@ -180,21 +180,16 @@ func (f *Feed) collect(place, end uint64, n, db int, keys *feedKeys) uint64 {
 // be given twice.
 func (f *Feed) superseded(place uint64, tag uint32, key []byte, seen map[uint64]uint64) bool {
 	h := f.ks.hash(key)
-	if newest := f.newestOf(h); newest > place && f.has(newest, tag, key) {
-		return true
+	if f.newest != nil {
+		if n := &f.newest[h%feedNewest]; n.place > place && n.hash == uint32(h>>32) && f.has(n.place, tag, key) {
+			return true
+		}
 	}
 	if before, ok := seen[h]; ok && before >= f.first && f.has(before, tag, key) {
 		return true
 	}
 	seen[h] = place
 	return false
-}
-
-func (f *Feed) newestOf(h uint64) uint64 {
-	if f.newest == nil {
-		return 0
-	}
-	return f.newest[h%feedNewest]
 }
 
 // give gives the rows that match, and returns how many.

@@ -14,7 +14,7 @@ type shard struct {
 	index
 	arena
 	fed  fedBits
-	snap *Snapshot  // the snapshot that may still need chunks of this shard
+	snap *Snapshot // the snapshot that may still need chunks of this shard
 
 	keys     atomic.Int64 // records, expired ones included
 	expires  atomic.Int64 // records with a deadline
