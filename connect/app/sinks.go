@@ -149,7 +149,9 @@ func (r *sinkRow) measure(ctx context.Context, client *quipu.Client, c *config.S
 			n++
 		}
 	}
-	r.behind = strconv.Itoa(n)
+	if r.behind = strconv.Itoa(n); n == 0 {
+		r.seconds = 0 // what has happened since was about other keys: the database is as Quipu is
+	}
 	return nil
 }
 
