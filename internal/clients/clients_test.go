@@ -94,9 +94,15 @@ func runProgram(t *testing.T, with toolbox.Interpreter, script string, want []st
 }
 
 func runOn(t *testing.T, to *target, with toolbox.Interpreter, script string, want []string) {
+	args := []string{script, strconv.Itoa(to.open.Port), to.socket, strconv.Itoa(to.locked.Port)}
+	converse(t, with, args, want, func() { to.restart(t) })
+}
+
+// converse runs a program, serves its "restart", and compares what it prints with the wanted checks.
+func converse(t *testing.T, with toolbox.Interpreter, args, want []string, restart func()) {
 	ctx, cancel := context.WithTimeout(t.Context(), programLimit)
 	defer cancel()
-	cmd := with.Command(ctx, script, strconv.Itoa(to.open.Port), to.socket, strconv.Itoa(to.locked.Port))
+	cmd := with.Command(ctx, args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = 5 * time.Second
@@ -111,23 +117,23 @@ func runOn(t *testing.T, to *target, with toolbox.Interpreter, script string, wa
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := converse(t, to, stdout, stdin)
+	lines := readLines(t, stdout, stdin, restart)
 	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
-		t.Errorf("%s: %v; standard error: %s", script, err, stderr.String())
+		t.Errorf("%s: %v; standard error: %s", args[0], err, stderr.String())
 	}
 	judge(t, lines, want)
 }
 
-// converse reads the program's lines to their end and serves its "restart".
-func converse(t *testing.T, to *target, stdout io.Reader, stdin io.WriteCloser) []string {
+// readLines reads the program's lines to their end and serves its "restart".
+func readLines(t *testing.T, stdout io.Reader, stdin io.WriteCloser, restart func()) []string {
 	defer stdin.Close()
 	var lines []string
 	for scan := bufio.NewScanner(stdout); scan.Scan(); {
-		if scan.Text() != "restart" {
+		if scan.Text() != "restart" || restart == nil {
 			lines = append(lines, scan.Text())
 			continue
 		}
-		to.restart(t)
+		restart()
 		if _, err := io.WriteString(stdin, "restarted\n"); err != nil {
 			t.Errorf("the program does not wait for the restart: %v", err)
 		}

@@ -14,5 +14,6 @@
 // started again prints "restart" and goes on once it has read a line. The test
 // demands exactly the checks of the list, so a program that ends early fails.
 //
-// Helpers for commands that Redis has in a module only are in programs of their own, sketches.*, for Quipu alone.
+// Helpers for commands that Redis has in a module only are in programs of their own, sketches.*, for Quipu alone. Programs secure.*
+// (in Java they are named after their client) connect over TLS and log in as a user: see secure_test.go.
 package clients

@@ -10,16 +10,19 @@ import (
 )
 
 // runGo runs the checks of a client in Go, by name.
-func runGo(t *testing.T, has map[string]func(t *testing.T)) {
-	for _, name := range checks {
+func runGo(t *testing.T, has map[string]func(t *testing.T)) { runChecks(t, checks, has) }
+
+// runChecks runs the checks of a list, and demands that there are no others.
+func runChecks(t *testing.T, list []string, has map[string]func(t *testing.T)) {
+	for _, name := range list {
 		if has[name] == nil {
 			t.Errorf("missing: %s", name)
 			continue
 		}
 		t.Run(name, has[name])
 	}
-	if len(has) > len(checks) {
-		t.Errorf("%d checks, the list has %d", len(has), len(checks))
+	if len(has) > len(list) {
+		t.Errorf("%d checks, the list has %d", len(has), len(list))
 	}
 }
 

@@ -63,11 +63,16 @@ install_node() {
 	(cd "$tools/node" && npm ci --ignore-scripts --no-fund --no-audit --loglevel=error)
 }
 
+install_java() {
+	mvn -B -q -f "$here/java/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$tools/java"
+}
+
 install_debian
 if command -v python3 >/dev/null; then unless_done python "$(python_key | sha256sum)" install_python; fi
 if command -v npm >/dev/null; then unless_done node "$(node_key | sha256sum)" install_node; fi
-# jars.sh has its own key.
 if command -v java >/dev/null && command -v mvn >/dev/null; then
+	unless_done java "$(sha256sum <"$here/java/pom.xml")" install_java
+	# jars.sh has its own key.
 	for broker in "${brokers[@]}"; do "$root/connect/testbed/jars.sh" "$broker"; done
 fi
 echo "tools are installed"

@@ -3,9 +3,9 @@
 //
 // install.sh in this folder (`make tools`) installs them: the Debian packages of
 // debian.txt, the Python packages of python/requirements.txt into the virtual
-// environment .tools/python, and the Node.js packages of node/package-lock.json
-// into .tools/node, both at the root of the checkout and outside of version
-// control. A test that needs another library adds it to the list of its language;
+// environment .tools/python, the Node.js packages of node/package-lock.json
+// into .tools/node, and the Java libraries of java/pom.xml into .tools/java, all
+// at the root of the checkout and outside of version control. A test that needs another library adds it to the list of its language;
 // every version is pinned, but those of Debian, which its release pins.
 //
 // A test that asks for something missing is skipped, or fails where
@@ -14,10 +14,14 @@ package toolbox
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,13 +30,14 @@ import (
 
 // Interpreter runs scripts of one language.
 type Interpreter struct {
-	Path string   // the program
-	Env  []string // what it needs in its environment, besides the test's own
+	Path  string   // the program
+	Flags []string // what stands before the script
+	Env   []string // what it needs in its environment, besides the test's own
 }
 
 // Command is a run of the interpreter; the caller sets input and output and starts it.
 func (i Interpreter) Command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, i.Path, args...)
+	cmd := exec.CommandContext(ctx, i.Path, slices.Concat(i.Flags, args)...)
 	cmd.Env = append(os.Environ(), i.Env...)
 	return cmd
 }
@@ -77,6 +82,36 @@ func Ruby(tb testing.TB, libraries ...string) Interpreter {
 	return i
 }
 
+// Java compiles sources, and is the java that runs their classes, by name, with the libraries of .tools/java. Its flags make it
+// start sooner: a program of a test ends before the second compiler has made anything faster.
+func Java(tb testing.TB, sources ...string) Interpreter {
+	tb.Helper()
+	classes := tb.TempDir()
+	i := Interpreter{
+		Path:  "java",
+		Flags: []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"},
+		Env:   []string{"CLASSPATH=" + filepath.Join(root(), ".tools", "java", "*") + string(filepath.ListSeparator) + classes},
+	}
+	pom, err := os.ReadFile(filepath.Join(root(), "internal", "toolbox", "java", "pom.xml"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	done, err := os.ReadFile(filepath.Join(root(), ".tools", "java.done"))
+	if key := fmt.Sprintf("%x", sha256.Sum256(pom)); err == nil && !strings.HasPrefix(string(done), key) {
+		err = errors.New("the libraries are those of another pom.xml")
+	}
+	if err != nil {
+		lack(tb, "java: %v; `make tools` installs it", err)
+	}
+	i.probe(tb, "-version")
+	javac := Interpreter{Path: "javac", Flags: []string{"-J-XX:+UseSerialGC", "-J-XX:TieredStopAtLevel=1", "-proc:none"}, Env: i.Env}
+	javac.probe(tb, "-version")
+	if out, err := javac.Command(tb.Context(), append([]string{"-d", classes}, sources...)...).CombinedOutput(); err != nil {
+		tb.Fatalf("javac: %v\n%s", err, out)
+	}
+	return i
+}
+
 // probe runs the interpreter with args and ends the test where that fails.
 func (i *Interpreter) probe(tb testing.TB, args ...string) {
 	tb.Helper()
@@ -89,11 +124,16 @@ func (i *Interpreter) probe(tb testing.TB, args ...string) {
 	if err == nil {
 		return
 	}
-	const format = "%s %q: %v: %s; `make tools` installs it"
+	lack(tb, "%s %q: %v: %s; `make tools` installs it", i.Path, args[min(2, len(args)):], err, strings.TrimSpace(string(out)))
+}
+
+// lack skips the test because something is not installed, or fails it where redistest.Required says so.
+func lack(tb testing.TB, format string, args ...any) {
+	tb.Helper()
 	if redistest.Required() {
-		tb.Fatalf(format, i.Path, args[2:], err, strings.TrimSpace(string(out)))
+		tb.Fatalf(format, args...)
 	}
-	tb.Skipf(format, i.Path, args[2:], err, strings.TrimSpace(string(out)))
+	tb.Skipf(format, args...)
 }
 
 // root is the checkout this file was compiled from.
