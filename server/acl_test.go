@@ -354,7 +354,8 @@ func TestRequirePass(t *testing.T) {
 	expect(t, late, "PING", "+PONG\r\n")
 }
 
-// TestUsersWhileLoading: before the log has been read, nobody is taken for authenticated, nor runs commands of operators.
+// TestUsersWhileLoading: before the log has been read, nobody is taken for authenticated, nor runs commands of operators. A user that the log
+// may have is told to come again; who was let in because of the settings has to come again as well.
 func TestUsersWhileLoading(t *testing.T) {
 	n := startGroupNode(t, &testGroup{}, nil)
 	expect(t, n.dial(), "ACL SETUSER op on >p ~* &* +@all", "+OK\r\n", "ACL SETUSER default +@all >secret", "+OK\r\n")
@@ -372,10 +373,17 @@ func TestUsersWhileLoading(t *testing.T) {
 	early := n.dial()
 	expect(t, early, "PING", "-"+protocol.ErrLoading+"\r\n", "CONFIG GET port", "-"+protocol.ErrLoading+"\r\n", "ACL LIST", "-"+protocol.ErrLoading+"\r\n",
 		"CLIENT KILL TYPE normal", "-"+protocol.ErrLoading+"\r\n", "CLIENT ID", ":2\r\n", "AUTH default x", "+OK\r\n", "ECHO x", bulk("x"))
+	named := n.dial()
+	for range 2 * n.srv.config().AuthFailures { // it is no failure
+		expect(t, named, "AUTH op p", "-"+protocol.ErrLoading+"\r\n", "HELLO 3 AUTH op p", "-"+protocol.ErrLoading+"\r\n")
+	}
 	set(false, kept)
 	n.srv.usersAreKnown()
 	n.srv.readyFlag.Store(true)
-	expect(t, early, "PING", "-"+protocol.ErrNoAuth+"\r\n", "AUTH op p", "+OK\r\n", "PING", "+PONG\r\n")
+	if err := early.ReadEOF(); err != nil {
+		t.Errorf("who has logged in before: %v", err)
+	}
+	expect(t, named, "PING", "-"+protocol.ErrNoAuth+"\r\n", "AUTH op p", "+OK\r\n", "PING", "+PONG\r\n")
 }
 
 // TestAuthInAbortedTransaction: AUTH in a transaction that turns out to abort, when it has run already, has not been.

@@ -118,6 +118,12 @@ func (s *Session) authenticate(command, user, password []byte) string {
 	}
 	users := s.srv.users.Load()
 	subject := users.Authenticate(string(user), password)
+	if subject == nil && !users.Known {
+		if users.Find(string(user)) != nil { // else there is nothing to be guessed yet
+			s.srv.failures.failed(address, now)
+		}
+		return protocol.ErrLoading // the log, which is being read, may have this user with this password
+	}
 	if subject == nil {
 		s.srv.failures.failed(address, now)
 		s.srv.limits.met(limitAuth, s.remote, "user", logged(user))

@@ -24,8 +24,8 @@ import (
 // (Session.useUsers).
 //
 // While the log is being read at a start, what it has is not known: those who connect are not taken for authenticated, and may run
-// no command of category admin, unless they know requirepass (Session.mayWhileLoading). When it has been read (usersAreKnown),
-// everybody is judged anew.
+// no command of category admin, unless they know requirepass (Session.mayWhileLoading). AUTH of a user that is not known yet is
+// answered with -LOADING: with -WRONGPASS clients would give up. When the log has been read (usersAreKnown), everybody is judged anew.
 
 // userState is what Server.users is made of.
 type userState struct {
@@ -135,7 +135,7 @@ func (srv *Server) readUsers(ks *engine.Keyspace) {
 	srv.publishUsers()
 	if known {
 		srv.log.Info("users have changed", "users", len(list))
-		srv.dismissDeleted()
+		srv.dismiss(false)
 	}
 }
 
@@ -172,7 +172,7 @@ func (srv *Server) usersAreKnown() {
 	case kept && cfg.RequirePass != "" && !srv.inheritsPassword():
 		srv.log.Warn("requirepass is without effect: ACL commands have set the passwords of the default user")
 	}
-	srv.dismissDeleted()
+	srv.dismiss(true)
 }
 
 // inheritsPassword reports whether the passwords of the default user are those of requirepass.
@@ -199,11 +199,12 @@ func (srv *Server) settingUsers() []*acl.User {
 	return st.settings
 }
 
-// dismissDeleted closes the clients whose users are gone. Those that wait for replies get them first.
-func (srv *Server) dismissDeleted() {
+// dismiss closes the clients whose users are gone; with everybody also those that have logged in before the users were known. Those that wait
+// for replies get them first.
+func (srv *Server) dismiss(everybody bool) {
 	users := srv.users.Load()
 	for _, s := range srv.clients.all() {
-		if u := s.seen.user.Load(); sameUser(u, users.Find(u.Name)) {
+		if u := s.seen.user.Load(); !everybody && sameUser(u, users.Find(u.Name)) {
 			continue
 		}
 		s.worker.loop.Post(func() {
@@ -225,7 +226,11 @@ func (s *Session) useUsers(users *acl.Users) {
 	before := s.users
 	s.users = users
 	if !before.Known && users.Known {
+		loggedIn := s.authenticated
 		s.authenticated = s.authenticated && !users.Kept || users.Open
+		if loggedIn && !s.authenticated {
+			s.Close("it logged in before the users were known") // a client does not look for NOAUTH any more; it connects again
+		}
 	}
 	now := users.Find(s.subject.Name)
 	if !sameUser(s.subject, now) {
