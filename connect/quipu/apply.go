@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -89,6 +90,9 @@ func (c *Client) try(ctx context.Context, t *Transaction) (refused map[int]error
 	if err == nil {
 		return nil, nil
 	}
+	if failed := notSent(replies, err); failed != nil {
+		return nil, failed
+	}
 	if replies[0].Err() != nil { // INGEST stands for the whole
 		return nil, t.explain(reason(replies))
 	}
@@ -101,6 +105,15 @@ func (c *Client) try(ctx context.Context, t *Transaction) (refused map[int]error
 		}
 	}
 	return refused, nil
+}
+
+// notSent is why a transaction was not even sent: there was no connection, because of what the server has answered to the password. Then the
+// library has an error for the whole, and none for its commands, as if they had succeeded.
+func notSent(replies []redis.Cmder, err error) error {
+	if err == nil || slices.ContainsFunc(replies, func(r redis.Cmder) bool { return r.Err() != nil }) {
+		return nil
+	}
+	return err
 }
 
 // reason is why a transaction was not applied: of an EXECABORT, the first command that was not even queued.

@@ -130,8 +130,23 @@ func TestRefusals(t *testing.T) {
 	if _, err := c.Apply(t.Context(), &Transaction{Source: strings.Repeat("s", 256), Incarnation: "1", To: "1", Commands: func(redis.Pipeliner) {}}, nil); err == nil {
 		t.Error("a name of 256 bytes is taken")
 	}
-	if _, err := New(server.Addrs, "wrong").Apply(t.Context(), increment("s", 0), nil); err == nil {
-		t.Error("a wrong password is tried for ever")
+}
+
+// TestWrongPassword: what was never sent, because Quipu refuses the password, is neither taken for applied or read nor tried for ever.
+func TestWrongPassword(t *testing.T) {
+	server := testbed.StartQuipu(t, 1)
+	if err := server.Client(0).ConfigSet(t.Context(), "requirepass", "right").Err(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c := New(server.Addrs, "wrong")
+	defer c.Close()
+	if _, err := c.Apply(ctx, increment("s", 0), nil); err == nil || !strings.HasPrefix(err.Error(), "WRONGPASS ") {
+		t.Errorf("a transaction ends with %v", err)
+	}
+	if _, err := c.Together(ctx, nil, func(p redis.Pipeliner) { p.Get(ctx, "n:s") }); err == nil || !strings.HasPrefix(err.Error(), "WRONGPASS ") {
+		t.Errorf("a transaction of reads ends with %v", err)
 	}
 }
 

@@ -108,8 +108,10 @@ func (c *Client) Together(ctx context.Context, waiting func(error), commands fun
 	for p := (pause{}); ; {
 		pipe := c.node().TxPipeline()
 		commands(pipe)
-		replies, _ := pipe.Exec(ctx)
-		err := unread(replies)
+		replies, err := pipe.Exec(ctx)
+		if err = notSent(replies, err); err == nil {
+			err = unread(replies)
+		}
 		switch {
 		case err == nil:
 			return replies, nil
