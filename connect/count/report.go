@@ -34,10 +34,16 @@ type Report struct {
 	took func(time.Duration)
 	log  *slog.Logger
 
-	mu   sync.Mutex
-	now  Snapshot
-	told time.Time // when a refused command was last logged
+	mu     sync.Mutex
+	now    Snapshot
+	told   time.Time // when a refused command was last logged
+	logged time.Time // when state and reason were, and which reason
+	reason string
 }
+
+// reasonTime is the least time between two lines of the log about one state whose reason changes: the first reason is often that a connection
+// has ended, and only the next one says why there is no other.
+const reasonTime = 5 * time.Second
 
 // Snapshot is what a report says at one moment.
 type Snapshot struct {
@@ -111,14 +117,18 @@ func (r *Report) Snapshot() Snapshot {
 // Set says how the partition does. A change is logged.
 func (r *Report) Set(s State, reason string) {
 	r.mu.Lock()
-	changed := r.now.State != s
-	if changed {
-		r.now.Since = time.Now()
+	now := time.Now()
+	tell := r.now.State != s
+	if tell {
+		r.now.Since = now
+	}
+	if tell = tell || r.reason != reason && now.Sub(r.logged) >= reasonTime; tell {
+		r.logged, r.reason = now, reason
 	}
 	r.now.State, r.now.Reason = s, reason
 	r.mu.Unlock()
 	switch {
-	case !changed:
+	case !tell:
 	case s == Counting:
 		r.log.Info("counting", "partition", r.name)
 	default:

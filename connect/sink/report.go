@@ -28,9 +28,14 @@ type Report struct {
 	took func(time.Duration)
 	log  *slog.Logger
 
-	mu  sync.Mutex
-	now Snapshot
+	mu     sync.Mutex
+	now    Snapshot
+	logged time.Time // when state and reason were, and which reason
+	reason string
 }
+
+// reasonTime is the least time between two lines of the log about one state whose reason changes, as in package count.
+const reasonTime = 5 * time.Second
 
 // Snapshot is what a report says at one moment.
 type Snapshot struct {
@@ -60,14 +65,18 @@ func (r *Report) Snapshot() Snapshot {
 // set says how the sink does. A change is logged.
 func (r *Report) set(s State, reason string) {
 	r.mu.Lock()
-	changed := r.now.State != s
-	if changed {
-		r.now.Since = time.Now()
+	now := time.Now()
+	tell := r.now.State != s
+	if tell {
+		r.now.Since = now
+	}
+	if tell = tell || r.reason != reason && now.Sub(r.logged) >= reasonTime; tell {
+		r.logged, r.reason = now, reason
 	}
 	r.now.State, r.now.Reason = s, reason
 	r.mu.Unlock()
 	switch {
-	case !changed:
+	case !tell:
 	case slices.Contains([]State{Writing, Sweeping, Standby}, s):
 		r.log.Info(string(s), "sink", r.now.Name, "reason", reason)
 	default:
