@@ -153,16 +153,40 @@ func needsHeader(src *config.Source) bool {
 	return src.Format == config.FormatCSV && src.Columns == nil
 }
 
-// dial returns a client of the Quipu that a configuration names.
-func dial(cfg *config.Config) (*quipu.Client, error) {
-	password := ""
-	if cfg.Quipu.Password != "" {
+// newClient returns a client of the Quipu that a configuration names, which has not connected yet.
+func newClient(cfg *config.Config) (*quipu.Client, error) {
+	q := &cfg.Quipu
+	by := quipu.Access{User: q.User}
+	if q.Password != "" {
 		var err error
-		if password, err = cfg.Quipu.Password.Resolve(); err != nil {
-			return nil, err
+		if by.Password, err = q.Password.Resolve(); err != nil {
+			return nil, q.Errorf("%w", err)
 		}
 	}
-	return quipu.New(cfg.Quipu.Nodes, password), nil
+	var err error
+	if by.TLS, err = q.TLSConfig(); err != nil {
+		return nil, err
+	}
+	return quipu.New(q.Nodes, by), nil
+}
+
+// dial returns a client of the Quipu that a configuration names, unless that refuses it. A Quipu that does not answer is waited for by
+// whatever is done with the client.
+func (p *Program) dial(ctx context.Context, cfg *config.Config) (*quipu.Client, error) {
+	c, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var refused *quipu.Refused
+	switch err = c.Reach(ctx); {
+	case err == nil || ctx.Err() != nil:
+	case errors.As(err, &refused):
+		c.Close()
+		return nil, cfg.Quipu.Errorf("quipu %w", err)
+	default:
+		fmt.Fprintf(p.Err, "%s: %v; it is tried again\n", p.Name, cfg.Quipu.Errorf("quipu %w", err))
+	}
+	return c, nil
 }
 
 // job is a source with what is needed to count it.

@@ -31,6 +31,9 @@ func (p *Program) check(_ context.Context, args []string) error {
 			return err
 		}
 	}
+	if _, err := cfg.Quipu.TLSConfig(); err != nil {
+		return err
+	}
 	fmt.Fprintf(p.Out, "%s is correct: %d sources into, and %d sinks out of, %v\n", cfg.File, len(cfg.Sources), len(cfg.Sinks), cfg.Quipu.Nodes)
 	return nil
 }

@@ -39,7 +39,7 @@ func (p *Program) recount(ctx context.Context, args []string) error {
 	if partition != "" {
 		return fmt.Errorf("records of all partitions may count into one key, so a source is recounted as a whole: name %s", src.Name)
 	}
-	client, err := dial(cfg)
+	client, err := p.dial(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (p *Program) recount(ctx context.Context, args []string) error {
 	if base != "" {
 		restored := *cfg
 		restored.Quipu.Nodes = []string{base}
-		if o.Base, err = dial(&restored); err != nil {
+		if o.Base, err = p.dial(ctx, &restored); err != nil {
 			return err
 		}
 		defer o.Base.Close()

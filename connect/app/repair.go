@@ -18,7 +18,7 @@ import (
 // are gone, or where the log was cut off. A running connector notices.
 func (p *Program) accept(ctx context.Context, args []string) error {
 	at := ""
-	job, partition, done, err := p.one(args, func(f *flag.FlagSet) { f.StringVar(&at, "at", "", "") })
+	job, partition, done, err := p.one(ctx, args, func(f *flag.FlagSet) { f.StringVar(&at, "at", "", "") })
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (p *Program) acceptAt(ctx context.Context, job *count.Job, kind count.Kind,
 }
 
 // one is the source that the arguments FILE SOURCE name.
-func (p *Program) one(args []string, define func(*flag.FlagSet)) (job *count.Job, partition string, done func(), err error) {
+func (p *Program) one(ctx context.Context, args []string, define func(*flag.FlagSet)) (job *count.Job, partition string, done func(), err error) {
 	words, err := p.parse(args, 2, 2, define)
 	if err != nil {
 		return nil, "", nil, err
@@ -101,7 +101,7 @@ func (p *Program) one(args []string, define func(*flag.FlagSet)) (job *count.Job
 	if err != nil {
 		return nil, "", nil, err
 	}
-	client, err := dial(cfg)
+	client, err := p.dial(ctx, cfg)
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -113,7 +113,7 @@ func (p *Program) one(args []string, define func(*flag.FlagSet)) (job *count.Job
 // taking them from the place where they are kept is one transaction, which fails if anybody else has changed that place meanwhile: so each
 // counts once, however often retry is run.
 func (p *Program) retry(ctx context.Context, args []string) error {
-	job, partition, done, err := p.one(args, nil)
+	job, partition, done, err := p.one(ctx, args, nil)
 	if err != nil {
 		return err
 	}

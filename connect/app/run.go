@@ -71,7 +71,7 @@ func spendMemory() {
 
 // session counts with one configuration, until ctx is done, or everything is counted (nil, nil), or another configuration is read.
 func (r *running) session(ctx context.Context, cfg *config.Config, hup <-chan os.Signal) (*config.Config, error) {
-	client, err := dial(cfg)
+	client, err := r.dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (r *running) session(ctx context.Context, cfg *config.Config, hup <-chan os
 		case err := <-ended:
 			return nil, err
 		case <-hup:
-			again, err := r.load(r.path)
+			again, err := r.reload(ctx)
 			if err != nil {
 				r.log.Error("the configuration is not taken; the old one goes on", "error", err)
 				continue
@@ -112,6 +112,20 @@ func (r *running) session(ctx context.Context, cfg *config.Config, hup <-chan os
 			return again, <-ended
 		}
 	}
+}
+
+// reload reads the configuration again. One that Quipu refuses is not taken either.
+func (r *running) reload(ctx context.Context) (*config.Config, error) {
+	cfg, err := r.load(r.path)
+	if err != nil {
+		return nil, err
+	}
+	c, err := r.dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.Close()
+	return cfg, nil
 }
 
 // both counts and writes, until ctx is done. Without sinks it ends with the sources, and with -until-end when everything that they have

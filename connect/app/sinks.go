@@ -21,7 +21,7 @@ import (
 func (r *running) newSinks(cfg *config.Config) ([]*sink.Sink, error) {
 	var list []*sink.Sink
 	for _, c := range cfg.Sinks {
-		client, err := dial(cfg)
+		client, err := newClient(cfg)
 		if err != nil {
 			return nil, err
 		}

@@ -38,7 +38,7 @@ func (p *Program) status(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := dial(cfg)
+	client, err := p.dial(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Package config is the configuration file of quipu-connect: its grammar, its settings, and the names of the commands
-// that may stand in it. It opens nothing but that file, and files with passwords when they are asked for.
+// that may stand in it. It opens nothing but that file, and files with passwords and certificates when they are asked for.
 //
 // The file consists of lines. A line at the margin begins a block; the indented lines below belong to it:
 //
@@ -36,7 +36,7 @@ const (
 	MaxBatch      = 100_000
 	DefaultBatch  = 20_000
 	DefaultNode   = "127.0.0.1:6379"
-	maxSecret     = 64 << 10 // bytes of a file with a password
+	maxSecret     = 64 << 10 // bytes of a file with a password, or with certificates
 	maxPartitions = 10_000   // in one source
 )
 
@@ -47,12 +47,6 @@ type Config struct {
 	HTTP    string // address for metrics; "": none
 	Sources []*Source
 	Sinks   []*Sink
-}
-
-// Quipu is where to count.
-type Quipu struct {
-	Nodes    []string // addresses, at least one
-	Password Secret   // "": none
 }
 
 // Kind is where the records of a source come from.

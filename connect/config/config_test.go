@@ -13,7 +13,13 @@ import (
 
 const example = `# counts likes
 quipu 127.0.0.1:6379 [::1]:6380   # two nodes
+  user "con nector"
   password env:QUIPU_PASSWORD
+  tls yes
+  tls-ca-cert-file /etc/quipu/ca.crt
+  tls-cert-file client.crt
+  tls-key-file "the key"
+  tls-server-name quipu.example
 http :9471
 
 source likes
@@ -67,41 +73,44 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		File:  "likes.conf",
-		Quipu: Quipu{Nodes: []string{"127.0.0.1:6379", "[::1]:6380"}, Password: "env:QUIPU_PASSWORD"},
-		HTTP:  ":9471",
+		File: "likes.conf",
+		Quipu: Quipu{
+			File: "likes.conf", Line: 2, Nodes: []string{"127.0.0.1:6379", "[::1]:6380"}, User: "con nector", Password: "env:QUIPU_PASSWORD",
+			TLS: true, CA: "/etc/quipu/ca.crt", Cert: "client.crt", Key: "the key", ServerName: "quipu.example",
+		},
+		HTTP: ":9471",
 		Sources: []*Source{
 			{
-				Name: "likes", File: "likes.conf", Line: 6, Kind: KindKafka, Brokers: []string{"127.0.0.1:9092", "b:9092"},
+				Name: "likes", File: "likes.conf", Line: 12, Kind: KindKafka, Brokers: []string{"127.0.0.1:9092", "b:9092"},
 				Topic: "likes", Group: "quipu-likes", User: "counter", Password: "file:/run/kafka password",
 				Start: StartEarliest, Format: FormatJSON, Follow: true, Park: "likes.dead", Batch: 20000,
-				When: Expression{`event == "like # no comment" && x != 'a\' # b'`, 13},
+				When: Expression{`event == "like # no comment" && x != 'a\' # b'`, 19},
 				Commands: []Command{
-					{14, []string{"INCRBY", "likes:{post_id}", "{weight|1}"}, 0},
-					{15, []string{"INCRBY", "likes:{post_id}:{ts|hour}", "1"}, 400 * 24 * time.Hour},
-					{17, []string{"PFADD", `fans of "{post_id}"`}, 0},
+					{20, []string{"INCRBY", "likes:{post_id}", "{weight|1}"}, 0},
+					{21, []string{"INCRBY", "likes:{post_id}:{ts|hour}", "1"}, 400 * 24 * time.Hour},
+					{23, []string{"PFADD", `fans of "{post_id}"`}, 0},
 				},
 			},
 			{
-				Name: "flights", File: "likes.conf", Line: 19, Kind: KindFile, Path: "my flights.csv.gz",
+				Name: "flights", File: "likes.conf", Line: 25, Kind: KindFile, Path: "my flights.csv.gz",
 				Start: StartEarliest, Format: FormatCSV, Follow: true, Batch: 20000,
-				Commands: []Command{{21, []string{"SET", "k", "a#b", "expire", "", "#"}, 0}},
+				Commands: []Command{{27, []string{"SET", "k", "a#b", "expire", "", "#"}, 0}},
 			},
 			{
-				Name: "old.ones", File: "likes.conf", Line: 23, Kind: KindKafka, Brokers: []string{"a:1"}, Topic: "t",
+				Name: "old.ones", File: "likes.conf", Line: 29, Kind: KindKafka, Brokers: []string{"a:1"}, Topic: "t",
 				Partitions: []int32{0, 1, 2, 3, 5}, TLS: true, Start: StartLatest, Format: FormatCSV,
 				Columns: []string{"a", "b", `"c"`}, Follow: true, AcceptGap: true, Batch: 100000,
-				Commands: []Command{{35, []string{"DEL", "{a}"}, 0}},
+				Commands: []Command{{41, []string{"DEL", "{a}"}, 0}},
 			},
 			{
-				Name: "p", File: "likes.conf", Line: 37, Kind: KindPulsar, URL: "pulsar://127.0.0.1:6650",
+				Name: "p", File: "likes.conf", Line: 43, Kind: KindPulsar, URL: "pulsar://127.0.0.1:6650",
 				Topic: "persistent://public/default/t", Start: StartEarliest, Format: FormatJSON, Follow: true, Batch: 20000,
-				Commands: []Command{{40, []string{"UC.ADD", "u", "{a}"}, 0}},
+				Commands: []Command{{46, []string{"UC.ADD", "u", "{a}"}, 0}},
 			},
 		},
 		Sinks: []*Sink{
-			{Name: "totals", File: "likes.conf", Line: 42, Match: "likes: *", SQL: "sqlite:likes.db", Every: 2 * time.Second},
-			{Name: "all", File: "likes.conf", Line: 47, Match: "*", SQL: "env:QUIPU_SQL", Every: 500 * time.Millisecond},
+			{Name: "totals", File: "likes.conf", Line: 48, Match: "likes: *", SQL: "sqlite:likes.db", Every: 2 * time.Second},
+			{Name: "all", File: "likes.conf", Line: 53, Match: "*", SQL: "env:QUIPU_SQL", Every: 500 * time.Millisecond},
 		},
 	}
 	if !reflect.DeepEqual(cfg, want) {
@@ -118,6 +127,7 @@ func checkPrinted(t *testing.T, cfg *Config) {
 		t.Fatalf("printed as\n%s\nit is refused: %v", cfg, err)
 	}
 	for _, c := range []*Config{cfg, again} {
+		c.Quipu.Line = 0
 		for _, s := range c.Sources {
 			s.Line, s.When.Line = 0, 0
 			for i := range s.Commands {
@@ -167,7 +177,17 @@ func TestErrors(t *testing.T) {
 		{"quipu a\n" + likes, `c:1: quipu: "a" is not an address such as 127.0.0.1:6379`},
 		{"quipu a:1 a:1\n" + likes, `c:1: quipu: a:1 is given twice`},
 		{"quipu a:1\nquipu a:2\n" + likes, `c:2: quipu is there twice; the first one is in line 1`},
-		{"quipu a:1\n  passwort x\n" + likes, `c:2: unknown setting "passwort"; a quipu block knows password`},
+		{"quipu a:1\n  passwort x\n" + likes, `c:2: unknown setting "passwort"; did you mean password?`},
+		{"quipu a:1\n  retries 3\n" + likes, `c:2: unknown setting "retries"; a quipu block knows user, password, tls, tls-ca-cert-file, tls-cert-file, tls-key-file, tls-server-name`},
+		{"quipu a:1\n  user u\n" + likes, `c:2: a user needs a password; add password env:NAME or password file:PATH`},
+		{"quipu a:1\n  user u v\n  password env:P\n" + likes, `c:2: user: write user NAME`},
+		{"quipu a:1\n  password env:P\n  password env:Q\n" + likes, `c:3: password is given twice; the first one is in line 2`},
+		{"quipu a:1\n  tls on\n" + likes, `c:2: tls: write tls yes or tls no`},
+		{"quipu a:1\n  tls no\n  tls-ca-cert-file ca\n" + likes, `c:3: tls-ca-cert-file needs tls yes`},
+		{"quipu a:1\n  tls-server-name n\n" + likes, `c:2: tls-server-name needs tls yes`},
+		{"quipu a:1\n  tls yes\n  tls-cert-file c\n" + likes, `c:3: tls-cert-file and tls-key-file need each other; add tls-key-file PATH`},
+		{"quipu a:1\n  tls-key-file k\n  tls yes\n" + likes, `c:2: tls-cert-file and tls-key-file need each other; add tls-cert-file PATH`},
+		{"quipu a:1\n  tls yes\n  tls-ca-cert-file \"\"\n" + likes, `c:3: tls-ca-cert-file: write tls-ca-cert-file PATH`},
 		{"quipu a:1\n  password hunter2\n" + likes, `c:2: a password does not stand in this file: write password env:NAME or password file:PATH`},
 		{"http a:0\n" + likes, `c:1: http: "a:0" is not an address such as 127.0.0.1:6379`},
 		{"http\n" + likes, `c:1: http takes one address, such as http 127.0.0.1:9471`},
@@ -318,6 +338,7 @@ func TestCommandsOfTheServer(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
 	f.Add([]byte("source s\n file \"a b\"\n when a == '#' # c\n SET \"\\\"\" \"expire\" x#y expire 90s\n"))
+	f.Add([]byte("quipu a:1\n user u\n password file:x\n tls yes\n tls-ca-cert-file \"a b\"\n tls-cert-file c\n tls-key-file k\n tls-server-name n\nsource s\n file f\n INCR k\n"))
 	f.Add([]byte("sink s\n match \"a b\"\n sql postgres://u@h:1/d?sslmode=require\n every 90s\nsink t\n sql file:x\n every 1500ms\n"))
 	f.Add([]byte("source s\n kafka [::1]:9\n topic t\n group none\n partitions 1,3-4,9\n format csv\n columns \"a b,c\"\n DEL k\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -24,7 +24,7 @@ type parser struct {
 
 // Parse reads the text of a configuration file, which its errors call name. The error is Errors.
 func Parse(name string, text []byte) (*Config, error) {
-	p := &parser{cfg: &Config{File: name}, first: map[string]int{}}
+	p := &parser{cfg: &Config{File: name, Quipu: Quipu{File: name}}, first: map[string]int{}}
 	if len(text) > MaxBytes {
 		return nil, Errors{{File: name, Text: fmt.Sprintf("the file is larger than %d bytes", MaxBytes)}}
 	}
@@ -149,25 +149,6 @@ func texts(words []word) []string {
 		list[i] = words[i].text
 	}
 	return list
-}
-
-func (p *parser) beginQuipu(args []string) {
-	if err := checkAddresses(args); err != nil {
-		p.fail("quipu: %v", err)
-	}
-	p.cfg.Quipu.Nodes = args
-	p.block = func(words []word) {
-		if name := words[0].text; name != "password" {
-			p.fail("unknown setting %q; a quipu block knows password", name)
-			return
-		}
-		if !p.once("password") {
-			return
-		}
-		if err := readSecret(&p.cfg.Quipu.Password, texts(words[1:])); err != nil {
-			p.fail("%v", err)
-		}
-	}
 }
 
 func (p *parser) beginHTTP(args []string) {

@@ -8,10 +8,7 @@ import (
 // String writes the configuration so that Parse reads it again. Settings that have their default value are left out.
 func (c *Config) String() string {
 	var b strings.Builder
-	printLine(&b, "", "quipu", c.Quipu.Nodes...)
-	if c.Quipu.Password != "" {
-		printLine(&b, "  ", "password", string(c.Quipu.Password))
-	}
+	c.Quipu.print(&b)
 	if c.HTTP != "" {
 		printLine(&b, "", "http", c.HTTP)
 	}

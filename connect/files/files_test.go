@@ -59,7 +59,7 @@ func (b *bed) job(path, more string) *count.Job {
 		b.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(b.Output(), nil))
-	client := quipu.New(cfg.Quipu.Nodes, "")
+	client := quipu.New(cfg.Quipu.Nodes, quipu.Access{})
 	b.Cleanup(client.Close)
 	job := &count.Job{Source: cfg.Sources[0], Quipu: client, Log: log, Board: &count.Board{Log: log}}
 	if job.Source.Format == config.FormatJSON {

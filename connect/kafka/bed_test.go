@@ -92,7 +92,7 @@ func (b *bed) job(more string) *count.Job {
 		b.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(b.Output(), nil))
-	client := quipu.New(cfg.Quipu.Nodes, "")
+	client := quipu.New(cfg.Quipu.Nodes, quipu.Access{})
 	b.Cleanup(client.Close)
 	return &count.Job{Source: cfg.Sources[0], Program: program, Quipu: client, Log: log, Board: &count.Board{Log: log}}
 }

@@ -57,7 +57,7 @@ func newDemo(dir string, opt options) (*demo, error) {
 		return nil, err
 	}
 	d := &demo{
-		system: system, crew: crew, client: quipu.New(system.Nodes, ""), feed: watch.NewFeed(system.Feeds, "likes:p"),
+		system: system, crew: crew, client: quipu.New(system.Nodes, quipu.Access{}), feed: watch.NewFeed(system.Feeds, "likes:p"),
 		sql: watch.NewSQL(system.SQLPath), hub: web.NewHub(), kills: make(chan struct{}, 1),
 	}
 	var fans []string

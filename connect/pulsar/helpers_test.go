@@ -126,7 +126,7 @@ func (p *topic) job(t *testing.T) *connector {
 	}
 	logger := slog.New(slog.NewTextHandler(out, nil))
 	board := &count.Board{Log: logger}
-	job := &count.Job{Source: src, Program: program, Quipu: quipu.New(p.node.Addrs, ""), Board: board, Log: logger}
+	job := &count.Job{Source: src, Program: program, Quipu: quipu.New(p.node.Addrs, quipu.Access{}), Board: board, Log: logger}
 	return &connector{t: t, job: job, board: board}
 }
 

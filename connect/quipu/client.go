@@ -5,6 +5,7 @@ package quipu
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,13 +14,15 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Client reaches one or several nodes of Quipu. Any node takes any command; when one does not answer, the next is asked. It may
 // be used by any number of goroutines.
 type Client struct {
-	nodes []*redis.Client
-	now   atomic.Uint32 // the node in use, modulo their number
+	access Access
+	nodes  []*redis.Client
+	now    atomic.Uint32 // the node in use, modulo their number
 }
 
 const (
@@ -29,14 +32,23 @@ const (
 	longPause   = time.Second
 )
 
-// New returns a client of nodes, each "host:port". It connects when it is first used.
-func New(nodes []string, password string) *Client {
+// Access is how a client comes in.
+type Access struct {
+	User     string      // "": the default user
+	Password string      // "": none; then User is not looked at
+	TLS      *tls.Config // nil: without TLS. Without a ServerName, certificates have to be for the hosts of the addresses
+}
+
+// New returns a client of nodes, each "host:port". It connects when it is first used. What it sends by itself is HELLO, which every
+// user may.
+func New(nodes []string, by Access) *Client {
 	logging.Disable() // of the library; what goes wrong is in the errors
-	c := &Client{}
+	c := &Client{access: by}
 	for _, address := range nodes {
 		c.nodes = append(c.nodes, redis.NewClient(&redis.Options{
-			Addr: address, Password: password, MaxRetries: -1, DialerRetries: 1, DialTimeout: dialLimit, ReadTimeout: answerLimit,
-			ContextTimeoutEnabled: true, DisableIdentity: true,
+			Addr: address, Username: by.User, Password: by.Password, TLSConfig: by.TLS,
+			MaxRetries: -1, DialerRetries: 1, DialTimeout: dialLimit, ReadTimeout: answerLimit, ContextTimeoutEnabled: true,
+			DisableIdentity: true, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		}))
 	}
 	return c
@@ -151,11 +163,9 @@ func (c *Client) Scan(ctx context.Context, pattern string, waiting func(error), 
 			if ctx.Err() != nil || !transient(err) {
 				return errors.Join(err, ctx.Err())
 			}
-			if _, err = c.until(ctx, waiting, "EXISTS", ""); err != nil {
-				return err
+			if reply, err = c.until(ctx, waiting, "SCAN", "0", "MATCH", pattern, "COUNT", scanKeys); err != nil {
+				return err // a cursor of another node means nothing here
 			}
-			cursor = "0" // that of another node means nothing here
-			continue
 		}
 		pair, ok := reply.([]any)
 		if !ok || len(pair) != 2 {

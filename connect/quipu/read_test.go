@@ -31,7 +31,7 @@ func TestTogether(t *testing.T) {
 		}
 		done <- nil
 	}()
-	c := New(server.Addrs, "")
+	c := New(server.Addrs, Access{})
 	defer c.Close()
 	last := 0
 	for range 20 {
@@ -85,7 +85,7 @@ func TestScan(t *testing.T) {
 	if _, err := pipe.Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := New(server.Addrs, "")
+	c := New(server.Addrs, Access{})
 	defer c.Close()
 	seen := map[string]int{}
 	if err := c.Scan(t.Context(), `n:\[*]`, nil, func(key string) {

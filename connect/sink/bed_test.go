@@ -46,7 +46,7 @@ func (b *bed) newSinkAt(url string, addrs []string, more string) *Sink {
 	if err != nil {
 		b.Fatal(err)
 	}
-	client := quipu.New(cfg.Quipu.Nodes, "")
+	client := quipu.New(cfg.Quipu.Nodes, quipu.Access{})
 	b.Cleanup(client.Close)
 	return New(cfg.Sinks[0], client, NewReport("totals", slog.New(slog.NewTextHandler(b.Output(), nil)), nil))
 }

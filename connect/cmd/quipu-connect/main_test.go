@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,9 +28,14 @@ func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 // play runs one command in this process.
 func play(t *testing.T, input string, args ...string) (out, errs string, err error) {
 	t.Helper()
+	return playUntil(t.Context(), input, args...)
+}
+
+// playUntil is play until ctx is done.
+func playUntil(ctx context.Context, input string, args ...string) (out, errs string, err error) {
 	var stdout, stderr bytes.Buffer
 	p := &app.Program{Name: "quipu-connect", Kinds: kinds, In: strings.NewReader(input), Out: &stdout, Err: &stderr}
-	err = p.Run(t.Context(), args)
+	err = p.Run(ctx, args)
 	return stdout.String(), stderr.String(), err
 }
 
