@@ -137,5 +137,5 @@ func (sh *shard) peekAt(ref uint32) byte {
 	if ref&chunkRefMask < (chunkBytes-further)>>refUnitLog { // else it may be behind the chunk
 		b += *(*byte)(unsafe.Add(r.p, further))
 	}
-	return b
+	return b + sh.fed.peek(ref)
 }
