@@ -27,7 +27,7 @@ import (
 //
 // A *mark* is a place and an index: every change above the index has a row at or behind the place, every other one has its row
 // before it. A reader that has everything up to an index goes on at the last mark that is not above it. Marks are made where readers
-// stop, and once a second, so that a reader that comes from another node is given at most that much twice; while nobody reads less
+// stop, and every ten seconds, so that a reader that comes from another node is given at most that much twice; while nobody reads less
 // often, so that each key that is incremented a second time finds its bit: what is left of the cost is a look at that.
 //
 // The Feed is not part of the state: a node that starts has what it executes from its log, and another node other marks.
@@ -76,8 +76,8 @@ const (
 	feedMarks     = 4096      // at most; then every other one is given up
 	feedHold      = 128       // rows that are read while entries wait,
 	feedHoldBytes = 128 << 10 // and bytes of sketches: counting one takes 2 ms a MiB
-	feedPace      = 1000      // ms of log time between two marks that nobody asked for
-	feedIdle      = 10_000    // ms without a reader after which nobody reads
+	feedPace      = 10_000    // ms of log time between two marks that nobody asked for: readers may rest for as long
+	feedIdle      = 30_000    // ms without a reader after which nobody reads
 	feedIdlePace  = 60_000    // feedPace then
 )
 
@@ -123,11 +123,11 @@ func (f *Feed) End(stamp int64) {
 		f.empty() // one entry was more than the ring takes
 	}
 	if tail := f.tail(); tail != f.fence {
-		pace, room := int64(feedPace), f.limit/8
+		pace := int64(feedPace)
 		if stamp-f.asked > feedIdle {
-			pace, room = feedIdlePace, f.limit/2
+			pace = feedIdlePace
 		}
-		if last := &f.marks[len(f.marks)-1]; stamp-last.stamp >= pace || tail-f.fence > uint64(room) {
+		if last := &f.marks[len(f.marks)-1]; stamp-last.stamp >= pace || tail-f.fence > uint64(f.limit/2) {
 			f.mark()
 		}
 		if f.waiting {

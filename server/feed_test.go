@@ -372,3 +372,52 @@ func TestFeedRestored(t *testing.T) {
 		t.Errorf("%d gaps, %v", f.gaps, f.rows)
 	}
 }
+
+// TestFeedPace: how long a reader is left alone when it has everything.
+func TestFeedPace(t *testing.T) {
+	for _, c := range []struct {
+		took time.Duration
+		rows int
+		want time.Duration
+	}{
+		{time.Microsecond, 1, feedRestMin},
+		{time.Millisecond, 100, 50 * time.Millisecond},
+		{time.Second, 100, feedRestMax},                          // the machine was busy
+		{20 * time.Millisecond, 25_000, feedRestMax},             // 50,000 rows a second, as ever
+		{time.Second, 3 * feedRate / 2, 1500 * time.Millisecond}, // that is feedRate rows a second
+		{time.Minute, 1 << 30, feedRestLong},
+	} {
+		var p feedPace
+		p.page(c.took/2, c.rows/2, false)
+		if !p.until.IsZero() {
+			t.Error("it rests between two pages")
+		}
+		p.page(c.took-c.took/2, c.rows-c.rows/2, true)
+		if got := time.Until(p.until); got > c.want || got < c.want-time.Second/4 {
+			t.Errorf("%d rows in %v: it rests for %v, not %v", c.rows, c.took, got, c.want)
+		}
+	}
+}
+
+// TestFeedRestEnds: a reader that rests is left alone also when its BLOCK is over, but not while its rows take too much of the ring.
+func TestFeedRestEnds(t *testing.T) {
+	n := startNode(t, func(c *config.Config) { c.FeedRing = 1 << 20 })
+	c, other := n.dial(), n.dial()
+	f := newFollower(t)
+	f.read(c, "BLOCK", "1")
+	s := n.session(c)
+	until := make(chan struct{})
+	s.worker.loop.Post(func() { s.feed.until = time.Now().Add(time.Hour); close(until) })
+	<-until
+	expect(t, other, "INCR a", ":1\r\n")
+	if rows := f.read(c, "BLOCK", "20"); rows != 0 {
+		t.Errorf("%d rows while it rests", rows)
+	}
+	key := strings.Repeat("k", 1000)
+	for i := range 500 {
+		expect(t, other, fmt.Sprint("INCR ", key, i), ":1\r\n")
+	}
+	if rows := f.read(c, "BLOCK", "60000"); rows == 0 {
+		t.Error("no rows although the ring fills")
+	}
+}

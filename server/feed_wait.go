@@ -14,25 +14,35 @@ import (
 
 // A reader that asks again at once, whenever it has an answer, would be given a row or two a hundred thousand times a second, and with
 // many keys take as much of the machine as those who count. So one that may wait (BLOCK) has to: after it has got everything there
-// was, it is left alone for feedRest times as long as that took, so that reading takes a fiftieth of the time.
+// was, it is left alone for feedRest times as long as that took, up to feedRestMax, so that reading takes a fiftieth of the time.
+//
+// Where more than feedRate keys change in a second it rests for longer, so that on average it is given no more than that: most of
+// what is incremented again meanwhile is one row then. With 1,000,000 random keys and half a second it was a row for each increment,
+// and counting was at 0.6 of its speed; FIGURE now (bench F2). It rests for no longer than feedRestLong, and only as long as its rows
+// fit into the ring.
 const (
-	feedRest    = 50
-	feedRestMin = 5 * time.Millisecond   // in which more changes
-	feedRestMax = 500 * time.Millisecond // so that readers are not further behind, whatever it costs
+	feedRest     = 50
+	feedRestMin  = 5 * time.Millisecond   // in which more changes
+	feedRestMax  = 500 * time.Millisecond // readers are not further behind, if less than feedRate changes
+	feedRate     = 60_000                 // rows a second
+	feedRestLong = 10 * time.Second
 )
 
 // feedPace is how fast a connection reads the feed. It belongs to the session's loop.
 type feedPace struct {
 	bytes int           // of the last page
 	spent time.Duration // on pages since it had everything
+	rows  int           // in these
 	until time.Time     // when it may ask again
 }
 
 // page notes a page that took some time; all says that the reader has everything there is.
-func (p *feedPace) page(took time.Duration, all bool) {
-	if p.spent += took; all {
-		p.until = time.Now().Add(min(max(feedRest*p.spent, feedRestMin), feedRestMax))
-		p.spent = 0
+func (p *feedPace) page(took time.Duration, rows int, all bool) {
+	p.spent += took
+	if p.rows += rows; all {
+		rest := max(min(feedRest*p.spent, feedRestMax), min(time.Duration(p.rows)*time.Second/feedRate, feedRestLong))
+		p.until = time.Now().Add(max(rest, feedRestMin))
+		p.spent, p.rows = 0, 0
 	}
 }
 
@@ -42,8 +52,9 @@ type feedReader struct {
 	r     *replica.Replica
 	wait  *blockedWait
 	query feedQuery
-	resp  int // version of the protocol of its reply
-	bytes int // that the page may have
+	resp  int       // version of the protocol of its reply
+	bytes int       // that the page may have
+	until time.Time // it rests; zero: it does not
 	at    atomic.Pointer[feedAt]
 	looks sync.Mutex // one at a time
 }
@@ -81,12 +92,25 @@ func feedRead(s *Session, args [][]byte) bool {
 			s.srv.feedWaits.add(s.srv, reader)
 		}
 	}
-	if rest := time.Until(s.feed.until); q.block > 0 && c.Place == 0 && rest > 0 {
-		time.AfterFunc(rest, func() { s.srv.tasks.run(begin) })
-	} else {
-		s.srv.tasks.run(begin)
+	if q.block > 0 && c.Place == 0 {
+		reader.until = s.feed.until
 	}
+	reader.afterRest(begin)
 	return true
+}
+
+// rests reports whether the reader is to be left alone.
+func (r *feedReader) rests() bool {
+	return time.Now().Before(r.until) && !r.r.Feed.Filling(r.at.Load().cursor)
+}
+
+// afterRest has begin called on another goroutine.
+func (r *feedReader) afterRest(begin func()) {
+	if r.rests() {
+		time.AfterFunc(min(time.Until(r.until), feedRestMax), func() { r.afterRest(begin) })
+		return
+	}
+	r.s.srv.tasks.run(begin)
 }
 
 // empty is the reply to CLIENT UNBLOCK.
@@ -120,6 +144,10 @@ func (r *feedReader) look(last bool) (over bool) {
 		return true
 	}
 	srv, begun := r.s.srv, time.Now()
+	if last && r.rests() { // BLOCK has ended before the rest
+		r.s.unblock(r.wait, r.empty)
+		return true
+	}
 	if text := srv.mayFollow(r.s.seen.user.Load()); text != "" { // any more
 		r.s.unblock(r.wait, func(w *protocol.Writer) { w.Error(text) })
 		return true
@@ -141,7 +169,7 @@ func (r *feedReader) look(last bool) (over bool) {
 	}
 	took := time.Since(begun)
 	r.s.unblock(r.wait, func(w *protocol.Writer) {
-		r.s.feed.page(took, next.Place == 0)
+		r.s.feed.page(took, rows.n, next.Place == 0)
 		r.s.feed.bytes = len(rows.w.B)
 		rows.replyPage(w, srv.feedCursorText(next), stamp)
 	})
