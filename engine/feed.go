@@ -78,7 +78,7 @@ const (
 	feedHoldBytes = 128 << 10 // and bytes of sketches: counting one takes 2 ms a MiB
 	feedPace      = 10_000    // ms of log time between two marks that nobody asked for: readers may rest for as long
 	feedIdle      = 30_000    // ms without a reader after which nobody reads
-	feedIdlePace  = 60_000    // feedPace then
+	feedIdlePace  = 600_000   // feedPace then
 )
 
 // A row is a header of four bytes and the key; of a flush, the header and the index before its entry.
@@ -204,6 +204,10 @@ func (f *Feed) note(db int, key []byte) {
 	if len(key) > feedKeyMax {
 		f.empty() // and readers start anew; there is no such key, as longest keys are a setting below that
 		return
+	}
+	if f.asked == 0 {
+		f.append(uint32(db)<<16|uint32(len(key)), key)
+		return // nobody has ever read
 	}
 	if f.newest == nil {
 		f.newest = make([]feedNewestRow, feedNewest)
