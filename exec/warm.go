@@ -77,6 +77,9 @@ func (o *op) firstKey() []byte {
 	case opRun:
 		return o.key
 	case opCommand:
+		if o.cmd.IsOnce() && len(o.args) > 5 {
+			return o.args[5] // of the command inside, as a rule
+		}
 		if o.cmd.GetKeys == nil {
 			return o.cmd.FirstKey(o.args)
 		}
