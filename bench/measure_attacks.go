@@ -117,7 +117,7 @@ func (l *lab) attackOnce(ctx context.Context, x int, a attack, v *attacked, roun
 	for range a.attackers {
 		attackers.Go(func() { a.run(attacking, func() net.Conn { return v.connect(attacking, a.at) }) })
 	}
-	if err := pause(ctx, l.cfg.attackRamp()); err != nil {
+	if err := pause(ctx, l.cfg.attackRamp()*time.Duration(max(a.ramp, 1))); err != nil {
 		return err
 	}
 	highest := before

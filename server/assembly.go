@@ -59,6 +59,7 @@ func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGro
 func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uint64, opens ...replica.OpenGroup) (*Server, error) {
 	srv := &Server{
 		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
+		feedBudget:  feedBudget{turns: make(chan struct{}, 2)},
 		incarnation: incarnation, watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
 		drainTimeout: drainTimeout,
 	}

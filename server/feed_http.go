@@ -169,9 +169,16 @@ func (s *feedStream) follow(r *http.Request) {
 	defer tick.Stop()
 	for s.srv.mayFollow(s.user) == "" {
 		var e feedEvent
+		done := s.srv.feedBudget.turn(r.Context().Done())
+		if done == nil {
+			return
+		}
+		begun := time.Now()
 		s.srv.reading.RLock()
 		next, stamp, err := s.feed.Read(s.cursor, s.query.page(e.add))
 		s.srv.reading.RUnlock()
+		s.srv.feedBudget.spend(time.Now(), 2*time.Since(begun), len(e.Rows)) // as JSON they take as long again
+		done()
 		switch {
 		case errors.Is(err, engine.ErrFeedGap):
 			err = s.gap(r)

@@ -421,3 +421,35 @@ func TestFeedRestEnds(t *testing.T) {
 		t.Error("no rows although the ring fills")
 	}
 }
+
+// TestFeedBudget: what all readers together may spend.
+func TestFeedBudget(t *testing.T) {
+	b := feedBudget{turns: make(chan struct{}, 1)}
+	now := time.Unix(1000, 0)
+	spend := func(took time.Duration, rows int) time.Duration {
+		b.spend(now, took, rows)
+		return b.rest(now)
+	}
+	if rest := spend(feedBurst, 1<<30); rest != 0 {
+		t.Errorf("after the first burst they wait for %v", rest)
+	}
+	if rest := spend(time.Second, 1<<30); rest != feedShare*time.Second {
+		t.Errorf("a second too much is a wait of %v", rest)
+	}
+	if rest := spend(time.Minute, 1); rest > feedShare*time.Second+time.Millisecond {
+		t.Errorf("a row on a busy machine is a wait of %v", rest)
+	}
+	now = now.Add(feedShare*time.Second + time.Second)
+	if rest := b.rest(now); rest != 0 {
+		t.Errorf("later they wait for %v", rest)
+	}
+	if rest := spend(time.Hour, 1<<40); rest != feedRestLong {
+		t.Errorf("the longest wait is %v", rest)
+	}
+	gone := make(chan struct{})
+	close(gone)
+	b.turns <- struct{}{}
+	if b.turn(gone) != nil {
+		t.Error("one that is gone has a turn")
+	}
+}

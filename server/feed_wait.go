@@ -94,6 +94,9 @@ func feedRead(s *Session, args [][]byte) bool {
 	}
 	if q.block > 0 && c.Place == 0 {
 		reader.until = s.feed.until
+		if rest := time.Now().Add(s.srv.feedBudget.rest(time.Now())); rest.After(reader.until) {
+			reader.until = rest
+		}
 	}
 	reader.afterRest(begin)
 	return true
@@ -168,6 +171,7 @@ func (r *feedReader) look(last bool) (over bool) {
 		return false
 	}
 	took := time.Since(begun)
+	srv.feedBudget.spend(time.Now(), took, rows.n)
 	r.s.unblock(r.wait, func(w *protocol.Writer) {
 		r.s.feed.page(took, rows.n, next.Place == 0)
 		r.s.feed.bytes = len(rows.w.B)

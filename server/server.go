@@ -58,6 +58,7 @@ type Server struct {
 	stats        statistics
 	limits       limitsMet
 	clientMemory clientMemory
+	feedBudget   feedBudget
 	nextStripe   atomic.Uint32
 
 	tls   atomic.Pointer[tls.Config] // for clients; nil: not used

@@ -7,6 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// turnBytes is how much of a connection's input is read in a turn, unless one command is longer. With 64 KiB, 50 clients that
+// pipelined a million commands each left 0.15 of their throughput to 50 others with pipelines of 16 (bench -only attacks).
+const turnBytes = 16 << 10
+
 // read takes what the socket has, once, and runs the commands in it.
 func (l *eventLoop) read(c *conn) {
 	if c.closed {
@@ -20,10 +24,8 @@ func (l *eventLoop) read(c *conn) {
 	switch {
 	case c.tls != nil:
 		buf = l.sealedRoom()
-	case len(c.in) > 0:
-		buf = c.room()
 	default:
-		buf = l.room()
+		buf = l.room()[:min(max(c.side.Need(), turnBytes), ReadChunk)]
 	}
 	n, err := readNow(c.fd, buf)
 	switch {
@@ -45,7 +47,9 @@ func (l *eventLoop) read(c *conn) {
 		return
 	}
 	if len(c.in) > 0 {
-		c.in = c.in[:len(c.in)+n]
+		// A socket could be read into the room behind the input, which saves a copy. But then that room must be there before it is known
+		// what comes: 64 KiB for each client that sends a byte of a long command now and then, made and given back each time.
+		c.in = append(c.in, buf[:n]...)
 		l.advance(c)
 		return
 	}
@@ -72,17 +76,6 @@ func (l *eventLoop) room() []byte {
 		l.used = 0
 	}
 	return l.buf[l.used : l.used+ReadChunk]
-}
-
-// room returns free space behind the waiting input: enough for the rest of the command that has begun, up to a chunk.
-func (c *conn) room() []byte {
-	want := min(max(c.side.Need(), 4<<10), ReadChunk)
-	if free := cap(c.in) - len(c.in); free < want {
-		grown := make([]byte, len(c.in), max(2*cap(c.in), len(c.in)+want))
-		copy(grown, c.in)
-		c.in = grown
-	}
-	return c.in[len(c.in):cap(c.in)]
 }
 
 // mayRead reports whether more input is welcome.
