@@ -251,6 +251,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 			}
 			srv.reading.RUnlock()
 			if srv.stats.sample(srv) {
+				srv.evictAgain()
 				srv.giveBack(&rest)
 			}
 			timer.Reset(pause)

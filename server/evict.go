@@ -28,8 +28,8 @@ type clientMemory struct {
 	next time.Time  // not before this: there was nobody who could be closed
 }
 
-// evictAgain is how long nobody looks for clients to close after there were too few.
-const evictAgain = 10 * time.Millisecond
+// evictPause is how long nobody looks for clients to close after there were too few.
+const evictPause = 10 * time.Millisecond
 
 // uncounted is how many bytes any client may hold without being counted: as much as its buffers keep while they are empty.
 const uncounted = transport.MaxIdleBuffer
@@ -81,6 +81,15 @@ func (s *Session) holdsNothing() {
 // same time as the session's own goroutine.
 func (s *Session) notGoing() { s.srv.clientMemory.going.Add(-s.evicted.Swap(0)) }
 
+// evictAgain is called about once a second: whoever was above the limit may have found somebody else looking for clients to close, who
+// had counted before, or nobody that could be closed yet.
+func (srv *Server) evictAgain() {
+	m := &srv.clientMemory
+	if limit := srv.config().MaxClientMemory; limit > 0 && m.sum.Load()-m.going.Load() > limit {
+		srv.evict(limit)
+	}
+}
+
 // evict closes the clients that hold most, those who have not shown a password first, until an eighth of limit is free.
 func (srv *Server) evict(limit int64) {
 	m := &srv.clientMemory
@@ -108,7 +117,7 @@ func (srv *Server) evict(limit int64) {
 		srv.limits.met(limitMemory, c.remote, "bytes", bytes, "user", c.seen.user.Load().Name)
 	}
 	if excess > 0 {
-		m.next = now.Add(evictAgain)
+		m.next = now.Add(evictPause)
 	}
 }
 

@@ -98,3 +98,13 @@ func TestClientNameLength(t *testing.T) {
 	expect(t, c, "CLIENT SETNAME "+name, "+OK\r\n", "CLIENT SETNAME "+name+"n", long, "CLIENT SETINFO lib-name "+name+"n", long,
 		"HELLO 2 SETNAME "+name+"n", long, "CLIENT GETNAME", bulk(name))
 }
+
+// TestEvictAgain: whoever went above the limit was told that somebody is at it, and nobody's memory grows any more.
+func TestEvictAgain(t *testing.T) {
+	n := limitClientMemory(t, func(*config.Config) {}, 1<<20, nil)
+	n.srv.clientMemory.mu.Lock()
+	c := n.dial()
+	expect(t, c, "MULTI", "+OK\r\n", "SET a "+strings.Repeat("x", 900<<10), "+QUEUED\r\n", "SET b "+strings.Repeat("x", 900<<10), "+QUEUED\r\n")
+	n.srv.clientMemory.mu.Unlock()
+	expectClosed(t, c, "")
+}

