@@ -75,11 +75,14 @@ func TestTLSHandshakesLeft(t *testing.T) {
 // none is turned away.
 func TestTLSAllAtOnce(t *testing.T) {
 	t.Parallel()
-	n := startTLS(t, "--tls-handshakes", "30")
+	// Few at a time: they compute on the processors of this process, and one that does not come to it within handshakeGrace is turned
+	// away. Under the race detector, beside other tests, 30 at a time did not.
+	n := startTLS(t, "--tls-handshakes", "8")
 	config := n.ca.Good(t)
+	const many = 100
 	var clients sync.WaitGroup
 	start := make(chan struct{})
-	for range 300 {
+	for range many {
 		clients.Go(func() {
 			<-start
 			if err := n.tryTLS(config); err != nil {
@@ -90,7 +93,7 @@ func TestTLSAllAtOnce(t *testing.T) {
 	close(start)
 	clients.Wait()
 	admin := n.Dial(t)
-	if done, failed := infoInt(t, admin, "tls_handshakes"), infoInt(t, admin, "tls_handshakes_failed"); done != 300 || failed != 0 {
+	if done, failed := infoInt(t, admin, "tls_handshakes"), infoInt(t, admin, "tls_handshakes_failed"); done != many || failed != 0 {
 		t.Errorf("%d handshakes, %d failed", done, failed)
 	}
 }
