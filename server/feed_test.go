@@ -382,9 +382,9 @@ func TestFeedPace(t *testing.T) {
 	}{
 		{time.Microsecond, 1, feedRestMin},
 		{time.Millisecond, 100, 50 * time.Millisecond},
-		{time.Second, 100, feedRestMax},                          // the machine was busy
-		{20 * time.Millisecond, 25_000, feedRestMax},             // 50,000 rows a second, as ever
-		{time.Second, 3 * feedRate / 2, 1500 * time.Millisecond}, // that is feedRate rows a second
+		{time.Second, 100, feedRestMax},              // the machine was busy
+		{20 * time.Millisecond, 25_000, feedRestMax}, // 50,000 rows a second, as ever
+		{time.Second, feedFree + 3*feedRate/2, 1500 * time.Millisecond},
 		{time.Minute, 1 << 30, feedRestLong},
 	} {
 		var p feedPace

@@ -16,7 +16,7 @@ import (
 // many keys take as much of the machine as those who count. So one that may wait (BLOCK) has to: after it has got everything there
 // was, it is left alone for feedRest times as long as that took, up to feedRestMax, so that reading takes a fiftieth of the time.
 //
-// Where more than feedRate keys change in a second it rests for longer, so that on average it is given no more than that: most of
+// Where more than feedFree keys have changed it rests for longer, so that on average it is given no more than feedRate a second: most of
 // what is incremented again meanwhile is one row then. With 1,000,000 random keys and half a second it was a row for each increment,
 // and counting was at 0.6 of its speed; 0.97 now (bench F2). It rests for no longer than feedRestLong, and only as long as its rows
 // fit into the ring.
@@ -24,7 +24,8 @@ const (
 	feedRest     = 50
 	feedRestMin  = 5 * time.Millisecond   // in which more changes
 	feedRestMax  = 500 * time.Millisecond // readers are not further behind, if less than feedRate changes
-	feedRate     = 60_000                 // rows a second
+	feedFree     = 50_000                 // rows that it may have at once: what it does with them is a part of the time between two passes
+	feedRate     = 60_000                 // rows a second, of those beyond
 	feedRestLong = 10 * time.Second
 )
 
@@ -40,7 +41,7 @@ type feedPace struct {
 func (p *feedPace) page(took time.Duration, rows int, all bool) {
 	p.spent += took
 	if p.rows += rows; all {
-		rest := max(min(feedRest*p.spent, feedRestMax), min(time.Duration(p.rows)*time.Second/feedRate, feedRestLong))
+		rest := max(min(feedRest*p.spent, feedRestMax), min(time.Duration(p.rows-feedFree)*time.Second/feedRate, feedRestLong))
 		p.until = time.Now().Add(max(rest, feedRestMin))
 		p.spent, p.rows = 0, 0
 	}
@@ -85,17 +86,17 @@ func feedRead(s *Session, args [][]byte) bool {
 	}
 	reader := &feedReader{s: s, r: r, query: q, resp: s.out.V, bytes: s.feed.bytes}
 	reader.at.Store(&feedAt{cursor: c})
+	if q.block > 0 && c.Place == 0 {
+		reader.until = s.feed.until
+		if rest := time.Now().Add(s.srv.feedBudget.rest(time.Now())); rest.After(reader.until) {
+			reader.until = rest
+		}
+	}
 	reader.wait = &blockedWait{reply: s.replyLater(waitBlocked), timeout: reader.empty}
 	s.block(reader.wait, cmp.Or(q.block, feedBlockMax*time.Millisecond), func() { s.srv.tasks.run(func() { reader.look(true) }) })
 	begin := func() {
 		if !reader.look(q.block == 0) {
 			s.srv.feedWaits.add(s.srv, reader)
-		}
-	}
-	if q.block > 0 && c.Place == 0 {
-		reader.until = s.feed.until
-		if rest := time.Now().Add(s.srv.feedBudget.rest(time.Now())); rest.After(reader.until) {
-			reader.until = rest
 		}
 	}
 	reader.afterRest(begin)
