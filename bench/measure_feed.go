@@ -54,6 +54,7 @@ func feedMeasurement(cfg config) measurement {
 // measureFeed has a server of each kind, filled with keys counters.
 func (l *lab) measureFeed(ctx context.Context, keys int) error {
 	var servers fleet
+	var begun string // cursor of the feed that nobody reads
 	defer func() { servers.kill() }()
 	for _, v := range feedVariants {
 		s, err := l.start(ctx, v)
@@ -72,12 +73,10 @@ func (l *lab) measureFeed(ctx context.Context, keys int) error {
 			return s.explain(err)
 		}
 		if v == feedIdle {
-			if err := l.timeFeed(s, before, keys); err != nil {
-				return s.explain(err)
-			}
+			begun = before
 		}
 	}
-	return l.alternate(ctx, len(servers), func(round, i int) error {
+	err := l.alternate(ctx, len(servers), func(round, i int) error {
 		s := servers[i]
 		stop := func() error { return nil }
 		if s.variant == feedRead {
@@ -97,6 +96,15 @@ func (l *lab) measureFeed(ctx context.Context, keys int) error {
 		l.progress(round, s.variant, countName(keys)+" keys", m.rate, "requests/s")
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		if s.variant == feedIdle { // at the end: for some time after that somebody reads it
+			err = l.timeFeed(s, begun, keys)
+		}
+	}
+	return err
 }
 
 // feedCursor is where the feed is now.
