@@ -177,7 +177,13 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 		}
 		b.replica.failed.Add(1)
 	}
+	// The holds go before the replies: a client that has its reply may at once be answered ahead.
 	index := b.replica.Group.AppliedIndex()
+	undecided := o == replication.Unknown
+	landing := o == replication.Applied && b.index > index && (len(b.holds) > 0 || b.unheld > 0)
+	if !undecided && !landing {
+		b.release()
+	}
 	for i, s := range b.subs {
 		b.subs[i] = nil // the owner may use s again at once
 		s.Outcome, s.Reason = o, reason
@@ -187,8 +193,8 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 	b.subs = b.subs[:0]
 	b.Batch.Reset()
 	switch {
-	case o == replication.Unknown:
-	case o == replication.Applied && b.index > index && (len(b.holds) > 0 || b.unheld > 0):
+	case undecided:
+	case landing:
 		b.replica.landing.add(b)
 	default:
 		b.end()
@@ -253,13 +259,19 @@ func (b *batch) Shipped(index uint64, replies []byte) (err error) {
 // later, like a write through another node.)
 func (b *batch) Fate(bool) { b.end() }
 
-// end releases the holds: the writes are applied on this node, or never will be.
-func (b *batch) end() {
+// release ends the holds: the writes are applied on this node, or never will be.
+func (b *batch) release() {
 	for _, h := range b.holds {
 		b.replica.Keyspace.Release(h)
 	}
 	b.replica.ahead.unheld.Add(-b.unheld)
-	b.holds, b.unheld, b.failed, b.remote, b.index = b.holds[:0], 0, nil, false, 0
+	b.holds, b.unheld = b.holds[:0], 0
+}
+
+// end releases what is still held and gives the batch back.
+func (b *batch) end() {
+	b.release()
+	b.failed, b.remote, b.index = nil, false, 0
 	b.replica.batches.Put(b)
 }
 
