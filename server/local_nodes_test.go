@@ -156,7 +156,7 @@ func TestLocalHeldUntilApplied(t *testing.T) {
 type localLoad struct {
 	*testNodes
 	stopped [3]chan struct{}
-	busy    sync.WaitGroup
+	busy    [3]sync.WaitGroup
 	total   atomic.Int64 // answered
 }
 
@@ -167,7 +167,7 @@ func (l *localLoad) count(i int) {
 	for id := range 2 {
 		conn := l.nodes[i].dial()
 		rnd := rand.New(rand.NewPCG(uint64(i), uint64(id)))
-		l.busy.Go(func() {
+		l.busy[i].Go(func() {
 			for {
 				select {
 				case <-stop:
@@ -187,6 +187,16 @@ func (l *localLoad) count(i int) {
 	}
 }
 
+// end has all clients end.
+func (l *localLoad) end() {
+	for i := range l.stopped {
+		close(l.stopped[i])
+	}
+	for i := range l.busy {
+		l.busy[i].Wait()
+	}
+}
+
 // TestLocalLeaderChanges: while nodes stop and start again under load, every answered increment is counted once: those that stop
 // hand over what they have answered.
 func TestLocalLeaderChanges(t *testing.T) {
@@ -199,16 +209,13 @@ func TestLocalLeaderChanges(t *testing.T) {
 		at := (l.leader() + round%2) % 3
 		time.Sleep(150 * time.Millisecond)
 		close(l.stopped[at])
-		time.Sleep(20 * time.Millisecond)
+		l.busy[at].Wait()
 		l.stop(at)
 		time.Sleep(150 * time.Millisecond)
 		l.start(at)
 		l.count(at)
 	}
-	for i := range 3 {
-		close(l.stopped[i])
-	}
-	l.busy.Wait()
+	l.end()
 	for _, n := range l.nodes {
 		expect(t, n.dial(), "CLIENT ACK default", "+OK\r\n")
 	}
@@ -239,10 +246,7 @@ func TestLocalStopAll(t *testing.T) {
 			l.count(i)
 		}
 		time.Sleep(200 * time.Millisecond)
-		for i := range 3 {
-			close(l.stopped[i])
-		}
-		l.busy.Wait() // the last answers are a moment old
+		l.end() // the last answers are a moment old
 		var stops sync.WaitGroup
 		for i := range 3 {
 			stops.Go(func() { l.stop(i) })
