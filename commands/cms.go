@@ -16,6 +16,7 @@ var cmsCommands = []Command{
 		Complexity: "O(N) for N bytes of the sketch",
 		Syntax:     "key width:integer depth:integer [CELL_SIZE bytes:integer] [CONSERVATIVE]",
 		Write:      runCMSInitByDim,
+		Cost:       cmsInitCost,
 	},
 	{
 		Name: "cms.initbyprob", LogID: 51, Event: "cms.initbyprob", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
@@ -24,6 +25,7 @@ var cmsCommands = []Command{
 		Complexity: "O(N) for N bytes of the sketch",
 		Syntax:     "key error:double probability:double [CELL_SIZE bytes:integer] [CONSERVATIVE]",
 		Write:      runCMSInitByProb,
+		Cost:       cmsInitByProbCost,
 	},
 	{
 		Name: "cms.incrby", LogID: 52, Event: "cms.incrby", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
@@ -32,6 +34,7 @@ var cmsCommands = []Command{
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
 		Syntax:     "key item increment [item increment ...]",
 		Write:      runCMSIncrBy,
+		Cost:       cmsItemsCost(2),
 	},
 	{
 		Name: "cms.query", Own: true, Arity: -3, Flags: FlagReadonly | FlagModule,
@@ -40,6 +43,7 @@ var cmsCommands = []Command{
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
 		Syntax:     "key item [item ...]",
 		Read:       runCMSQuery,
+		Cost:       cmsItemsCost(1),
 	},
 	{
 		Name: "cms.merge", LogID: 53, Event: "cms.merge", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
@@ -48,6 +52,7 @@ var cmsCommands = []Command{
 		Complexity: "O(N) for N bytes of all sketches",
 		Syntax:     "destination:key numkeys:integer source:key [source:key ...] [WEIGHTS <weight:integer ...>]",
 		Write:      runCMSMerge,
+		Cost:       cmsMergeCost,
 	},
 	{
 		Name: "cms.info", Own: true, Arity: 2, Flags: FlagReadonly | FlagModule,

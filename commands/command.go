@@ -172,6 +172,15 @@ type Command struct {
 	// then answered like a read, without the log. Otherwise it does nothing.
 	Unchanged func(c *Call, v engine.View) bool
 
+	// Cost, of a command that may take long though it has few arguments, is about how many nanoseconds args may take at
+	// most, where no value has more than largest bytes. args has passed the arity check, no more.
+	Cost func(args [][]byte, largest int) int
+	// Piecewise says that the command, a read, locks its keys one after the other where it is long (View.LockKey): it does not
+	// need to see all of them at one moment.
+	Piecewise bool
+	// Moves says that the command copies the whole value of its first key, however small the change is.
+	Moves bool
+
 	// Parent is the container of a subcommand, nil otherwise. Set by NewTable.
 	Parent *Command
 	full   string

@@ -13,6 +13,7 @@ var expireCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key seconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
+		Moves:      true,
 	},
 	{
 		Name: "pexpire", LogID: 19, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
@@ -21,6 +22,7 @@ var expireCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key milliseconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
+		Moves:      true,
 	},
 	{
 		Name: "expireat", LogID: 20, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
@@ -29,6 +31,7 @@ var expireCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key unix-time-seconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
+		Moves:      true,
 	},
 	{
 		Name: "pexpireat", LogID: 21, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
@@ -37,6 +40,7 @@ var expireCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key unix-time-milliseconds [condition@7.0.0=NX|XX|GT|LT]",
 		Write:      runExpire,
+		Moves:      true,
 	},
 	{
 		Name: "ttl", Arity: 2, Flags: FlagReadonly | FlagFast,
@@ -79,6 +83,7 @@ var expireCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key",
 		Write:      runPersist,
+		Moves:      true,
 	},
 }
 

@@ -60,6 +60,7 @@ var keyCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key newkey:key",
 		Write:      runRename,
+		Moves:      true,
 	},
 	{
 		Name: "renamenx", LogID: 26, Event: "rename_to", Arity: 3, Flags: FlagWrite | FlagFast,
@@ -68,6 +69,7 @@ var keyCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key newkey:key",
 		Write:      runRename,
+		Moves:      true,
 	},
 	{
 		Name: "copy", LogID: 27, Event: "copy_to", Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagReserves,
@@ -76,6 +78,7 @@ var keyCommands = []Command{
 		Complexity: "O(N) for N bytes of the value",
 		Syntax:     "source:key destination:key [DB destination-db:integer] [REPLACE]",
 		Write:      runCopy,
+		Moves:      true,
 	},
 	{
 		Name: "move", LogID: 30, Event: "move_to", Arity: 3, Flags: FlagWrite | FlagFast,
@@ -84,6 +87,7 @@ var keyCommands = []Command{
 		Complexity: "O(N) for N bytes of the value",
 		Syntax:     "key db:integer",
 		Write:      runMove,
+		Moves:      true,
 	},
 	{
 		Name: "randomkey", Arity: 1, Flags: FlagReadonly,

@@ -30,6 +30,8 @@ var pfCommands = []Command{
 		Complexity: "O(1) for one key whose count is cached, else O(N) for N keys with a large constant",
 		Syntax:     "key [key ...]",
 		Read:       runPFCount,
+		Piecewise:  true,
+		Cost:       perKey(pfMergeCost),
 	},
 	{
 		Name: "pfmerge", LogID: 32, Event: "pfadd", Arity: -2, Flags: FlagWrite | FlagDenyOOM,
@@ -39,6 +41,7 @@ var pfCommands = []Command{
 		Complexity: "O(N) for N keys with a large constant",
 		Syntax:     "destkey:key sourcekey:key [sourcekey:key ...]",
 		Write:      runPFMerge,
+		Cost:       perKey(pfMergeCost),
 	},
 	{
 		Name: "pfdebug", LogID: 33, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagAdmin,
@@ -58,6 +61,8 @@ var pfCommands = []Command{
 		Read:       runPFSelfTest,
 	},
 }
+
+const pfMergeCost = 5000 // ns, see cost.go
 
 // pfScratch is memory that a goroutine's PF* commands work in.
 type pfScratch struct {
@@ -300,19 +305,27 @@ func (c *Call) countUnion(v engine.View) {
 	table := &c.pfScratch().table
 	*table = hll.Table{}
 	for _, key := range c.Args[1:] {
-		value, found := c.lookup(v, key)
-		if !found {
-			continue
-		}
-		if !c.isHLL(value) {
-			return
-		}
-		if !table.Merge(value.Bytes) {
-			c.W.Error(protocol.ErrCorruptHyperLogLog)
+		if !c.mergeKey(v, key, table) {
 			return
 		}
 	}
 	c.W.Int(int64(table.Count()))
+}
+
+// mergeKey merges the HyperLogLog at a key, if there is one. Where there is something else it replies so and returns false.
+func (c *Call) mergeKey(v engine.View, key []byte, table *hll.Table) bool {
+	v.LockKey(key)
+	defer v.UnlockKey(key)
+	value, found := c.lookup(v, key)
+	switch {
+	case !found:
+	case !c.isHLL(value):
+		return false
+	case !table.Merge(value.Bytes):
+		c.W.Error(protocol.ErrCorruptHyperLogLog)
+		return false
+	}
+	return true
 }
 
 func runPFMerge(c *Call, t engine.Txn) {

@@ -39,6 +39,7 @@ var stringCommands = []Command{
 		Complexity: "O(1)",
 		Syntax:     "key [expiration=EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|PERSIST]",
 		Write:      runGetEx,
+		Moves:      true,
 	},
 	{
 		Name: "mget", Arity: -2, Flags: FlagReadonly | FlagFast | FlagBulky,

@@ -15,6 +15,7 @@ var topkCommands = []Command{
 		Complexity: "O(N) for N bytes of the sketch",
 		Syntax:     "key topk:integer [<dimensions=width:integer depth:integer decay:double>] [SEED seed:integer]",
 		Write:      runTopKReserve,
+		Cost:       topkReserveCost,
 	},
 	{
 		Name: "topk.add", LogID: 61, Event: "topk.add", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
@@ -23,6 +24,7 @@ var topkCommands = []Command{
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
 		Syntax:     "key item [item ...]",
 		Write:      runTopKAdd,
+		Cost:       perKey(4000),
 	},
 	{
 		Name: "topk.incrby", LogID: 62, Event: "topk.incrby", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
@@ -31,6 +33,7 @@ var topkCommands = []Command{
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
 		Syntax:     "key item increment [item increment ...]",
 		Write:      runTopKIncrBy,
+		Cost:       perKey(2000), // for an argument, of which an item takes two
 	},
 	{
 		Name: "topk.query", Own: true, Arity: -3, Flags: FlagReadonly | FlagModule,
@@ -47,6 +50,7 @@ var topkCommands = []Command{
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
 		Syntax:     "key item [item ...]",
 		Read:       runTopKCount,
+		Cost:       perKey(1500),
 	},
 	{
 		Name: "topk.list", Own: true, Arity: -2, Flags: FlagReadonly | FlagModule | FlagBulky,
@@ -55,6 +59,7 @@ var topkCommands = []Command{
 		Complexity: "O(K log K) for the K items of the list",
 		Syntax:     "key [WITHCOUNT]",
 		Read:       runTopKList,
+		Cost:       perByte(10),
 	},
 	{
 		Name: "topk.info", Own: true, Arity: 2, Flags: FlagReadonly | FlagModule,

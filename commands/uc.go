@@ -36,6 +36,7 @@ var ucCommands = []Command{
 		Complexity: "O(N) for N registers of all keys",
 		Syntax:     "key [key ...]",
 		Read:       runUCCount,
+		Cost:       ucMergeCost,
 	},
 	{
 		Name: "uc.merge", LogID: 42, Event: "uc.merge", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
@@ -47,6 +48,7 @@ var ucCommands = []Command{
 		Complexity: "O(N) for N registers of all keys",
 		Syntax:     "destkey:key sourcekey:key [sourcekey:key ...]",
 		Write:      runUCMerge,
+		Cost:       ucMergeCost,
 	},
 	{
 		Name: "uc.info", Own: true, Arity: 2, Flags: FlagReadonly | FlagModule,

@@ -52,8 +52,9 @@ type Keyspace struct {
 	localKey    func(key []byte) bool
 	stats       struct{ sections, landed, stale, gaps, expired, dropped atomic.Int64 }
 
-	snapshot atomic.Pointer[Snapshot] // the one in progress
-	janitor  janitor
+	longLocks longLocks
+	snapshot  atomic.Pointer[Snapshot] // the one in progress
+	janitor   janitor
 }
 
 // part is one part of the keyspace. Its lock guards the part's shards in all databases,

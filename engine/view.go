@@ -13,6 +13,7 @@ type View struct {
 	in   uint16 // 1 + the part of all keys to come, 0 if not known
 	held bool
 	mode viewMode
+	free bool   // see Unlocked
 	ref  uint32 // the record where the only key to come was found first, see KeySet; 0 if not known
 }
 
@@ -50,6 +51,27 @@ func (ks *Keyspace) View(db int, now int64, held bool) View {
 func (v View) In(part int) View {
 	v.in = uint16(part + 1)
 	return v
+}
+
+// Unlocked returns the same view for a caller that has locked nothing and reads one key at a time, each between LockKey and
+// UnlockKey.
+func (v View) Unlocked() View {
+	v.free = true
+	return v
+}
+
+// LockKey locks the part of a key if the view is Unlocked, else the caller has locked it.
+func (v View) LockKey(key []byte) {
+	if v.free {
+		v.ks.LockPart(v.part(key))
+	}
+}
+
+// UnlockKey ends LockKey.
+func (v View) UnlockKey(key []byte) {
+	if v.free {
+		v.ks.UnlockPart(v.part(key))
+	}
 }
 
 func (v View) part(key []byte) int {

@@ -83,6 +83,12 @@ func (sw *snapshotWriter) writeQueued() error {
 
 // take writes a chunk that is still pinned.
 func (sw *snapshotWriter) take(p *pin) error {
+	if p.used > LongCopy {
+		var part PartSet
+		part.Add(p.sh.part)
+		sw.s.ks.markLong(&part)
+		defer sw.s.ks.unmarkLong(&part)
+	}
 	if err := sw.lock(p); err != nil {
 		return err
 	}

@@ -284,9 +284,10 @@ func (c *cursor) asideInTxn(x *executor, all bool) (more bool, err error) {
 
 // readTxn executes a transaction without writes.
 func (c *cursor) readTxn(x *executor) error {
-	parts := c.txn().parts
-	x.r.ks.Lock(&parts)
-	defer x.r.ks.Unlock(&parts)
+	t := c.txn()
+	parts, long := t.parts, !x.r.onLoop && t.cost.mayBeLong() && c.readsCost(x.r.ks.LargestValue()) > commands.LongCost
+	x.r.lock(&parts, long)
+	defer x.r.unlock(&parts, long)
 	if c.b.aborts != nil && c.b.aborts() {
 		c.void()
 		return nil

@@ -237,26 +237,35 @@ func (x *executor) txn(c *cursor) error {
 	}
 	body, behind, scope, void := x.op.body, x.d.rest, x.d.scope, expired(x.op.deadline, x.stamp)
 	x.d.scope = scopeTxn
-	var parts engine.PartSet
-	var err error
-	if c != nil {
-		parts = c.txn().parts
-	} else {
-		x.d.rest = body
-		err = x.d.parts(&parts)
-	}
+	parts, long, err := x.txnParts(c, body)
 	switch {
 	case err != nil:
 	case void:
 		c.void()
 	default:
 		x.d.rest = body
-		x.r.ks.Lock(&parts)
+		x.r.lock(&parts, long)
 		err = x.txnBody(c, &parts)
-		x.r.ks.Unlock(&parts)
+		x.r.unlock(&parts, long)
 	}
 	x.d.scope, x.d.rest = scope, behind
 	return err
+}
+
+// txnParts is what must be locked for a transaction, and whether for long.
+func (x *executor) txnParts(c *cursor, body []byte) (parts engine.PartSet, long bool, err error) {
+	var cost txnCost
+	if c != nil {
+		t := c.txn()
+		parts, cost = t.parts, t.cost
+	} else {
+		x.d.rest = body
+		err = x.d.parts(&parts, &cost)
+	}
+	if err == nil && (cost.mayBeLong() || x.r.ks.Captured() && x.r.ks.LargestValue() > engine.LongCopy) {
+		long, err = x.txnIsLong(c, body)
+	}
+	return parts, long, err
 }
 
 // txnBody executes the commands of a transaction; the locks are held.
@@ -311,8 +320,9 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 
 func expired(deadline, stamp int64) bool { return deadline != 0 && deadline <= stamp }
 
-// parts adds what must be locked to run the commands of a transaction's body, and leaves the decoder at its end.
-func (d *decoder) parts(parts *engine.PartSet) error {
+// parts adds what must be locked to run the commands of a transaction's body, and what they cost, and leaves the decoder at its
+// end.
+func (d *decoder) parts(parts *engine.PartSet, cost *txnCost) error {
 	var o op
 	for {
 		more, err := d.next(&o)
@@ -320,5 +330,6 @@ func (d *decoder) parts(parts *engine.PartSet) error {
 			return err
 		}
 		o.cmd.AddPartsOrAll(o.args, parts)
+		cost.add(o.cmd, o.args)
 	}
 }

@@ -447,6 +447,21 @@ func (b *SubBatch) ExecuteReads(r *Runner, now int64, limit int, refused string)
 	return nil
 }
 
+// ReadParts are the parts that ExecuteReads locks.
+func (b *SubBatch) ReadParts() (parts engine.PartSet) {
+	c := cursor{b: b}
+	for i := range b.items {
+		switch it := &b.items[i]; it.kind {
+		case itemRead:
+			cmd, args := c.readArgs(it)
+			cmd.AddPartsOrAll(args, &parts)
+		case itemWatch:
+			parts.AddAll()
+		}
+	}
+	return parts
+}
+
 // maxReplies is how many bytes of replies an answer has before those of further submissions are left out: their clients are
 // closed, as those are who ask for more than MaxReplyBytes.
 const maxReplies = 128 << 20

@@ -24,7 +24,11 @@ type Runner struct {
 	once      onceTxn
 	counts    engine.Cause    // of runs
 	unread    protocol.Writer // takes the replies that nobody waits for
+	onLoop    bool            // see OnLoop
 }
+
+// OnLoop says that the runner is an event loop's, which is only given what is short (Command.IsLong, Transaction.IsLong).
+func (r *Runner) OnLoop() { r.onLoop = true }
 
 // NewRunner returns a runner on ks whose commands come from table.
 func NewRunner(ks *engine.Keyspace, table *commands.Table) *Runner {
@@ -47,6 +51,8 @@ func (r *Runner) Read(cmd *commands.Command, args [][]byte, db int, now int64, w
 // ReadAt is Read for a command that may see what this node has answered ahead.
 func (r *Runner) ReadAt(cmd *commands.Command, args [][]byte, db int, now int64, sees Sees, w *protocol.Writer) {
 	switch {
+	case cmd.MayBeLong(args) && !r.onLoop && cmd.HasKeys() && cmd.IsLong(args, r.ks.LargestValue()):
+		r.readLong(cmd, args, sees.view(r.ks.View(db, now, false)), w)
 	case cmd.OneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
@@ -74,6 +80,11 @@ func (r *Runner) Unchanged(cmd *commands.Command, args [][]byte, db int, now int
 // write runs a command that has a Write handler. Only the state machine calls it.
 func (r *Runner) write(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
 	switch {
+	case cmd.HasKeys() && r.writesLong(cmd, args, db, now):
+		parts := partsOf(cmd, args)
+		r.ks.LockLong(&parts)
+		r.runWrite(cmd, args, r.ks.Txn(db, now, parts.IsAll()), w)
+		r.ks.UnlockLong(&parts)
 	case cmd.OneKey():
 		part := engine.Part(args[cmd.Keys[0].First])
 		r.ks.LockPart(part)
@@ -89,8 +100,7 @@ func (r *Runner) write(cmd *commands.Command, args [][]byte, db int, now int64, 
 }
 
 func (r *Runner) lockKeys(cmd *commands.Command, args [][]byte) {
-	r.parts = engine.PartSet{}
-	cmd.AddParts(args, &r.parts)
+	r.parts = partsOf(cmd, args)
 	r.ks.Lock(&r.parts)
 }
 

@@ -116,6 +116,7 @@ type txn struct {
 	guard    Guard
 	at, end  int  // its operation in ops; empty if it has no writes
 	aborted  bool // its guard said so: it has no operation in the entry
+	cost     txnCost
 }
 
 const recentRuns = 512 // a power of two
@@ -224,6 +225,7 @@ func (b *SubBatch) Write(cmd *commands.Command, args [][]byte, as As) {
 	} else {
 		t := &b.txns[len(b.txns)-1]
 		cmd.AddPartsOrAll(args, &t.parts)
+		t.cost.add(cmd, args)
 	}
 	b.ops = appendCommand(b.ops, as.DB, cmd, args)
 	b.items = append(b.items, as.item(itemWrite))
@@ -234,7 +236,9 @@ func (b *SubBatch) Read(cmd *commands.Command, args [][]byte, as As) {
 	if b.txnAt < 0 {
 		b.endRunsOf(cmd, args)
 	} else {
-		cmd.AddPartsOrAll(args, &b.txns[len(b.txns)-1].parts)
+		t := &b.txns[len(b.txns)-1]
+		cmd.AddPartsOrAll(args, &t.parts)
+		t.cost.add(cmd, args)
 	}
 	it := as.item(itemRead)
 	it.cmd, it.at, it.n = uint16(cmd.ID()), uint32(len(b.aside)), uint32(len(args))

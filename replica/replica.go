@@ -39,6 +39,7 @@ type Options struct {
 	LocalKeys    func(key []byte) bool         // whether the settings have a key at ack level local
 	Ahead        func() AheadLimits            // called again and again, since the settings may change
 	Loading      func(load func() error) error // runs load with nobody else using the keyspace of a replica that is open; nil: load()
+	LongLock     func()                        // see engine.Keyspace.OnLongLock; nil: there are no event loops
 	Reading      func(read func()) bool        // runs read, unless a snapshot is taking the place of the keyspace; nil: read()
 	Watches      func(r *Replica) Watches      // what the clients of one node watch here; nil: nobody can watch anything
 	CountError   func(text string)             // called for each error reply to a command in a sub-batch; any goroutine, one at a time
@@ -86,6 +87,7 @@ func Open(opt Options) (*Replica, error) {
 	r := &Replica{opt: opt, log: opt.Log}
 	r.watches = opt.Watches(r)
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: opt.Seed})
+	r.Keyspace.OnLongLock(opt.LongLock)
 	r.Keyspace.Observe(opt.Observer, opt.Interest)
 	if opt.FeedBytes > 0 {
 		r.Feed = r.Keyspace.OpenFeed(int(opt.FeedBytes), opt.FeedBase)

@@ -119,6 +119,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		Watches:      srv.watchSet,
 		CountError:   srv.stats.errors.count,
 		UsersChanged: srv.readUsers,
+		LongLock:     srv.awaitLoops,
 		Reclaimed:    func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
 	}
 }
@@ -305,16 +306,13 @@ func (srv *Server) shutdown(graceful bool) error {
 }
 
 // awaitTurns waits until the turns of workers are over that may have begun before the caller set a flag (draining, loading),
-// and what they gathered is handed over; giveUp ends it. A turn takes microseconds and does not wait for clients, and being
-// told of its end would cost every turn something; so this looks again and again.
+// and what they gathered is handed over; giveUp ends it.
 func (srv *Server) awaitTurns(giveUp <-chan struct{}) {
+	done := map[*worker]bool{}
 	for _, s := range srv.clients.all() {
-		for s.worker.gathers.Load() {
-			select {
-			case <-time.After(100 * time.Microsecond):
-			case <-giveUp:
-				return
-			}
+		if !done[s.worker] {
+			done[s.worker] = true
+			s.worker.awaitTurn(giveUp)
 		}
 	}
 }

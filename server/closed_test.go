@@ -66,7 +66,7 @@ func TestClosedWhileBusy(t *testing.T) {
 		if sum, going := n.srv.clientMemory.sum.Load(), n.srv.clientMemory.going.Load(); sum != 0 || going != 0 {
 			t.Errorf("%d bytes are counted for clients that are gone, and %d as going", sum, going)
 		}
-		if blocked, bulk := n.srv.stats.blocked.Load(), n.srv.bulk.Load(); blocked != 0 || bulk != 0 {
+		if blocked, bulk := n.srv.stats.blocked.Load(), n.srv.bulk.bytes.Load(); blocked != 0 || bulk != 0 {
 			t.Errorf("%d clients still wait, and %d bytes of replies are still expected", blocked, bulk)
 		}
 		if evicted := n.srv.limits.times(limitMemory); evicted == 0 || kills == 0 {

@@ -258,7 +258,7 @@ func (n *fuzzNode) left() string {
 		{"watched keys", int64(watched), 0},
 		{"watches", srv.watches.count.Load(), 0},
 		{"holds", int64(srv.replicas[0].Keyspace.Holds()), 0},
-		{"bytes of bulk budget", srv.bulk.Load(), 0},
+		{"bytes of bulk budget", srv.bulk.bytes.Load(), 0},
 		{"queued bytes", srv.queued(), 0},
 		{"blocked clients", srv.stats.blocked.Load(), 0},
 	} {

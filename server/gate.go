@@ -4,7 +4,6 @@ import (
 	"bytes"
 
 	"quipu/commands"
-	"quipu/exec"
 	"quipu/protocol"
 )
 
@@ -14,6 +13,9 @@ func (s *Session) dispatch(args [][]byte) bool {
 	cmd, refusal := s.srv.table.Resolve(args)
 	if refusal == "" && len(s.worker.lanes) > 1 {
 		refusal = s.route(cmd, args)
+	}
+	if refusal == "" && s.lane.replica.Keyspace.LongLocked() && s.awaitParts(cmd, args) {
+		return false
 	}
 	local := refusal == "" && cmd.Delta != nil && s.multi == nil && s.isLocal(args[1])
 	inBurst := local || refusal == "" && s.multi == nil && cmd.JoinsBurst(args) && s.placeOf(cmd, args) == here
@@ -63,19 +65,23 @@ func (s *Session) dispatch(args [][]byte) bool {
 
 // run executes one command outside of a transaction, now or behind what is pending.
 func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
+	long := s.isLong(cmd, args)
 	switch {
 	case s.inReads > 0 && (cmd.Write != nil || cmd.Read != nil):
 		// Reads that wait for a round must not be overtaken: neither by a write, which they must not see, nor by reads that go
 		// through the log because a write of somebody stands beside them.
 		return !s.awaitPending()
-	case cmd.Unchanged != nil && s.answerUnchanged(cmd, args):
+	case cmd.Unchanged != nil && !long && s.answerUnchanged(cmd, args):
 	case cmd.Write != nil:
+		if s.awaitBulk(s.bulkOf(cmd, args)) {
+			return false
+		}
 		b := s.submission(s.size)
 		b.Hold(cmd, args)
 		b.Write(cmd, args, s.as())
 	case cmd.Read == nil:
 		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
-	case cmd.Flags&commands.FlagSlow != 0:
+	case long:
 		if s.barrier() {
 			return false
 		}
@@ -97,8 +103,8 @@ func (s *Session) read(cmd *commands.Command, args [][]byte) bool {
 		s.endReply()
 		return true
 	}
-	if !s.bulkFits(cmd, args) {
-		return !s.awaitPending()
+	if s.awaitBulk(s.bulkOf(cmd, args)) {
+		return false
 	}
 	as := s.as()
 	as.Sees = s.sees()
@@ -127,28 +133,6 @@ func (s *Session) runHandler(h *handler, args [][]byte) bool {
 	w := s.beginReply()
 	h.run(s, args, w)
 	s.endReply()
-	return true
-}
-
-// Bounds of what reads that are queued behind writes may reply with, as far as that can be told beforehand. One client's
-// pipeline of large reads must not collect more output than a client may have: half of that, so that values may grow
-// meanwhile. The reads of all clients together must not collect more than the node has memory for. A client's first such
-// read always passes.
-const (
-	bulkBudget    = exec.MaxReplyBytes / 2
-	bulkBudgetAll = 64 << 20
-)
-
-func (s *Session) bulkFits(cmd *commands.Command, args [][]byte) bool {
-	if cmd.Flags&commands.FlagBulky == 0 {
-		return true
-	}
-	size := max(s.lane.replica.Keyspace.LargestValue(), 64) * max(1, len(args)-1)
-	if s.bulk > 0 && (s.bulk+size > bulkBudget || s.srv.bulk.Load()+int64(size) > bulkBudgetAll) {
-		return false
-	}
-	s.bulk += size
-	s.srv.bulk.Add(int64(size))
 	return true
 }
 

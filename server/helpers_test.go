@@ -132,7 +132,7 @@ func (n *testNode) reached(c *redistest.Conn, command string) {
 	eventually(n.t, command+" to be read", func() bool {
 		s := n.session(c)
 		last := s.seen.lastCommand.Load()
-		return last != nil && last.FullName() == command && !s.worker.gathers.Load()
+		return last != nil && last.FullName() == command && !s.worker.inTurn()
 	})
 }
 

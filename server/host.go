@@ -18,12 +18,12 @@ var _ transport.Host = host{}
 // counts outlive them.
 func (h host) NewWorker(l transport.Loop, shared bool) transport.Worker {
 	srv := h.srv
-	calls := srv.netCalls
-	if shared {
-		calls = make([]atomic.Int64, len(srv.table.All()))
-		srv.loopCalls = append(srv.loopCalls, calls)
+	if !shared {
+		return newWorker(srv, l, srv.netCalls)
 	}
-	return newWorker(srv, l, calls)
+	w := newWorker(srv, l, make([]atomic.Int64, len(srv.table.All())))
+	srv.loops.add(w)
+	return w
 }
 
 // Admit implements transport.Host.

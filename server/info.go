@@ -147,6 +147,7 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("pubsub_patterns", 0)
 	p.line("latest_fork_usec", 0)
 	p.line("total_forks", 0)
+	p.line("long_locks", srv.longLocks())
 	p.line("protocol_errors", srv.limits.times(limitProtocol))
 	p.line("refused_commands", st.refused.Load())
 	p.line("acl_access_denied_auth", st.denied[acl.DeniedAuth].Load())

@@ -52,7 +52,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		eventually(t, "everything to end", func() bool {
 			return n.srv.queued() == 0 && !rep.Keyspace.HasAhead() && len(n.srv.clients.all()) == 0
 		})
-		eventually(t, "watchers and budgets to go", func() bool { return n.srv.watches.count.Load() == 0 && n.srv.bulk.Load() == 0 })
+		eventually(t, "watchers and budgets to go", func() bool { return n.srv.watches.count.Load() == 0 && n.srv.bulk.bytes.Load() == 0 })
 		n.check()
 		c := n.dial()
 		expect(t, c, "SET k 1", "+OK\r\n", "INCR k", ":2\r\n", "CLIENT ACK QUORUM", "+OK\r\n", "GET k", bulk("2"))

@@ -179,27 +179,36 @@ func execCommand(s *Session, _ [][]byte) bool {
 		s.waiting = waitPause
 		return false
 	}
-	defer s.discard()
-	switch {
-	case t.spoiled:
-		s.replyError(protocol.ErrExecAbort)
-		return true
-	case grows && s.srv.outOfMemory(): // since its commands were queued
-		s.replyError(protocol.ErrExecAbortBecause(protocol.ErrOOM))
-		return true
-	}
 	if t.lane != nil {
 		s.lane = t.lane
 	}
-	if s.watcher != nil && (s.touched() || s.watcher.lostOffice()) {
+	switch {
+	case t.spoiled:
+		s.replyError(protocol.ErrExecAbort)
+	case grows && s.srv.outOfMemory(): // since its commands were queued
+		s.replyError(protocol.ErrExecAbortBecause(protocol.ErrOOM))
+	case s.watcher != nil && (s.touched() || s.watcher.lostOffice()):
 		s.beginReply().NullArray()
 		s.endReply()
-		return true
+	default:
+		return s.exec(t, writes)
 	}
+	s.discard()
+	return true
+}
+
+// exec runs a transaction, or adds it to what is pending. false: it has to wait.
+func (s *Session) exec(t *transaction, writes bool) bool {
+	ks := s.lane.replica.Keyspace
+	behind := ks.HasAhead() || !writes && t.isLong(ks) // then it holds up the log, and not the loop
+	pends := writes || s.pending() || behind || !s.direct() || s.watcher != nil && s.watcher.name.ID != 0
+	if pends && s.awaitBulk(s.bulkOfTransaction(t)) {
+		return false
+	}
+	defer s.discard()
 	state := s.connectionState()
-	ahead := s.lane.replica.Keyspace.HasAhead()
-	if writes || s.pending() || ahead || !s.direct() || s.watcher != nil && s.watcher.name.ID != 0 {
-		s.addTransaction(s.submissionFor(t.size(), ahead), t)
+	if pends {
+		s.addTransaction(s.submissionFor(t.size(), behind), t)
 		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
 			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
 			s.seen.watcher.Store(nil)

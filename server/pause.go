@@ -57,12 +57,7 @@ func (srv *Server) resumePaused() {
 	}
 	srv.pause.mu.Unlock()
 	for _, s := range srv.clients.all() {
-		s.worker.loop.Post(func() {
-			if s.waiting == waitPause && !s.closing {
-				s.waiting = waitNothing
-				s.link.Resume()
-			}
-		})
+		s.goOn(waitPause)
 	}
 }
 

@@ -65,14 +65,14 @@ type Server struct {
 	peers *replication.Peers         // nil: no peer port
 
 	transport    *transport.Transport
-	accepting    chan struct{}    // closed when clients are accepted
-	loopCalls    [][]atomic.Int64 // of the workers of event loops, all of which are made before clients are accepted
-	netCalls     []atomic.Int64   // of all other workers together
-	rejected     []atomic.Int64   // calls refused before they ran, by Command.ID
+	accepting    chan struct{} // closed when clients are accepted
+	loops        eventLoops
+	netCalls     []atomic.Int64 // of all other workers together
+	rejected     []atomic.Int64 // calls refused before they ran, by Command.ID
 	drainTimeout time.Duration
 	serving      sync.WaitGroup // housekeeping, replicas
 
-	bulk      atomic.Int64 // bytes that the sessions' bulk adds up to
+	bulk      bulkReplies
 	readyFlag atomic.Bool
 	loading   atomic.Int32 // replicas whose keyspace a snapshot from the leader is about to replace
 	reading   sync.RWMutex // held to read by whoever uses a keyspace outside of a session's turn and of the log

@@ -66,7 +66,7 @@ type Session struct {
 	index        uint64              // index of the log that the session's last commands were answered at
 	logged       uint64              // the same of the last that went through the log
 	logOutcome   replication.Outcome // of the last that went through the log
-	bulk         int                 // most bytes that reads in submissions may reply with
+	bulk         int                 // most bytes that commands in submissions may reply with, taken from Server.bulk
 	waiting      waitReason
 	backup       *replication.Backup         // opened with BACKUP BEGIN, or nil
 	changesUsers bool                        // the submission under way is a change of users
@@ -115,6 +115,8 @@ const (
 	waitPending            // for its own submissions
 	waitPause              // for the end of CLIENT PAUSE
 	waitTask               // for a slow command that runs elsewhere
+	waitParts              // for the end of a long lock
+	waitBulk               // for less replies of others to be under way
 	waitBlocked            // in WAIT, WAITAOF or FEED READ, for what may not come
 )
 
@@ -336,7 +338,7 @@ func (s *Session) finishWith(sub *exec.Submission, replies []byte, index uint64,
 		s.out.B = out
 	}
 	if !s.pending() {
-		s.srv.bulk.Add(int64(-s.bulk))
+		s.srv.bulk.giveBack(s.bulk)
 		s.bulk = 0
 		if s.deciding != nil {
 			s.forget(s.deciding)

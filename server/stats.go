@@ -142,8 +142,8 @@ func (srv *Server) commandCalls() []int64 {
 		}
 	}
 	add(srv.netCalls)
-	for _, calls := range srv.loopCalls {
-		add(calls)
+	for _, w := range srv.loops.all() {
+		add(w.calls)
 	}
 	return sums
 }
@@ -165,8 +165,8 @@ func (srv *Server) resetCalls() {
 	}
 	clearCounts(srv.netCalls)
 	clearCounts(srv.rejected)
-	for _, calls := range srv.loopCalls {
-		clearCounts(calls)
+	for _, w := range srv.loops.all() {
+		clearCounts(w.calls)
 	}
 }
 

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"quipu/acl"
 	"quipu/exec"
@@ -26,10 +28,10 @@ type worker struct {
 
 	waiting int // sub-batches handed over and not yet back
 
-	// gathers is true from before the first session of a turn looks at Server.draining, or at whether the server is ready,
-	// until all lanes are handed over: whoever sets draining and then finds it false knows that nothing is on its way to the
-	// replicas.
-	gathers atomic.Bool
+	// turn is odd from before the first session of a turn looks at Server.draining, at whether the server is ready, or at
+	// Keyspace.LongLocked, until all lanes are handed over, and grows with each turn: whoever sets one of these and then finds
+	// turn even, or sees it change, knows that nothing more is done, or on its way to the replicas, that has not seen it.
+	turn atomic.Uint64
 
 	mu        sync.Mutex // guards completed; a leaf
 	completed []*replica.SubBatch
@@ -56,8 +58,28 @@ type lane struct {
 	// which its reads must not overtake, or a command in it stands behind what is answered ahead.
 	needsLog bool
 
+	aside []*replica.SubBatch // reads that have come back and wait, see worker.setAside
+
 	gathered int // bytes handed over since the last Tick
 	quiet    int // Ticks in a row between which little was handed over
+}
+
+// eventLoops are the workers of the event loops. All are made before clients are accepted.
+type eventLoops struct {
+	mu      sync.Mutex // guards workers
+	workers []*worker  // only appended to
+}
+
+func (l *eventLoops) add(w *worker) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.workers = append(l.workers, w)
+}
+
+func (l *eventLoops) all() []*worker {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.workers
 }
 
 const (
@@ -80,7 +102,9 @@ var (
 func newWorker(srv *Server, l transport.Loop, calls []atomic.Int64) *worker {
 	w := &worker{srv: srv, loop: l, calls: calls, stripe: srv.nextStripe.Add(1)}
 	for _, r := range srv.replicas {
-		w.lanes = append(w.lanes, lane{replica: r, runner: srv.newRunner(r)})
+		l := lane{replica: r, runner: srv.newRunner(r)}
+		l.runner.OnLoop()
+		w.lanes = append(w.lanes, l)
 	}
 	return w
 }
@@ -171,15 +195,36 @@ func (w *worker) Submit() {
 			l.replica.Flush()
 		}
 	}
-	if w.gathers.Load() {
-		w.gathers.Store(false)
+	if turn := w.turn.Load(); turn&1 != 0 {
+		w.turn.Store(turn + 1)
 	}
 }
 
-// begins is called before a session looks at Server.draining or isReady, and before it reads commands.
+// inTurn reports whether a turn is under way.
+func (w *worker) inTurn() bool { return w.turn.Load()&1 != 0 }
+
+// awaitTurn waits until the turn that is under way is over, if one is; giveUp ends the wait. A turn takes microseconds and does not wait
+// for clients, and being told of its end would cost every turn something; so this looks again and again.
+func (w *worker) awaitTurn(giveUp <-chan struct{}) {
+	const looks = 100 // before it rests between two
+	now := w.turn.Load()
+	for i := 0; now&1 != 0 && w.turn.Load() == now; i++ {
+		if i < looks {
+			runtime.Gosched()
+			continue
+		}
+		select {
+		case <-time.After(100 * time.Microsecond):
+		case <-giveUp:
+			return
+		}
+	}
+}
+
+// begins is called before a session looks at Server.draining or isReady, and before commands are read or executed.
 func (w *worker) begins() {
-	if !w.gathers.Load() {
-		w.gathers.Store(true)
+	if turn := w.turn.Load(); turn&1 == 0 {
+		w.turn.Store(turn + 1)
 	}
 	for i := range w.lanes {
 		w.lanes[i].sole = w.lanes[i].replica.Group.SoleVoter()
@@ -201,26 +246,35 @@ func (w *worker) TakeCompleted() {
 	w.completed = w.spareCompleted[:0]
 	w.mu.Unlock()
 	w.spareCompleted = subs
+	w.begins()
 	for _, sub := range subs {
-		w.waiting--
-		if sub.Reads {
-			sub.Execute(w.laneFor(sub).runner)
-		}
-		resumed := w.spareResumed[:0]
-		list := sub.Submissions()
-		for i := range list {
-			s := list[i].Client.(*Session)
-			s.finish(sub, &list[i])
-			resumed = append(resumed, s)
-		}
-		w.keep(sub)
-		for _, s := range resumed {
-			s.link.Resume()
-		}
-		clear(resumed)
-		w.spareResumed = resumed
+		w.take(sub)
 	}
 	clear(subs)
+}
+
+// take takes the replies of a sub-batch that has come back.
+func (w *worker) take(sub *replica.SubBatch) {
+	if sub.Reads {
+		if w.setAside(sub) {
+			return
+		}
+		sub.Execute(w.laneFor(sub).runner)
+	}
+	w.waiting--
+	resumed := w.spareResumed[:0]
+	list := sub.Submissions()
+	for i := range list {
+		s := list[i].Client.(*Session)
+		s.finish(sub, &list[i])
+		resumed = append(resumed, s)
+	}
+	w.keep(sub)
+	for _, s := range resumed {
+		s.link.Resume()
+	}
+	clear(resumed)
+	w.spareResumed = resumed
 }
 
 // laneFor is the lane that a sub-batch was gathered in.
