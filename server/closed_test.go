@@ -28,7 +28,7 @@ func TestClosedWhileBusy(t *testing.T) {
 		dir, with := withCertificates(t, func(c *config.Config) {
 			transport(c)
 			c.TLS.Port, c.TLS.AuthClients = tlsPort, "no"
-			c.MaxClientMemory = 2 << 20
+			c.MaxClientMemory = 400 << 10
 		})
 		n := startNode(t, with)
 		pool, err := loadAuthorities(filepath.Join(dir, certs.AuthorityCert), "")
@@ -37,7 +37,7 @@ func TestClosedWhileBusy(t *testing.T) {
 		}
 		admin := n.dial()
 		callArgs(t, admin, "CLIENT", "NO-EVICT", "ON")
-		callArgs(t, admin, "SET", "big", strings.Repeat("x", 500<<10))
+		callArgs(t, admin, "SET", "big", strings.Repeat("x", 60<<10))
 		callArgs(t, admin, "PFADD", "pf", "a")
 		stop := make(chan struct{})
 		var clients sync.WaitGroup
@@ -49,7 +49,7 @@ func TestClosedWhileBusy(t *testing.T) {
 			clients.Go(func() { beBusy(stop, rand.New(rand.NewPCG(1, uint64(i))), addr, secure, busyStates()) })
 		}
 		kills := 0
-		for i := 0; i < 50 || i < 1000 && n.srv.limits.times(limitMemory) == 0; i++ {
+		for range 50 {
 			reply := call(t, admin, "CLIENT KILL TYPE normal")
 			if _, err := fmt.Sscanf(reply, ":%d", new(int)); err != nil {
 				t.Fatalf("CLIENT KILL: %q", reply)
@@ -59,6 +59,7 @@ func TestClosedWhileBusy(t *testing.T) {
 			}
 			time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond) // anything may be under way when the next one comes
 		}
+		eventually(t, "clients to be closed for their memory", func() bool { return n.srv.limits.times(limitMemory) > 0 })
 		close(stop)
 		clients.Wait()
 		call(t, admin, "CLIENT UNPAUSE")
@@ -66,11 +67,12 @@ func TestClosedWhileBusy(t *testing.T) {
 		if sum, going := n.srv.clientMemory.sum.Load(), n.srv.clientMemory.going.Load(); sum != 0 || going != 0 {
 			t.Errorf("%d bytes are counted for clients that are gone, and %d as going", sum, going)
 		}
-		if blocked, bulk := n.srv.stats.blocked.Load(), n.srv.bulk.bytes.Load(); blocked != 0 || bulk != 0 {
-			t.Errorf("%d clients still wait, and %d bytes of replies are still expected", blocked, bulk)
+		if blocked := n.srv.stats.blocked.Load(); blocked != 0 {
+			t.Errorf("%d clients still wait", blocked)
 		}
-		if evicted := n.srv.limits.times(limitMemory); evicted == 0 || kills == 0 {
-			t.Errorf("%d clients were closed for their memory, and others in %d attempts", evicted, kills)
+		eventually(t, "the replies that are under way to come", func() bool { return n.srv.bulk.bytes.Load() == 0 })
+		if kills == 0 {
+			t.Error("nobody was there to be killed")
 		}
 		before := call(t, admin, "GET n")
 		expect(t, admin, "INCR n", ":", "PING", "+PONG\r\n")
@@ -80,7 +82,7 @@ func TestClosedWhileBusy(t *testing.T) {
 
 // busyStates is what clients send to be at something when they are closed.
 func busyStates() []string {
-	big := strings.Repeat("y", 300<<10)
+	big := strings.Repeat("y", 100<<10)
 	return []string{
 		"*2\r\n$4\r\nECHO\r\n$500000\r\n" + big,
 		"MULTI\r\n" + fmt.Sprintf("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%s\r\n", len(big), big),

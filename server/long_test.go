@@ -40,6 +40,7 @@ func TestLongLock(t *testing.T) {
 			n := startGroupNode(t, &testGroup{}, oneLoop)
 			other := n.dial()
 			expect(t, other, "CLIENT ACK "+ack, "+OK\r\n", "SET held 1", "+OK\r\n", "SET free 5", "+OK\r\n", "INCR held", ":2\r\n")
+			eventually(t, "the increment to be applied", func() bool { return !n.srv.replicas[0].Keyspace.HasAhead() })
 			for command, want := range map[string]string{
 				"GET held": bulk("2"), "MGET free held": "*2\r\n" + bulk("5") + bulk("2"), "SET held 2": "+OK\r\n", "PERSIST held": ":0\r\n",
 				"WATCH held": "+OK\r\n", "SCAN 0 COUNT 1": "*2\r\n", "OBJECT ENCODING held": bulk("int"), "SETNX held 1": ":0\r\n",
