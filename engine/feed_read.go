@@ -298,12 +298,12 @@ func (f *Feed) Behind(c FeedCursor) int64 {
 	return f.rows - f.marks[i].rows
 }
 
-// Filling reports whether what a reader has not read takes a third of the ring or more.
+// Filling reports whether what a reader has not read takes more than half of the ring.
 func (f *Feed) Filling(c FeedCursor) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	place := f.find(c)
-	return place == 0 || f.tail()-place > uint64(f.limit/3)
+	return place == 0 || f.tail()-place > uint64(f.limit/2)
 }
 
 // Await has the channel get a value at the next change. Whoever waits looks once more between Await and waiting. There is one

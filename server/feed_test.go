@@ -407,18 +407,28 @@ func TestFeedRestEnds(t *testing.T) {
 	f.read(c, "BLOCK", "1")
 	s := n.session(c)
 	until := make(chan struct{})
-	s.worker.loop.Post(func() { s.feed.until = time.Now().Add(time.Hour); close(until) })
-	<-until
+	rest := func(since time.Time) {
+		s.worker.loop.Post(func() { s.feed.since, s.feed.until = since, time.Now().Add(time.Hour); until <- struct{}{} })
+		<-until
+	}
+	rest(time.Now().Add(time.Hour))
 	expect(t, other, "INCR a", ":1\r\n")
 	if rows := f.read(c, "BLOCK", "20"); rows != 0 {
 		t.Errorf("%d rows while it rests", rows)
 	}
 	key := strings.Repeat("k", 1000)
-	for i := range 500 {
+	for i := range 600 {
 		expect(t, other, fmt.Sprint("INCR ", key, i), ":1\r\n")
 	}
 	if rows := f.read(c, "BLOCK", "60000"); rows == 0 {
 		t.Error("no rows although the ring fills")
+	}
+	for f.read(c, "BLOCK", "1") > 0 {
+	}
+	rest(time.Now().Add(-feedRestMax)) // it has rested for long enough, if little has changed
+	expect(t, other, "INCR a", ":2\r\n")
+	if rows := f.read(c, "BLOCK", "60000"); rows != 1 {
+		t.Errorf("%d rows although little has changed", rows)
 	}
 }
 

@@ -18,15 +18,15 @@ import (
 //
 // Where more than feedFree keys have changed it rests for longer, so that on average it is given no more than feedRate a second: most of
 // what is incremented again meanwhile is one row then. With 1,000,000 random keys and half a second it was a row for each increment,
-// and counting was at 0.6 of its speed; 0.97 now (bench F2). It rests for no longer than feedRestLong, and only as long as its rows
-// fit into the ring.
+// and counting was at 0.6 of its speed (bench F2). It rests for no longer than feedRestLong, and only as long as its rows
+// fit into half of the ring. If no more than feedRate changes after all, as when the many were loaded at once, feedRestMax is enough.
 const (
 	feedRest     = 50
 	feedRestMin  = 5 * time.Millisecond   // in which more changes
 	feedRestMax  = 500 * time.Millisecond // readers are not further behind, if less than feedRate changes
 	feedFree     = 50_000                 // rows that it may have at once: what it does with them is a part of the time between two passes
 	feedRate     = 60_000                 // rows a second, of those beyond
-	feedRestLong = 10 * time.Second
+	feedRestLong = 20 * time.Second
 )
 
 // feedPace is how fast a connection reads the feed. It belongs to the session's loop.
@@ -34,6 +34,7 @@ type feedPace struct {
 	bytes int           // of the last page
 	spent time.Duration // on pages since it had everything
 	rows  int           // in these
+	since time.Time     // when it last had everything
 	until time.Time     // when it may ask again
 }
 
@@ -42,7 +43,8 @@ func (p *feedPace) page(took time.Duration, rows int, all bool) {
 	p.spent += took
 	if p.rows += rows; all {
 		rest := max(min(feedRest*p.spent, feedRestMax), min(time.Duration(p.rows-feedFree)*time.Second/feedRate, feedRestLong))
-		p.until = time.Now().Add(max(rest, feedRestMin))
+		p.since = time.Now()
+		p.until = p.since.Add(max(rest, feedRestMin))
 		p.spent, p.rows = 0, 0
 	}
 }
@@ -55,7 +57,9 @@ type feedReader struct {
 	query feedQuery
 	resp  int       // version of the protocol of its reply
 	bytes int       // that the page may have
+	since time.Time // it had everything then
 	until time.Time // it rests; zero: it does not
+	turn  time.Time // it waits for the budget of all readers
 	at    atomic.Pointer[feedAt]
 	looks sync.Mutex // one at a time
 }
@@ -87,10 +91,8 @@ func feedRead(s *Session, args [][]byte) bool {
 	reader := &feedReader{s: s, r: r, query: q, resp: s.out.V, bytes: s.feed.bytes}
 	reader.at.Store(&feedAt{cursor: c})
 	if q.block > 0 && c.Place == 0 {
-		reader.until = s.feed.until
-		if rest := time.Now().Add(s.srv.feedBudget.rest(time.Now())); rest.After(reader.until) {
-			reader.until = rest
-		}
+		reader.since, reader.until = s.feed.since, s.feed.until
+		reader.turn = time.Now().Add(s.srv.feedBudget.rest(time.Now()))
 	}
 	reader.wait = &blockedWait{reply: s.replyLater(waitBlocked), timeout: reader.empty}
 	s.block(reader.wait, cmp.Or(q.block, feedBlockMax*time.Millisecond), func() { s.srv.tasks.run(func() { reader.look(true) }) })
@@ -105,13 +107,19 @@ func feedRead(s *Session, args [][]byte) bool {
 
 // rests reports whether the reader is to be left alone.
 func (r *feedReader) rests() bool {
-	return time.Now().Before(r.until) && !r.r.Feed.Filling(r.at.Load().cursor)
+	now := time.Now()
+	if !now.Before(r.until) && !now.Before(r.turn) {
+		return false
+	}
+	at, rested := r.at.Load().cursor, now.Sub(r.since)
+	few := rested >= feedRestMax && r.r.Feed.Behind(at) <= int64(rested.Seconds()*feedRate)
+	return !(few && !now.Before(r.turn)) && !r.r.Feed.Filling(at)
 }
 
 // afterRest has begin called on another goroutine.
 func (r *feedReader) afterRest(begin func()) {
 	if r.rests() {
-		time.AfterFunc(min(time.Until(r.until), feedRestMax), func() { r.afterRest(begin) })
+		time.AfterFunc(min(max(time.Until(r.until), time.Until(r.turn)), feedRestMax), func() { r.afterRest(begin) })
 		return
 	}
 	r.s.srv.tasks.run(begin)
