@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"sort"
 	"sync"
+	"sync/atomic"
 )
 
 // A Feed keeps which keys changed lately, in the order of the log, so that readers can follow the keyspace: they are given
@@ -52,6 +53,7 @@ type Feed struct {
 	newest []feedNewestRow // by hash; a key that is missed is given more often than needed
 
 	asked   int64         // stamp when anybody read last, ms; 0: never
+	applied atomic.Uint64 // index of the last entry that was executed to its end
 	waiting bool          // somebody waits for a change
 	changed chan struct{} // gets a value when there are some
 }
@@ -119,6 +121,7 @@ func (f *Feed) End(stamp int64) {
 		return
 	}
 	f.stamp, f.opened = stamp, false
+	f.applied.Store(f.index)
 	if len(f.marks) == 0 {
 		f.empty() // one entry was more than the ring takes
 	}
@@ -149,8 +152,13 @@ func (f *Feed) Reset(index uint64, stamp int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.index, f.stamp = index, stamp
+	f.applied.Store(index)
 	f.empty()
 }
+
+// Applied is where the feed is now: what changes after the call has a row behind this index. It does not wait, while all other methods
+// wait for the entry that is being executed to end, and so must not be called by an event loop.
+func (f *Feed) Applied() uint64 { return f.applied.Load() }
 
 // empty gives all rows up: the feed begins with the entry behind index.
 func (f *Feed) empty() {

@@ -27,7 +27,7 @@ type Runner struct {
 	onLoop    bool            // see OnLoop
 }
 
-// OnLoop says that the runner is an event loop's, which is only given what is short (Command.IsLong, Transaction.IsLong).
+// OnLoop says that the runner is an event loop's, which is only given what is short (server/long.go).
 func (r *Runner) OnLoop() { r.onLoop = true }
 
 // NewRunner returns a runner on ks whose commands come from table.

@@ -107,7 +107,7 @@ func (srv *Server) feedCursorText(c engine.FeedCursor) string {
 // parseFeedCursor returns an error text for what is no cursor of this data. $ is where the feed is now.
 func (srv *Server) parseFeedCursor(f *engine.Feed, word string) (c engine.FeedCursor, text string) {
 	if word == "$" {
-		return engine.FeedCursor{Index: f.Stats().Index}, ""
+		return engine.FeedCursor{Index: f.Applied()}, ""
 	}
 	incarnation, at, ok := strings.Cut(word, ":")
 	index, place, inside := strings.Cut(at, "/")
@@ -210,24 +210,37 @@ func feedInfo(s *Session, args [][]byte) bool {
 	if s.awaitPending() {
 		return false
 	}
-	st := r.Feed.Stats()
-	s.reply(func(w *protocol.Writer) {
-		w.Map(7 + len(args) - 2)
-		w.BulkString("incarnation")
-		w.BulkString(s.srv.incarnation)
-		for _, f := range []struct {
-			name string
-			n    int64
-		}{
-			{"index", int64(st.Index)}, {"stamp", st.Stamp}, {"first-index", int64(st.First)}, {"rows", st.Rows}, {"bytes", st.Bytes}, {"limit", st.Limit},
-		} {
-			w.BulkString(f.name)
-			w.Int(f.n)
+	reply, cursor := s.replyLater(waitTask), len(args) == 3
+	s.srv.tasks.run(func() {
+		st, behind := r.Feed.Stats(), int64(0)
+		if cursor {
+			behind = r.Feed.Behind(c)
 		}
-		if len(args) == 3 {
-			w.BulkString("behind")
-			w.Int(r.Feed.Behind(c))
-		}
+		s.worker.loop.Post(func() { reply(func(w *protocol.Writer) { s.srv.feedState(w, &st, cursor, behind) }) })
 	})
 	return true
+}
+
+// feedState is the reply to FEED INFO.
+func (srv *Server) feedState(w *protocol.Writer, st *engine.FeedStats, cursor bool, behind int64) {
+	n := 7
+	if cursor {
+		n++
+	}
+	w.Map(n)
+	w.BulkString("incarnation")
+	w.BulkString(srv.incarnation)
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{
+		{"index", int64(st.Index)}, {"stamp", st.Stamp}, {"first-index", int64(st.First)}, {"rows", st.Rows}, {"bytes", st.Bytes}, {"limit", st.Limit},
+	} {
+		w.BulkString(f.name)
+		w.Int(f.n)
+	}
+	if cursor {
+		w.BulkString("behind")
+		w.Int(behind)
+	}
 }

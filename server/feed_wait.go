@@ -101,11 +101,11 @@ func feedRead(s *Session, args [][]byte) bool {
 			s.srv.feedWaits.add(s.srv, reader)
 		}
 	}
-	reader.afterRest(begin)
+	s.srv.tasks.run(func() { reader.afterRest(begin) })
 	return true
 }
 
-// rests reports whether the reader is to be left alone.
+// rests reports whether the reader is to be left alone. Not for event loops: it waits for the entry that is being executed.
 func (r *feedReader) rests() bool {
 	now := time.Now()
 	if !now.Before(r.until) && !now.Before(r.turn) {
@@ -116,13 +116,14 @@ func (r *feedReader) rests() bool {
 	return !(few && !now.Before(r.turn)) && !r.r.Feed.Filling(at)
 }
 
-// afterRest has begin called on another goroutine.
+// afterRest calls begin, on this goroutine of the task pool or on another one.
 func (r *feedReader) afterRest(begin func()) {
-	if r.rests() {
-		time.AfterFunc(min(max(time.Until(r.until), time.Until(r.turn)), feedRestMax), func() { r.afterRest(begin) })
+	if !r.rests() {
+		begin()
 		return
 	}
-	r.s.srv.tasks.run(begin)
+	rest := min(max(time.Until(r.until), time.Until(r.turn)), feedRestMax)
+	time.AfterFunc(rest, func() { r.s.srv.tasks.run(func() { r.afterRest(begin) }) })
 }
 
 // empty is the reply to CLIENT UNBLOCK.

@@ -313,3 +313,38 @@ func TestBulkOfTransactions(t *testing.T) {
 	eventually(t, "the budget to be given back", func() bool { return n.srv.bulk.bytes.Load() == 0 })
 	n.check()
 }
+
+// TestFeedHoldsNoLoop: who asks for the feed waits for the entry that is being executed, and nobody else does.
+func TestFeedHoldsNoLoop(t *testing.T) {
+	n := startGroupNode(t, &testGroup{}, oneLoop)
+	other := n.dial()
+	expect(t, other, "SET k 1", "+OK\r\n")
+	for _, command := range []string{"FEED INFO", "FEED INFO $", "FEED READ $ BLOCK 1", "FEED READ $", "FEED SNAPSHOT 0"} {
+		c, feed := n.dial(), n.srv.replicas[0].Feed
+		feed.Begin(feed.Applied())
+		send(t, c, command)
+		eventually(t, command+" to begin", func() bool {
+			expect(t, other, "PING", "+PONG\r\n")
+			s := n.session(other)
+			is := make(chan bool)
+			s.worker.loop.Post(func() { is <- n.srv.clients.count.Load() == 2 && n.sessionWaits(c) })
+			return <-is
+		})
+		feed.End(1)
+		if got := readRaw(t, c); got[0] != '*' {
+			t.Errorf("%s: %q", command, got)
+		}
+		c.Close()
+		eventually(t, "the client to be gone", func() bool { return n.srv.clients.count.Load() == 1 })
+	}
+}
+
+// sessionWaits reports whether the node's side of c waits for something. It runs on the loop.
+func (n *testNode) sessionWaits(c *redistest.Conn) bool {
+	for _, s := range n.srv.clients.all() {
+		if s.remote == c.LocalAddr().String() {
+			return s.waiting != waitNothing
+		}
+	}
+	return false
+}
