@@ -27,7 +27,7 @@ func clientHandlers() handler {
 		{entry: entry("id", 2, flagsControl, "5.0.0", "O(1)", "", "Number of this connection"), run: clientID},
 		{entry: unstable(entry("info", 2, flagsControl, "6.2.0", "O(1)", "", "Facts about this connection")), run: clientInfo, ownWritesFirst: true},
 		{entry: unstable(entry("list", -2, flagsAdmin, "2.4.0", "O(N) for N client connections",
-			"[TYPE <normal_master_replica_pubsub@5.0.0=NORMAL|MASTER|REPLICA|PUBSUB>] [ID <id@6.2.0=client-id:integer ...>]", "Facts about all connections")), run: clientList, ownWritesFirst: true},
+			"[TYPE <normal_master_replica_pubsub@5.0.0=NORMAL|MASTER|REPLICA|PUBSUB>] [ID <id@6.2.0=client-id:integer ...>]", "Facts about all connections")), run: clientList, slow: true, ownWritesFirst: true},
 		{entry: entry("kill", -3, flagsAdmin, "2.4.0", "O(N) for N client connections",
 			"<filter=ip:port:string@-2.8.12|<new-format=[ID client-id:integer@2.8.12]|"+
 				"[TYPE <normal_master_slave_pubsub@2.8.12=NORMAL|MASTER@3.2.0|SLAVE|REPLICA@5.0.0|PUBSUB>]|"+
@@ -100,7 +100,6 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	}
 	var b strings.Builder
 	now := time.Now()
-	s.publishState()
 	for _, other := range s.srv.clients.all() {
 		if normal && (len(wanted) == 0 || wanted[other.id]) && !other.kill.Load() {
 			b.WriteString(other.describe(now))

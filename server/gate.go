@@ -130,10 +130,39 @@ func (s *Session) runHandler(h *handler, args [][]byte) bool {
 	if h.flow != nil {
 		return h.flow(s, args)
 	}
+	if h.slow {
+		return s.runSlowHandler(h, args)
+	}
 	w := s.beginReply()
 	h.run(s, args, w)
 	s.endReply()
 	return true
+}
+
+// runSlowHandler executes a command of the connection or the node on another goroutine.
+func (s *Session) runSlowHandler(h *handler, args [][]byte) bool {
+	if s.awaitPending() {
+		return false
+	}
+	s.publishState()
+	args, result := copyArgs(args), protocol.Writer{V: s.out.V, Failed: s.out.Failed}
+	reply := s.replyLater(waitTask)
+	s.srv.tasks.run(func() {
+		h.run(s, args, &result)
+		s.worker.loop.Post(func() {
+			reply(func(w *protocol.Writer) { w.Raw(result.B) })
+		})
+	})
+	return true
+}
+
+// copyArgs is for whoever needs arguments for longer than the input stays as it is.
+func copyArgs(args [][]byte) [][]byte {
+	copied := make([][]byte, len(args))
+	for i, arg := range args {
+		copied[i] = bytes.Clone(arg)
+	}
+	return copied
 }
 
 // reserves reports whether the memory left must be known before the command runs: what the client has pending may take
@@ -244,10 +273,7 @@ func longKey(cmd *commands.Command, args [][]byte, limit int) (long bool) {
 
 // runSlow executes a read that may take long on another goroutine; the session waits for it, its loop does not.
 func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
-	copied := make([][]byte, len(args))
-	for i, arg := range args {
-		copied[i] = bytes.Clone(arg)
-	}
+	copied := copyArgs(args)
 	reply := s.replyLater(waitTask)
 	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
 	r := s.lane.replica

@@ -17,6 +17,9 @@ type handler struct {
 	// write says what goes into the log for the command: a write, and its arguments; nil if it has replied. Its flow is userWrite.
 	write func(s *Session, args [][]byte, w *protocol.Writer) (cmd *commands.Command, logged [][]byte)
 
+	// slow says that run takes long with many clients: it runs on the task pool, unless in a transaction, and uses nothing of
+	// the session that belongs to its loop.
+	slow           bool
 	control        bool // runs at once though a transaction is being queued
 	ownWritesFirst bool // its reply depends on the data: the client's earlier writes come first
 	subs           []handler

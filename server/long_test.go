@@ -9,6 +9,7 @@ import (
 	"quipu/config"
 	"quipu/engine"
 	"quipu/internal/redistest"
+	"quipu/protocol"
 )
 
 // oneLoop has all clients share an event loop.
@@ -347,4 +348,30 @@ func (n *testNode) sessionWaits(c *redistest.Conn) bool {
 		}
 	}
 	return false
+}
+
+// TestClientListHoldsNoLoop: with ten thousand clients it takes long.
+func TestClientListHoldsNoLoop(t *testing.T) {
+	n := startGroupNode(t, &testGroup{}, oneLoop)
+	other, c := n.dial(), n.dial()
+	expect(t, c, "PING", "+PONG\r\n")
+	expect(t, other, "PING", "+PONG\r\n")
+	n.srv.clients.mu.Lock()
+	send(t, c, "CLIENT LIST", "PING")
+	expect(t, other, "PING", "+PONG\r\n", "INCR k", ":1\r\n")
+	n.srv.clients.mu.Unlock()
+	if got := readRaw(t, c); !strings.Contains(got, "cmd=client|list") || strings.Count(got, "\n") != 4 {
+		t.Errorf("CLIENT LIST: %q", got)
+	}
+	checkReply(t, "PING", readRaw(t, c), "+PONG\r\n")
+	// In a transaction no more is executed than may be replied with.
+	expect(t, c, "CLIENT SETNAME "+strings.Repeat("n", nameLimit), "+OK\r\n", "MULTI", "+OK\r\n")
+	const lists = 5000
+	for range lists {
+		expect(t, c, "CLIENT LIST", "+QUEUED\r\n")
+	}
+	got := call(t, c, "EXEC")
+	if n := strings.Count(got, "-"+protocol.ErrCommandTooBig); n == 0 || n == lists || len(got) > 2*literalRoom {
+		t.Errorf("EXEC: %d bytes, %d refused", len(got), n)
+	}
 }

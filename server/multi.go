@@ -318,7 +318,13 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 			b.Write(cmd, args, s.as())
 		case cmd.Read != nil:
 			b.Read(cmd, args, s.as())
+		case room < 0: // nor is it executed: it may take long
+			w.Error(protocol.ErrCommandTooBig)
+			b.Literal(w.B, s.as())
 		default:
+			if s.srv.handlers[cmd.ID()].slow {
+				s.publishState()
+			}
 			s.runQueued(cmd, args, &w)
 			if room -= len(w.B); room < 0 {
 				w.B = w.B[:0]

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"strings"
 
 	"quipu/commands"
@@ -138,10 +137,7 @@ func (s *Session) askSlow(cmd *commands.Command, args [][]byte) bool {
 		l.replica.SubmitReads(b)
 		return true
 	}
-	copied := make([][]byte, len(args))
-	for i, arg := range args {
-		copied[i] = bytes.Clone(arg)
-	}
+	copied := copyArgs(args)
 	reply := s.replyLater(waitTask)
 	db, r := s.db, l.replica
 	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
