@@ -28,7 +28,7 @@ import (
 //
 // A *mark* is a place and an index: every change above the index has a row at or behind the place, every other one has its row
 // before it. A reader that has everything up to an index goes on at the last mark that is not above it. Marks are made where readers
-// stop, and every ten seconds, so that a reader that comes from another node is given at most that much twice; while nobody reads less
+// stop, and every thirty seconds, so that a reader that comes from another node is given at most that much twice; while nobody reads less
 // often, so that each key that is incremented a second time finds its bit: what is left of the cost is a look at that.
 //
 // The Feed is not part of the state: a node that starts has what it executes from its log, and another node other marks.
@@ -78,7 +78,7 @@ const (
 	feedMarks     = 4096      // at most; then every other one is given up
 	feedHold      = 128       // rows that are read while entries wait,
 	feedHoldBytes = 128 << 10 // and bytes of sketches: counting one takes 2 ms a MiB
-	feedPace      = 10_000    // ms of log time between two marks that nobody asked for: readers may rest for as long
+	feedPace      = 30_000    // ms of log time between two marks that nobody asked for: readers may rest for as long
 	feedIdle      = 30_000    // ms without a reader after which nobody reads
 	feedIdlePace  = 600_000   // feedPace then
 )
@@ -255,13 +255,13 @@ func (f *Feed) append(tag uint32, key []byte) uint64 {
 	return place
 }
 
-// grow adds a chunk, for which the oldest goes if the ring is full.
+// grow adds a chunk, for which the oldest goes if the ring is full. The fence stays, with the bits of keys whose rows are behind it:
+// it is the place of the last mark, and when that goes, End gives everything up.
 func (f *Feed) grow() {
 	if (len(f.chunks)+1)*feedChunk > f.limit {
 		f.spare = f.chunks[0][:0]
 		f.chunks = append(f.chunks[:0], f.chunks[1:]...)
 		f.first += feedChunk
-		f.raiseFence(max(f.fence, f.first))
 		kept := sort.Search(len(f.marks), func(i int) bool { return f.marks[i].place >= f.first })
 		f.marks = append(f.marks[:0], f.marks[kept:]...) // End sees to it that there are marks in the ring
 	}

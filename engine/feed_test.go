@@ -240,6 +240,42 @@ func TestFeedCoalesces(t *testing.T) {
 	}
 }
 
+// TestFeedCoalescesInFullRing: where the oldest rows go to make room, keys whose rows stay have no new ones.
+func TestFeedCoalescesInFullRing(t *testing.T) {
+	n := newFeedNode(t, 2<<20, 5)
+	at := uint64(0)
+	apply := func(prefix string, keys int) {
+		ops := make([]feedOp, keys)
+		for j := range ops {
+			ops[j] = feedOp{key: fmt.Sprint(prefix, ":", j), n: 1}
+		}
+		at++
+		n.apply(at, 10, ops)
+	}
+	for range 3 { // the ring is full
+		apply("old", 40_000)
+		apply("older", 40_000)
+	}
+	r := newFeedReader(t)
+	r.sweep(n.feed, 10_000)
+	const keys = 30_000 // a fifth of the ring
+	was := n.feed.rows
+	for range 10 {
+		apply("new", keys)
+	}
+	if rows := n.feed.rows - was; rows != keys {
+		t.Errorf("%d rows for %d keys", rows, keys)
+	}
+	for r.cursor.Index < at || r.cursor.Place != 0 {
+		r.read(n.feed, 10_000)
+	}
+	for j := range keys {
+		if got, _ := r.value(fmt.Sprint("new:", j)); got != 10 {
+			t.Fatalf("new:%d is %d", j, got)
+		}
+	}
+}
+
 // TestFeedFlush: a flush is older than what was written after it, whenever it is read.
 func TestFeedFlush(t *testing.T) {
 	n := newFeedNode(t, 1<<20, 5)

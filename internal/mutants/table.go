@@ -475,6 +475,9 @@ var serverMutants = []mutant{
 		"internal/scripts TestQuipu/ingest"},
 
 	// quipu-connect.
+	{"feed: every key has a new row when the oldest go", "engine/feed.go",
+		"\t\tf.first += feedChunk\n", "\t\tf.first += feedChunk\n\t\tf.epoch++\n",
+		"engine TestFeedCoalescesInFullRing"},
 	{"a key that was given has no row when it changes again", "engine/feed.go",
 		"\tf.raiseFence(tail)\n}", "\tf.fence = tail\n}",
 		"engine TestFeedModel"},
