@@ -375,26 +375,36 @@ func TestFeedRestored(t *testing.T) {
 
 // TestFeedPace: how long a reader is left alone when it has everything.
 func TestFeedPace(t *testing.T) {
-	for _, c := range []struct {
-		took time.Duration
-		rows int
-		want time.Duration
-	}{
-		{time.Microsecond, 1, feedRestMin},
-		{time.Millisecond, 100, 50 * time.Millisecond},
-		{time.Second, 100, feedRestMax},              // the machine was busy
-		{20 * time.Millisecond, 25_000, feedRestMax}, // 50,000 rows a second, as ever
-		{time.Second, feedFree + 3*feedRate/2, 1500 * time.Millisecond},
-		{time.Minute, 1 << 30, feedRestLong},
+	for _, c := range []struct{ took, want time.Duration }{
+		{time.Microsecond, feedRestMin},
+		{time.Millisecond, 50 * time.Millisecond},
+		{time.Second, feedRestMax}, // the machine was busy
 	} {
 		var p feedPace
-		p.page(c.took/2, c.rows/2, false)
+		p.page(c.took/2, false)
 		if !p.until.IsZero() {
 			t.Error("it rests between two pages")
 		}
-		p.page(c.took-c.took/2, c.rows-c.rows/2, true)
+		p.page(c.took-c.took/2, true)
 		if got := time.Until(p.until); got > c.want || got < c.want-time.Second/4 {
-			t.Errorf("%d rows in %v: it rests for %v, not %v", c.rows, c.took, got, c.want)
+			t.Errorf("%v: it rests for %v, not %v", c.took, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		rows int64
+		ago  time.Duration
+		want bool
+	}{
+		{25_000, feedRestMax, false}, // 50,000 rows a second, as ever
+		{feedFree + feedRate/2, time.Second / 2, false},
+		{feedFree + feedRate/2 + 1, time.Second / 2, true},
+		{1_000_000, 10 * time.Second, true},
+		{1_000_000, 16 * time.Second, false},
+		{1 << 40, feedRestLong, false},
+		{-1, 0, false}, // a gap
+	} {
+		if got := tooMany(c.rows, c.ago); got != c.want {
+			t.Errorf("%d rows in %v: %v", c.rows, c.ago, got)
 		}
 	}
 }
@@ -407,11 +417,8 @@ func TestFeedRestEnds(t *testing.T) {
 	f.read(c, "BLOCK", "1")
 	s := n.session(c)
 	until := make(chan struct{})
-	rest := func(since time.Time) {
-		s.worker.loop.Post(func() { s.feed.since, s.feed.until = since, time.Now().Add(time.Hour); until <- struct{}{} })
-		<-until
-	}
-	rest(time.Now().Add(time.Hour))
+	s.worker.loop.Post(func() { s.feed.until = time.Now().Add(time.Hour); close(until) })
+	<-until
 	expect(t, other, "INCR a", ":1\r\n")
 	if rows := f.read(c, "BLOCK", "20"); rows != 0 {
 		t.Errorf("%d rows while it rests", rows)
@@ -423,12 +430,27 @@ func TestFeedRestEnds(t *testing.T) {
 	if rows := f.read(c, "BLOCK", "60000"); rows == 0 {
 		t.Error("no rows although the ring fills")
 	}
-	for f.read(c, "BLOCK", "1") > 0 {
+}
+
+// TestFeedCalm: rows of many keys that were loaded are given once the load is over, also where the rate does not allow them yet.
+func TestFeedCalm(t *testing.T) {
+	n := startNode(t, nil)
+	c, other := n.dial(), n.dial()
+	f := newFollower(t)
+	f.read(c, "BLOCK", "1")
+	s, set := n.session(c), make(chan struct{})
+	s.worker.loop.Post(func() { s.feed.since = time.Now().Add(time.Hour); close(set) }) // the rate never does
+	<-set
+	args := []string{"MSET"}
+	for i := range 1000 {
+		args = append(args, fmt.Sprint("k", i), "1")
 	}
-	rest(time.Now().Add(-feedRestMax)) // it has rested for long enough, if little has changed
-	expect(t, other, "INCR a", ":2\r\n")
-	if rows := f.read(c, "BLOCK", "60000"); rows != 1 {
-		t.Errorf("%d rows although little has changed", rows)
+	checkReply(t, "MSET", callArgs(t, other, args...), "+OK\r\n")
+	if rows := f.read(c, "BLOCK", "20"); rows != 0 {
+		t.Errorf("%d rows at once", rows)
+	}
+	if rows := f.read(c, "BLOCK", "60000"); rows != 1000 {
+		t.Errorf("%d rows", rows)
 	}
 }
 

@@ -16,37 +16,41 @@ import (
 // many keys take as much of the machine as those who count. So one that may wait (BLOCK) has to: after it has got everything there
 // was, it is left alone for feedRest times as long as that took, up to feedRestMax, so that reading takes a fiftieth of the time.
 //
-// Where more than feedFree keys have changed it rests for longer, so that on average it is given no more than feedRate a second: most of
+// Where more than feedFree keys have changed it rests for longer, so that it is given no more than feedRate a second beyond them: most of
 // what is incremented again meanwhile is one row then. With 1,000,000 random keys and half a second it was a row for each increment,
 // and counting was at 0.6 of its speed (bench F2). It rests for no longer than feedRestLong, and only as long as its rows
-// fit into half of the ring. If no more than feedRate changes after all, as when the many were loaded at once, feedRestMax is enough.
+// fit into half of the ring.
 const (
 	feedRest     = 50
 	feedRestMin  = 5 * time.Millisecond   // in which more changes
-	feedRestMax  = 500 * time.Millisecond // readers are not further behind, if less than feedRate changes
+	feedRestMax  = 500 * time.Millisecond // readers are not further behind, if no more than feedRate changes
 	feedFree     = 50_000                 // rows that it may have at once: what it does with them is a part of the time between two passes
 	feedRate     = 60_000                 // rows a second, of those beyond
 	feedRestLong = 20 * time.Second
+	feedCalm     = 30                    // rows in feedLook that are hardly anything
+	feedLook     = 50 * time.Millisecond // whether there are too many rows is looked at so often
 )
 
 // feedPace is how fast a connection reads the feed. It belongs to the session's loop.
 type feedPace struct {
 	bytes int           // of the last page
 	spent time.Duration // on pages since it had everything
-	rows  int           // in these
 	since time.Time     // when it last had everything
-	until time.Time     // when it may ask again
+	until time.Time     // when it may ask again, if not too much changes
 }
 
 // page notes a page that took some time; all says that the reader has everything there is.
-func (p *feedPace) page(took time.Duration, rows int, all bool) {
-	p.spent += took
-	if p.rows += rows; all {
-		rest := max(min(feedRest*p.spent, feedRestMax), min(time.Duration(p.rows-feedFree)*time.Second/feedRate, feedRestLong))
+func (p *feedPace) page(took time.Duration, all bool) {
+	if p.spent += took; all {
 		p.since = time.Now()
-		p.until = p.since.Add(max(rest, feedRestMin))
-		p.spent, p.rows = 0, 0
+		p.until = p.since.Add(max(min(feedRest*p.spent, feedRestMax), feedRestMin))
+		p.spent = 0
 	}
+}
+
+// tooMany reports whether so many rows are more than a reader is to be given that had everything so long ago.
+func tooMany(rows int64, ago time.Duration) bool {
+	return ago < feedRestLong && rows > feedFree+int64(ago.Seconds()*feedRate)
 }
 
 // feedReader is one FEED READ.
@@ -60,8 +64,11 @@ type feedReader struct {
 	since time.Time // it had everything then
 	until time.Time // it rests; zero: it does not
 	turn  time.Time // it waits for the budget of all readers
-	at    atomic.Pointer[feedAt]
-	looks sync.Mutex // one at a time
+
+	looked time.Time // by calm
+	behind int64     // rows then
+	at     atomic.Pointer[feedAt]
+	looks  sync.Mutex // one at a time
 }
 
 // feedAt is how far a reader has come, perhaps without rows, and the stamp that belongs to that: 0 if it has not moved.
@@ -107,22 +114,30 @@ func feedRead(s *Session, args [][]byte) bool {
 
 // rests reports whether the reader is to be left alone. Not for event loops: it waits for the entry that is being executed.
 func (r *feedReader) rests() bool {
-	now := time.Now()
-	if !now.Before(r.until) && !now.Before(r.turn) {
+	now, at := time.Now(), r.at.Load().cursor
+	return (r.early(now) || tooMany(r.r.Feed.Behind(at), now.Sub(r.since))) && !r.r.Feed.Filling(at)
+}
+
+func (r *feedReader) early(now time.Time) bool { return now.Before(r.until) || now.Before(r.turn) }
+
+// calm reports whether hardly anything has changed since it was called last, feedLook ago or more: many keys were loaded, and to wait
+// for longer would not make their rows fewer. Only afterRest calls it.
+func (r *feedReader) calm(now time.Time) bool {
+	if now.Sub(r.looked) < feedLook {
 		return false
 	}
-	at, rested := r.at.Load().cursor, now.Sub(r.since)
-	few := rested >= feedRestMax && r.r.Feed.Behind(at) <= int64(rested.Seconds()*feedRate)
-	return !(few && !now.Before(r.turn)) && !r.r.Feed.Filling(at)
+	before, first := r.behind, r.looked.IsZero()
+	r.behind, r.looked = r.r.Feed.Behind(r.at.Load().cursor), now
+	return !first && r.behind-before <= feedCalm
 }
 
 // afterRest calls begin, on this goroutine of the task pool or on another one.
 func (r *feedReader) afterRest(begin func()) {
-	if !r.rests() {
+	if now := time.Now(); !r.rests() || !r.early(now) && r.calm(now) {
 		begin()
 		return
 	}
-	rest := min(max(time.Until(r.until), time.Until(r.turn)), feedRestMax)
+	rest := min(max(time.Until(r.until), time.Until(r.turn), feedLook), feedRestMax)
 	time.AfterFunc(rest, func() { r.s.srv.tasks.run(func() { r.afterRest(begin) }) })
 }
 
@@ -183,7 +198,7 @@ func (r *feedReader) look(last bool) (over bool) {
 	took := time.Since(begun)
 	srv.feedBudget.spend(time.Now(), took, rows.n)
 	r.s.unblock(r.wait, func(w *protocol.Writer) {
-		r.s.feed.page(took, rows.n, next.Place == 0)
+		r.s.feed.page(took, next.Place == 0)
 		r.s.feed.bytes = len(rows.w.B)
 		rows.replyPage(w, srv.feedCursorText(next), stamp)
 	})
