@@ -92,8 +92,9 @@ func (s *Session) bulkOf(cmd *commands.Command, args [][]byte) int {
 // bulkOfTransaction is bulkOf for all commands of a transaction together.
 func (s *Session) bulkOfTransaction(t *transaction) (n int) {
 	for i := range t.queue {
-		q := &t.queue[i]
-		n += s.bulkOf(q.cmd, t.arguments(q))
+		if q := &t.queue[i]; q.cmd.Flags&commands.FlagBulky != 0 {
+			n += s.bulkOf(q.cmd, t.arguments(q))
+		}
 	}
 	return n
 }
