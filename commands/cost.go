@@ -3,6 +3,7 @@ package commands
 import (
 	"math"
 
+	"quipu/engine/cms"
 	"quipu/engine/topk"
 	"quipu/protocol"
 )
@@ -28,10 +29,10 @@ func perByte(ns float64) costFunc {
 	return func(_ [][]byte, largest int) int { return int(ns * float64(largest)) }
 }
 
-// cmsItemsCost is the cost of items that stand in each step-th argument: 20 ns for each row of the sketch. A row has 8 cells
-// of a byte or more.
+// cmsItemsCost is the cost of items that stand in each step-th argument: 20 ns for each row of the sketch, and a row has a byte
+// or more.
 func cmsItemsCost(step int) costFunc {
-	return func(args [][]byte, largest int) int { return len(args) / step * min(largest/8, 1024) * 20 }
+	return func(args [][]byte, largest int) int { return len(args) / step * min(largest, cms.MaxDepth) * 20 }
 }
 
 func cmsMergeCost(args [][]byte, largest int) int {
@@ -53,7 +54,7 @@ func cmsInitCost(args [][]byte, _ int) int {
 	return sketchCost(float64(width) * float64(depth))
 }
 
-func cmsInitByProbCost([][]byte, int) int { return LongCost } // which dimensions come out is not worth finding out twice
+func cmsInitByProbCost([][]byte, int) int { return LongCost + 1 } // which dimensions come out is not worth finding out twice
 
 func topkReserveCost(args [][]byte, _ int) int {
 	k, _ := protocol.ParseInt(args[2])

@@ -210,37 +210,31 @@ func feedInfo(s *Session, args [][]byte) bool {
 	if s.awaitPending() {
 		return false
 	}
-	reply, cursor := s.replyLater(waitTask), len(args) == 3
-	s.srv.tasks.run(func() {
-		st, behind := r.Feed.Stats(), int64(0)
-		if cursor {
-			behind = r.Feed.Behind(c)
-		}
-		s.worker.loop.Post(func() { reply(func(w *protocol.Writer) { s.srv.feedState(w, &st, cursor, behind) }) })
-	})
+	cursor := len(args) == 3
+	s.replyFromTask(func(w *protocol.Writer) { s.srv.writeFeedInfo(w, r.Feed, cursor, c) })
 	return true
 }
 
-// feedState is the reply to FEED INFO.
-func (srv *Server) feedState(w *protocol.Writer, st *engine.FeedStats, cursor bool, behind int64) {
-	n := 7
+// writeFeedInfo writes the reply to FEED INFO, with or without a cursor.
+func (srv *Server) writeFeedInfo(w *protocol.Writer, f *engine.Feed, cursor bool, c engine.FeedCursor) {
+	st, n := f.Stats(), 7
 	if cursor {
 		n++
 	}
 	w.Map(n)
 	w.BulkString("incarnation")
 	w.BulkString(srv.incarnation)
-	for _, f := range []struct {
+	for _, field := range []struct {
 		name string
 		n    int64
 	}{
 		{"index", int64(st.Index)}, {"stamp", st.Stamp}, {"first-index", int64(st.First)}, {"rows", st.Rows}, {"bytes", st.Bytes}, {"limit", st.Limit},
 	} {
-		w.BulkString(f.name)
-		w.Int(f.n)
+		w.BulkString(field.name)
+		w.Int(field.n)
 	}
 	if cursor {
 		w.BulkString("behind")
-		w.Int(behind)
+		w.Int(f.Behind(c))
 	}
 }

@@ -145,15 +145,22 @@ func (s *Session) runSlowHandler(h *handler, args [][]byte) bool {
 		return false
 	}
 	s.publishState()
-	args, result := copyArgs(args), protocol.Writer{V: s.out.V, Failed: s.out.Failed}
+	args = copyArgs(args)
+	s.replyFromTask(func(w *protocol.Writer) { h.run(s, args, w) })
+	return true
+}
+
+// replyFromTask has the task pool write the reply. The session waits for it, its loop does not; work uses nothing of the session that
+// belongs to the loop.
+func (s *Session) replyFromTask(work func(w *protocol.Writer)) {
+	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
 	reply := s.replyLater(waitTask)
 	s.srv.tasks.run(func() {
-		h.run(s, args, &result)
+		work(&result)
 		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) { w.Raw(result.B) })
 		})
 	})
-	return true
 }
 
 // copyArgs is for whoever needs arguments for longer than the input stays as it is.
@@ -273,18 +280,13 @@ func longKey(cmd *commands.Command, args [][]byte, limit int) (long bool) {
 
 // runSlow executes a read that may take long on another goroutine; the session waits for it, its loop does not.
 func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
-	copied := copyArgs(args)
-	reply := s.replyLater(waitTask)
-	result := protocol.Writer{V: s.out.V, Failed: s.out.Failed}
+	args = copyArgs(args)
 	r := s.lane.replica
 	db, now := s.db, s.readTime()
-	s.srv.tasks.run(func() {
+	s.replyFromTask(func(w *protocol.Writer) {
 		s.srv.reading.RLock()
-		s.srv.newRunner(r).Read(cmd, copied, db, now, &result)
-		s.srv.reading.RUnlock()
-		s.worker.loop.Post(func() {
-			reply(func(w *protocol.Writer) { w.B = append(w.B, result.B...) })
-		})
+		defer s.srv.reading.RUnlock()
+		s.srv.newRunner(r).Read(cmd, args, db, now, w)
 	})
 	return true
 }

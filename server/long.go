@@ -76,7 +76,6 @@ func (w *worker) setAside(sub *replica.SubBatch) bool {
 
 // takeAside goes on with the reads that were set aside.
 func (w *worker) takeAside(l *lane) {
-	w.begins()
 	subs := l.aside
 	l.aside = nil
 	for _, sub := range subs {

@@ -22,15 +22,18 @@ func keyParts(keys ...string) (parts engine.PartSet) {
 	return parts
 }
 
-// waits reports that the node's side of c waits for reason.
+// waits waits until the node's side of c waits for reason.
 func (n *testNode) waits(c *redistest.Conn, reason waitReason) {
 	n.t.Helper()
 	s := n.session(c)
-	eventually(n.t, "the client to wait", func() bool {
-		is := make(chan bool)
-		s.worker.loop.Post(func() { is <- s.waiting == reason })
-		return <-is
-	})
+	eventually(n.t, "the client to wait", func() bool { return onLoop(s.worker, func() bool { return s.waiting == reason }) })
+}
+
+// onLoop calls ask on a worker's loop.
+func onLoop(w *worker, ask func() bool) bool {
+	is := make(chan bool)
+	w.loop.Post(func() { is <- ask() })
+	return <-is
 }
 
 // TestLongLock: while a part is locked for long, clients that need it wait, and no others of their loop; they go on when it
@@ -227,6 +230,7 @@ func TestLongCopies(t *testing.T) {
 	expect(t, c, "ONCE OPEN p", ":1\r\n")
 	long(1, "ONCE p 1 1 EXPIRE c 1000", ":1\r\n")
 	long(0, "ONCE p 1 2 EXPIRE small 1000", ":1\r\n")
+	long(1, "CMS.INITBYPROB probable 0.000001 0.01", "+OK\r\n")
 	long(1, "ONCE p 1 3 CMS.INITBYDIM new 2000000 1", "+OK\r\n")
 	snapshot := ks.Capture()
 	long(0, "CMS.INCRBY small a 1", "*1\r\n:1\r\n")
@@ -256,9 +260,7 @@ func TestLongLockOfReads(t *testing.T) {
 		}
 		ks.LockLong(&parts)
 		expect(t, other, "INCR written", fmt.Sprintf(":%d\r\n", try+1))
-		is := make(chan bool)
-		w.loop.Post(func() { is <- len(w.lanes[0].aside) > 0 })
-		if setAside = <-is; setAside {
+		if setAside = onLoop(w, func() bool { return len(w.lanes[0].aside) > 0 }); setAside {
 			send(t, other, "GET free")
 		}
 		ks.UnlockLong(&parts)
@@ -322,14 +324,13 @@ func TestFeedHoldsNoLoop(t *testing.T) {
 	expect(t, other, "SET k 1", "+OK\r\n")
 	for _, command := range []string{"FEED INFO", "FEED INFO $", "FEED READ $ BLOCK 1", "FEED READ $", "FEED SNAPSHOT 0"} {
 		c, feed := n.dial(), n.srv.replicas[0].Feed
+		expect(t, c, "PING", "+PONG\r\n")
+		s := n.session(c)
 		feed.Begin(feed.Applied())
 		send(t, c, command)
 		eventually(t, command+" to begin", func() bool {
 			expect(t, other, "PING", "+PONG\r\n")
-			s := n.session(other)
-			is := make(chan bool)
-			s.worker.loop.Post(func() { is <- n.srv.clients.count.Load() == 2 && n.sessionWaits(c) })
-			return <-is
+			return onLoop(s.worker, func() bool { return s.waiting != waitNothing })
 		})
 		feed.End(1)
 		if got := readRaw(t, c); got[0] != '*' {
@@ -338,16 +339,6 @@ func TestFeedHoldsNoLoop(t *testing.T) {
 		c.Close()
 		eventually(t, "the client to be gone", func() bool { return n.srv.clients.count.Load() == 1 })
 	}
-}
-
-// sessionWaits reports whether the node's side of c waits for something. It runs on the loop.
-func (n *testNode) sessionWaits(c *redistest.Conn) bool {
-	for _, s := range n.srv.clients.all() {
-		if s.remote == c.LocalAddr().String() {
-			return s.waiting != waitNothing
-		}
-	}
-	return false
 }
 
 // TestClientListHoldsNoLoop: with ten thousand clients it takes long.

@@ -318,15 +318,12 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 			b.Write(cmd, args, s.as())
 		case cmd.Read != nil:
 			b.Read(cmd, args, s.as())
-		case room < 0: // nor is it executed: it may take long
-			w.Error(protocol.ErrCommandTooBig)
-			b.Literal(w.B, s.as())
 		default:
-			if s.srv.handlers[cmd.ID()].slow {
-				s.publishState()
+			if room >= 0 { // else it is not executed: it may take long
+				s.runQueued(cmd, args, &w)
+				room -= len(w.B)
 			}
-			s.runQueued(cmd, args, &w)
-			if room -= len(w.B); room < 0 {
+			if room < 0 {
 				w.B = w.B[:0]
 				w.Error(protocol.ErrCommandTooBig)
 			}
@@ -350,6 +347,9 @@ func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Wr
 	if h.run == nil {
 		w.Error(protocol.ErrNotInMulti)
 		return
+	}
+	if h.slow {
+		s.publishState()
 	}
 	h.run(s, args, w)
 }

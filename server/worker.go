@@ -246,7 +246,6 @@ func (w *worker) TakeCompleted() {
 	w.completed = w.spareCompleted[:0]
 	w.mu.Unlock()
 	w.spareCompleted = subs
-	w.begins()
 	for _, sub := range subs {
 		w.take(sub)
 	}
@@ -256,6 +255,7 @@ func (w *worker) TakeCompleted() {
 // take takes the replies of a sub-batch that has come back.
 func (w *worker) take(sub *replica.SubBatch) {
 	if sub.Reads {
+		w.begins()
 		if w.setAside(sub) {
 			return
 		}
