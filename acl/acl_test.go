@@ -70,6 +70,7 @@ func TestCheck(t *testing.T) {
 		{"+select|0", Call{ID: sel, Arg: []byte("0")}, Allowed, 0},
 		{"+select|0", Call{ID: sel, Arg: []byte("1")}, DeniedCommand, 0},
 		{"+select|0", Call{ID: sel}, DeniedCommand, 0},
+		{"+select|0", Call{ID: sel, Arg: []byte("0\x00")}, DeniedCommand, 0},
 		{"+select|0,+get|Abc", Call{ID: get, Arg: []byte("aBC")}, Allowed, 0},
 		{"+select|0,-@connection", Call{ID: sel, Arg: []byte("0")}, DeniedCommand, 0},
 		{"+config", Call{ID: config}, Allowed, 0},

@@ -96,12 +96,9 @@ func describeProgram(ctx context.Context, program string) (string, error) {
 		strings.TrimSpace(string(version)), commit, sha256.Sum256(content), path), nil
 }
 
-// turn is a pair in the order of turn n: every second turn begins with the second
-// one.
-func turn[S ~[]E, E any](n int, pair S) S {
-	order := slices.Clone(pair)
-	if n%2 == 1 {
-		slices.Reverse(order)
-	}
-	return order
+// turn is a list in the order of turn n: each turn begins with another element. Of a pair, every second turn begins with the
+// second one.
+func turn[S ~[]E, E any](n int, list S) S {
+	n %= len(list)
+	return slices.Concat(list[n:], list[:n])
 }

@@ -28,7 +28,7 @@ func (r *report) chart(spec chartSpec) (c plot.Chart, ok bool) {
 		}
 		c.Ticks = append(c.Ticks, plot.Tick{At: at, Name: name})
 	}
-	for _, v := range allVariants {
+	for _, v := range columns {
 		s := plot.Series{Name: r.l.name[v], Style: v}
 		for i, x := range xs {
 			if values := r.l.figures[cell{spec.metric, v, x}]; len(values) > 0 {

@@ -49,6 +49,7 @@ type config struct {
 	readme string
 	tables bool
 	only   string
+	attack string // only attacks whose names have it
 	list   bool
 	strict bool
 
@@ -91,6 +92,7 @@ func parseFlags(args []string) (config, error) {
 	f.StringVar(&cfg.readme, "readme", "", "also write a summary into this Markdown `file`, between its markers")
 	f.BoolVar(&cfg.tables, "tables", false, "write the tables of figures into -readme, and not the bars")
 	f.StringVar(&cfg.only, "only", "", "only the measurements with these `names` or bars, separated by commas")
+	f.StringVar(&cfg.attack, "attack", "", "only the attacks with these `words` in their name")
 	f.BoolVar(&cfg.list, "list", false, "list the measurements and their bars, and end")
 	f.BoolVar(&cfg.strict, "strict", false, "end with an error if a bar is missed or, with -before, a figure is below 0.97 of before")
 	f.IntVar(&cfg.rounds, "rounds", 5, "rounds; the results are medians; with -before 6, if it is not given")

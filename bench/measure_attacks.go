@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,18 +14,20 @@ import (
 )
 
 // What clients that behave notice of those that do not. Each attack (attacks.go) has a server of its own. In each round the
-// load runs alone, then beside the attack; the attackers compute on the same machine, so a part of what is lost is theirs and
-// not the server's.
+// load runs alone, then beside the attack. The attackers compute on the same machine, and so does what the server cannot
+// help doing for them; to tell how much of the loss that is, the load also runs while the same attack goes to another server
+// on the machine: no server could keep more than that without taking the processor away from a client it serves.
 
 // The columns of the table, in its one metric; x is the attack.
 const (
 	attackKept   = "attack-kept"
+	attackBeside = "attack-beside" // the part that is kept when the attack goes to another server
 	attackAlone  = "attack-p99-alone"
 	attackP99    = "attack-p99"
 	attackMemory = "attack-memory"
 )
 
-var attackColumns = []string{attackKept, attackAlone, attackP99, attackMemory}
+var attackColumns = []string{attackKept, attackBeside, attackAlone, attackP99, attackMemory}
 
 const attackMetric = "attacks"
 
@@ -38,17 +41,21 @@ const (
 func (c config) attackRamp() time.Duration { return min(500*time.Millisecond, c.runTime()) }
 
 func attacksMeasurement(cfg config) measurement {
-	all := attacks(cfg)
-	var kept []check
+	all := slices.DeleteFunc(attacks(cfg), func(a attack) bool { return !strings.Contains(a.name, cfg.attack) })
+	var kept, fair []check
 	for x, a := range all {
 		kept = append(kept, check{label: a.name, num: cell{attackMetric, attackKept, x}, atLeast: 0.8})
+		fair = append(fair, check{label: a.name, num: cell{attackMetric, attackKept, x}, den: cell{attackMetric, attackBeside, x}, atLeast: 0.8})
 	}
 	return measurement{
 		name: "attacks",
 		about: fmt.Sprintf("%d clients that count (`INCR`, pipeline %d) beside clients that do harm: the part of their throughput that they keep, p99 of a pipeline, "+
 			"and how much the server's memory grows", attackClients, attackDepth),
 		metrics: []metric{{id: attackMetric, title: "Beside each attack", xTitle: "Attack", xName: func(x int) string { return all[x].name }, digits: 2}},
-		bars:    []bar{{"A1", "throughput of clients that count beside an attack ÷ alone", kept}},
+		bars: []bar{
+			{"A1", "throughput of clients that count beside an attack ÷ alone", kept},
+			{"A2", "the same ÷ beside an attack on another server of this machine", fair},
+		},
 		run: func(ctx context.Context, l *lab) error {
 			for _, v := range attackColumns {
 				l.name[v] = setUp[v]
@@ -64,67 +71,107 @@ func attacksMeasurement(cfg config) measurement {
 }
 
 func (l *lab) measureAttack(ctx context.Context, x int, a attack) error {
-	v := &attacked{dir: filepath.Join(l.work, fmt.Sprint("attack-", x))}
-	if err := os.MkdirAll(v.dir, 0o700); err != nil {
-		return err
-	}
-	settings := a.settings
-	if a.prepare != nil {
-		more, err := a.prepare(v, l.cfg)
+	var targets [2]*attacked // the second one has no load
+	for i := range targets {
+		v, err := l.startAttacked(ctx, a, fmt.Sprint("attack-", x, "-", i))
+		if v != nil {
+			defer v.kill()
+		}
 		if err != nil {
 			return err
 		}
-		settings = append(settings[:len(settings):len(settings)], more...)
-	}
-	s, err := l.start(ctx, quipuQuorum, settings...)
-	if err != nil {
-		return err
-	}
-	defer s.kill()
-	v.server = s
-	keys := l.cfg.scaled(100_000)
-	if err := s.fill(ctx, counterSet{name: benchmarkKey}, 0, keys); err != nil {
-		return s.explain(err)
-	}
-	if a.fill != "" {
-		if err := v.sendAll(a.fill); err != nil {
-			return s.explain(err)
-		}
+		targets[i] = v
 	}
 	for round := range l.cfg.rounds {
-		if err := l.attackOnce(ctx, x, a, v, round, keys); err != nil {
-			return s.explain(err)
+		if err := l.attackRound(ctx, x, a, targets[0], targets[1], round); err != nil {
+			return targets[0].explain(err)
 		}
 	}
 	return nil
 }
 
-// attackOnce is one round: alone, and then beside the attack.
-func (l *lab) attackOnce(ctx context.Context, x int, a attack, v *attacked, round, keys int) error {
-	g := generator{addr: v.server.addr(), set: counterSet{name: benchmarkKey}, keys: keys, clients: attackClients, depth: attackDepth}
-	alone, err := g.runFor(ctx, l.cfg.runTime())
+// attackedKeys is how many counters the load increments.
+func (c config) attackedKeys() int { return c.scaled(100_000) }
+
+// startAttacked starts a server for an attack and fills it.
+func (l *lab) startAttacked(ctx context.Context, a attack, name string) (*attacked, error) {
+	v := &attacked{dir: filepath.Join(l.work, name)}
+	if err := os.MkdirAll(v.dir, 0o700); err != nil {
+		return nil, err
+	}
+	settings := a.settings
+	if a.prepare != nil {
+		more, err := a.prepare(v, l.cfg)
+		if err != nil {
+			return nil, err
+		}
+		settings = append(settings[:len(settings):len(settings)], more...)
+	}
+	s, err := l.start(ctx, quipuQuorum, settings...)
+	if err != nil {
+		return nil, err
+	}
+	v.server = s
+	if err := s.fill(ctx, counterSet{name: benchmarkKey}, 0, l.cfg.attackedKeys()); err != nil {
+		return v, s.explain(err)
+	}
+	if a.fill != "" {
+		if err := v.sendAll(a.fill); err != nil {
+			return v, s.explain(err)
+		}
+	}
+	return v, nil
+}
+
+// attackRound is one round: the load on v alone, then beside an attack on another server, then beside one on v.
+func (l *lab) attackRound(ctx context.Context, x int, a attack, v, other *attacked, round int) error {
+	alone, err := l.attackLoad(v).runFor(ctx, l.cfg.runTime())
 	if err != nil {
 		return err
 	}
-	before, err := v.server.resident()
+	beside, _, err := l.attackOnce(ctx, a, v, other)
 	if err != nil {
 		return err
+	}
+	under, grown, err := l.attackOnce(ctx, a, v, v)
+	if err != nil {
+		return err
+	}
+	rate := func(r *loadResult) float64 { return float64(r.requests) / r.elapsed.Seconds() }
+	add := func(column string, value float64) { l.figures.add(attackMetric, column, x, value) }
+	add(attackKept, rate(under)/rate(alone))
+	add(attackBeside, rate(beside)/rate(alone))
+	add(attackAlone, millis(alone.latencies.quantile(0.99)))
+	add(attackP99, millis(under.latencies.quantile(0.99)))
+	add(attackMemory, grown/(1<<20))
+	l.progress(round, attackKept, a.name, rate(under)/rate(alone), fmt.Sprintf("(%.2f beside, %d connections)", rate(beside)/rate(alone), v.connections.Load()))
+	return nil
+}
+
+func (l *lab) attackLoad(v *attacked) generator {
+	return generator{addr: v.server.addr(), set: counterSet{name: benchmarkKey}, keys: l.cfg.attackedKeys(), clients: attackClients, depth: attackDepth}
+}
+
+// attackOnce runs the load on v while target is attacked, and returns by how much target's memory has grown at most.
+func (l *lab) attackOnce(ctx context.Context, a attack, v, target *attacked) (result *loadResult, grown float64, err error) {
+	before, err := target.server.resident()
+	if err != nil {
+		return nil, 0, err
 	}
 	attacking, stop := context.WithCancel(ctx)
 	var attackers sync.WaitGroup
 	defer attackers.Wait()
 	defer stop()
 	for range a.attackers {
-		attackers.Go(func() { a.run(attacking, func() net.Conn { return v.connect(attacking, a.at) }) })
+		attackers.Go(func() { a.run(attacking, func() net.Conn { return target.connect(attacking, a.at) }) })
 	}
 	if err := pause(ctx, l.cfg.attackRamp()*time.Duration(max(a.ramp, 1))); err != nil {
-		return err
+		return nil, 0, err
 	}
 	highest := before
-	var beside *loadResult
-	beside, err = g.runWhile(ctx, func(ctx context.Context) error {
+	result, err = l.attackLoad(v).runWhile(ctx, func(ctx context.Context) error {
 		for end := time.Now().Add(l.cfg.runTime()); time.Now().Before(end); {
-			now, err := v.server.resident()
+			now, err := target.server.resident()
 			if err != nil {
 				return err
 			}
@@ -135,17 +182,7 @@ func (l *lab) attackOnce(ctx context.Context, x int, a attack, v *attacked, roun
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	rate := func(r *loadResult) float64 { return float64(r.requests) / r.elapsed.Seconds() }
-	add := func(column string, value float64) { l.figures.add(attackMetric, column, x, value) }
-	add(attackKept, rate(beside)/rate(alone))
-	add(attackAlone, millis(alone.latencies.quantile(0.99)))
-	add(attackP99, millis(beside.latencies.quantile(0.99)))
-	add(attackMemory, (highest-before)/(1<<20))
-	l.progress(round, attackKept, a.name, rate(beside)/rate(alone), fmt.Sprintf("(%d connections)", v.connections.Load()))
-	return nil
+	return result, highest - before, err
 }
 
 // attacked is the server under attack, as attackers know it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"quipu/internal/redistest"
@@ -18,18 +19,25 @@ const feedBlock = "1000"
 // feedMeasurement is bars F1 to F3.
 func feedMeasurement(cfg config) measurement {
 	sizes := []int{1, cfg.scaled(10_000), cfg.scaled(barKeys)}
+	all := sizes[len(sizes)-1]
 	ratio := func(variant string, limit float64) (list []check) {
 		for _, keys := range sizes {
-			list = append(list, check{label: countName(keys) + " keys", num: cell{"feed", variant, keys}, den: cell{"feed", feedOff, keys}, atLeast: limit})
+			metric := "feed"
+			if variant == feedRead && keys == all {
+				metric = "feed-long"
+			}
+			list = append(list, check{label: countName(keys) + " keys", num: cell{metric, variant, keys}, den: cell{metric, feedOff, keys}, atLeast: limit, paired: true})
 		}
 		return list
 	}
-	all := sizes[len(sizes)-1]
 	return measurement{
 		name:  "feed",
-		about: fmt.Sprintf("`INCR` of random counters without a feed, with one, and with one that a client reads; pipeline 16, %d clients, redis-benchmark", barClients),
+		about: fmt.Sprintf("`INCR` of random counters without a feed, with one, and with one that a client reads; pipeline 16, %d clients, redis-benchmark; short runs in turns", barClients),
 		metrics: []metric{
 			{id: "feed", title: "`INCR` at pipeline 16, requests/s", xTitle: "Keys", xName: countName},
+			{id: cpuOf("feed"), title: "The same, CPU time of the server for each request, µs", xTitle: "Keys", xName: countName, digits: 2},
+			{id: "feed-long", title: "The same in runs of " + trimFloat(cfg.seconds*feedLong) + " s", xTitle: "Keys", xName: countName},
+			{id: cpuOf("feed-long"), title: "The same, CPU time of the server for each request, µs", xTitle: "Keys", xName: countName, digits: 2},
 			{id: "feed-read", title: "Reading the feed after all keys have changed, s", xTitle: "Keys", xName: countName},
 		},
 		bars: []bar{
@@ -42,7 +50,7 @@ func feedMeasurement(cfg config) measurement {
 				l.name[v] = "Quipu, " + setUp[v]
 			}
 			for _, keys := range sizes {
-				if err := l.measureFeed(ctx, keys); err != nil {
+				if err := l.measureFeed(ctx, keys, keys == all); err != nil {
 					return err
 				}
 			}
@@ -51,53 +59,53 @@ func feedMeasurement(cfg config) measurement {
 	}
 }
 
-// measureFeed has a server of each kind, filled with keys counters.
-func (l *lab) measureFeed(ctx context.Context, keys int) error {
-	var servers fleet
-	var begun string // cursor of the feed that nobody reads
-	defer func() { servers.kill() }()
-	for _, v := range feedVariants {
-		s, err := l.start(ctx, v)
-		if err != nil {
+// feedLong is how many times as long as others the runs are in which many keys are read: 25 s at full length. A reader of
+// 1,000,000 keys is given them every 24 s or so while they are counted, and at once when counting stops: a short run has too
+// many of its passes, or none.
+const feedLong = 10
+
+// measureFeed measures what the feed costs in short runs that alternate between a server of each kind, as -before
+// does with two builds, and for the same reason: what is measured is less than the machine changes by within seconds.
+func (l *lab) measureFeed(ctx context.Context, keys int, many bool) error {
+	cfg := l.cfg
+	cfg.seconds /= pairsInRound
+	requests := map[string]map[load]int{feedOff: {}, feedIdle: {}, feedRead: {}}
+	for round := range l.cfg.rounds {
+		if err := l.feedRound(ctx, cfg, round, keys, many, requests); err != nil {
 			return err
-		}
-		servers = append(servers, s)
-		before, err := feedCursor(s)
-		if v == feedOff {
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := s.fill(ctx, counterSet{name: benchmarkKey}, 0, keys); err != nil {
-			return s.explain(err)
-		}
-		if v == feedIdle {
-			begun = before
 		}
 	}
-	err := l.alternate(ctx, len(servers), func(round, i int) error {
-		s := servers[i]
-		stop := func() error { return nil }
-		if s.variant == feedRead {
-			var err error
-			if stop, err = followFeed(s); err != nil {
+	return nil
+}
+
+// feedRound starts and fills the servers, has them run in turns and, in the last round, reads all of the feed.
+func (l *lab) feedRound(ctx context.Context, cfg config, round, keys int, many bool, requests map[string]map[load]int) error {
+	servers, begun, err := l.startFeeds(ctx, round, keys, requests)
+	defer func() { servers.kill() }()
+	if err != nil {
+		return err
+	}
+	for n := range pairsInRound {
+		for _, s := range turn(n, servers) {
+			if s.variant == feedRead && many {
+				continue
+			}
+			if err := l.feedRun(ctx, cfg, "feed", round, keys, s); err != nil {
 				return err
 			}
 		}
-		m, err := s.run(ctx, l.cfg, load{command: "incr", keys: keys, clients: barClients, depth: 16})
-		if stopped := stop(); err == nil {
-			err = stopped
+	}
+	cfg.seconds = l.cfg.seconds * feedLong
+	for _, s := range servers {
+		if s.variant != feedIdle && many {
+			s.requests = map[load]int{}
+			if err := l.feedRun(ctx, cfg, "feed-long", round, keys, s); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		l.figures.add("feed", s.variant, keys, m.rate)
-		l.progress(round, s.variant, countName(keys)+" keys", m.rate, "requests/s")
+	}
+	if round < l.cfg.rounds-1 {
 		return nil
-	})
-	if err != nil {
-		return err
 	}
 	for _, s := range servers {
 		if s.variant == feedIdle { // at the end: for some time after that somebody reads it
@@ -105,6 +113,49 @@ func (l *lab) measureFeed(ctx context.Context, keys int) error {
 		}
 	}
 	return err
+}
+
+// startFeeds starts and fills a server of each kind, in another order each round. begun is the cursor of the feed that nobody reads.
+func (l *lab) startFeeds(ctx context.Context, round, keys int, requests map[string]map[load]int) (servers fleet, begun string, err error) {
+	for _, v := range turn(round, feedVariants) {
+		s, err := l.start(ctx, v)
+		if err != nil {
+			return servers, "", err
+		}
+		servers = append(servers, s)
+		s.requests = requests[v]
+		if v == feedIdle {
+			if begun, err = feedCursor(s); err != nil {
+				return servers, "", err
+			}
+		}
+		if err := s.fill(ctx, counterSet{name: benchmarkKey}, 0, keys); err != nil {
+			return servers, "", s.explain(err)
+		}
+	}
+	return servers, begun, pause(ctx, l.cfg.settle())
+}
+
+// feedRun is one run on one server.
+func (l *lab) feedRun(ctx context.Context, cfg config, metric string, round, keys int, s *server) error {
+	stop := func() error { return nil }
+	if s.variant == feedRead {
+		var err error
+		if stop, err = followFeed(s); err != nil {
+			return err
+		}
+	}
+	m, err := s.warmAndRun(ctx, cfg, load{command: "incr", keys: keys, clients: barClients, depth: 16})
+	if stopped := stop(); err == nil {
+		err = stopped
+	}
+	if err != nil {
+		return err
+	}
+	l.figures.add(metric, s.variant, keys, m.rate)
+	l.figures.add(cpuOf(metric), s.variant, keys, m.cpu)
+	l.progress(round, s.variant, metric+" "+countName(keys)+" keys", m.rate, "requests/s")
+	return pause(ctx, l.cfg.rest()/pairsInRound)
 }
 
 // feedCursor is where the feed is now.
@@ -164,7 +215,8 @@ func (l *lab) timeFeed(s *server, cursor string, keys int) error {
 	return nil
 }
 
-// followFeed reads the feed of a server until stop is called.
+// followFeed reads the feed of a server until stop is called, which ends the connection at once: a server whose load has ended
+// would give the reader all that is left, while the next one is measured.
 func followFeed(s *server) (stop func() error, err error) {
 	cursor, err := feedCursor(s)
 	if err != nil {
@@ -174,24 +226,22 @@ func followFeed(s *server) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	end, ended := make(chan struct{}), make(chan error, 1)
+	var stopped atomic.Bool
+	ended := make(chan error, 1)
 	go func() {
 		for {
-			select {
-			case <-end:
-				ended <- nil
-				return
-			default:
-			}
 			if cursor, _, err = askFeed(c, cursor, feedBlock); err != nil {
+				if stopped.Load() {
+					err = nil
+				}
 				ended <- err
 				return
 			}
 		}
 	}()
 	return func() error {
-		close(end)
-		defer c.Close()
+		stopped.Store(true)
+		c.Close()
 		return <-ended
 	}, nil
 }

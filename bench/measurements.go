@@ -44,6 +44,7 @@ type check struct {
 	num, den cell
 	atLeast  float64
 	atMost   float64
+	paired   bool // the ratio is the median of the ratios of pairs of runs, with its interval (figures.paired)
 }
 
 // measurements are all there are, in the order in which they run.
@@ -65,6 +66,8 @@ func measurements(cfg config) []measurement {
 		countsMeasurement(cfg),
 		etcdMeasurement(),
 		attacksMeasurement(cfg),
+		regionsMeasurement(cfg),
+		regionsMoreMeasurement(cfg),
 	}
 }
 

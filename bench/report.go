@@ -81,7 +81,8 @@ func (r *report) page(images []image) string {
 		fmt.Fprintf(&b, "* %s\n", line)
 	}
 	b.WriteString("\n## Bars\n\n" + r.barsTable() + "\n")
-	b.WriteString("Got: ratio of the medians of all rounds. Lowest and highest: of the ratios of single rounds.\n\n")
+	b.WriteString("Got: ratio of the medians of all rounds. Lowest and highest: of the ratios of single rounds. F1 and F2: median of the\n" +
+		"ratios of runs that follow each other, and the interval that holds the true median with 95 % certainty.\n\n")
 	for _, im := range images {
 		b.WriteString(im.markdown(r.l.cfg.out))
 	}
@@ -169,7 +170,11 @@ func (r *report) judge(c check) judgement {
 	}
 	var j judgement
 	var ok bool
-	j.got, j.low, j.high, ok = r.l.figures.ratio(c.num, c.den)
+	ratio := r.l.figures.ratio
+	if c.paired {
+		ratio = r.l.figures.paired
+	}
+	j.got, j.low, j.high, ok = ratio(c.num, c.den)
 	switch {
 	case !ok:
 		j.verdict = "not measured"

@@ -36,13 +36,27 @@ const (
 	feedRead = "feed-read"
 )
 
+// A cluster that is no region, and one of three, as bars G1 and G2 compare them.
+const (
+	regionsOff = "regions-off"
+	regionsOn  = "regions"
+)
+
+// What happens beside what is measured of regions, and a region where the number of them is what is shown.
+const (
+	regionsCalm = "regions-calm"
+	regionsBusy = "regions-busy"
+	regionsTold = "regions-told"
+	regionsMany = "regions-many"
+)
+
 var feedVariants = []string{feedOff, feedIdle, feedRead}
 
 // nodeVariants are measured where there are three nodes, alone.
 var nodeVariants = []string{nodesLeader, nodesFollower, nodesLevel, nodesLocal, nodesOnce}
 
 // columns is the order of columns in tables.
-var columns = slices.Concat(allVariants, feedVariants, nodeVariants, []string{etcdVariant}, attackColumns)
+var columns = slices.Concat(allVariants, feedVariants, []string{regionsOff, regionsOn, regionsMany, regionsCalm, regionsBusy, regionsTold}, nodeVariants, []string{etcdVariant}, attackColumns)
 
 // allVariants is the order of columns and of legends.
 var allVariants = []string{quipuQuorum, quipuLocal, peerAlways, peerMemory}
@@ -62,8 +76,15 @@ var setUp = map[string]string{
 	feedOff:       "no feed",
 	feedIdle:      "a feed that nobody reads",
 	feedRead:      "a feed that one client reads",
+	regionsOff:    "no region",
+	regionsOn:     "one of three regions",
+	regionsMany:   "a region",
+	regionsCalm:   "nothing else happens",
+	regionsBusy:   "50,000 other keys change a second",
+	regionsTold:   "another region is told everything",
 	etcdVariant:   "etcd, three nodes, through the leader",
 	attackKept:    "throughput, ÷ alone",
+	attackBeside:  "the same where the attack goes to another server, ÷ alone",
 	attackAlone:   "p99 alone, ms",
 	attackP99:     "p99, ms",
 	attackMemory:  "memory grows by, MiB",
@@ -82,7 +103,7 @@ func (c config) commandLine(variant string, further ...string) []string {
 		line = append(line, "taskset", "-c", c.cpus)
 	}
 	switch variant {
-	case quipuQuorum, buildAfter, nodesLeader, feedIdle, feedRead:
+	case quipuQuorum, buildAfter, nodesLeader, feedIdle, feedRead, regionsOff, regionsOn:
 		line = append(line, c.quipu, "server")
 	case feedOff:
 		line = append(line, c.quipu, "server", "--feed-ring", "0")

@@ -10,7 +10,7 @@ import (
 
 var cmsCommands = []Command{
 	{
-		Name: "cms.initbydim", LogID: 50, Event: "cms.initbydim", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "cms.initbydim", LogID: 50, Event: "cms.initbydim", Own: true, Shared: sharedAlways, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch with so many cells", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -19,7 +19,7 @@ var cmsCommands = []Command{
 		Cost:       cmsInitCost,
 	},
 	{
-		Name: "cms.initbyprob", LogID: 51, Event: "cms.initbyprob", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "cms.initbyprob", LogID: 51, Event: "cms.initbyprob", Own: true, Shared: sharedAlways, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Count-Min sketch that overestimates so little, so seldom more", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -28,7 +28,7 @@ var cmsCommands = []Command{
 		Cost:       cmsInitByProbCost,
 	},
 	{
-		Name: "cms.incrby", LogID: 52, Event: "cms.incrby", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.incrby", LogID: 52, Event: "cms.incrby", Own: true, Shared: sharedAlways, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items in a Count-Min sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -46,7 +46,7 @@ var cmsCommands = []Command{
 		Cost:       cmsItemsCost(1),
 	},
 	{
-		Name: "cms.merge", LogID: 53, Event: "cms.merge", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "cms.merge", LogID: 53, Event: "cms.merge", Own: true, Shared: sharedAlways, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyUpdate}}, GetKeys: cmsMergeKeys,
 		Summary: "Replace a Count-Min sketch by the sum of others", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of all sketches",
@@ -184,6 +184,9 @@ func (c *Call) makeCMS(t engine.Txn, width, depth int64) {
 	size, err := cms.Dimensions(width, depth, opt.cell)
 	switch err {
 	case nil:
+		if c.tooLargeToShare(t, c.Args[1], size) {
+			return
+		}
 		content := t.Resize(c.Args[1], size, engine.KindCMS)
 		cms.Init(content.Bytes, width, depth, opt.cell, opt.conservative)
 		t.Changed(c.Args[1], content)
@@ -238,6 +241,7 @@ func runCMSIncrBy(c *Call, t engine.Txn) {
 			return
 		}
 	}
+	all := withCopies(s, cms.Open, t.View, key)
 	var cells cms.Cells
 	content.Touch(cms.CountAt, cms.CountBytes)
 	c.W.Array(len(pairs) / 2)
@@ -249,6 +253,9 @@ func runCMSIncrBy(c *Call, t engine.Txn) {
 		}
 		switch count, err := s.Add(cells.All(), n); err {
 		case nil:
+			if all != nil {
+				count = cms.EstimateSum(all, cells.All())
+			}
 			c.W.Int(count)
 		case cms.ErrUnderflow:
 			c.W.Error(errCMSUnderflow)
@@ -264,11 +271,16 @@ func runCMSQuery(c *Call, v engine.View) {
 	if !ok {
 		return
 	}
+	all := withCopies(s, cms.Open, v, c.Args[1])
 	var cells cms.Cells
 	c.W.Array(len(c.Args) - 2)
 	for _, item := range c.Args[2:] {
 		s.Locate(&cells, item)
-		c.W.Int(s.Estimate(cells.All()))
+		n := s.Estimate(cells.All())
+		if all != nil {
+			n = cms.EstimateSum(all, cells.All())
+		}
+		c.W.Int(n)
 	}
 }
 
@@ -318,6 +330,10 @@ func cmsMergeSources(args [][]byte) (keys, weights [][]byte, mistake string) {
 }
 
 func runCMSMerge(c *Call, t engine.Txn) {
+	if t.SharesKey(t.DB(), c.Args[1]) { // it would replace what all regions have added; as a source a shared sketch is welcome
+		c.W.Error(protocol.ErrShared(c.Cmd.FullName()))
+		return
+	}
 	content, s, ok := c.openCMSContent(t, c.Args[1])
 	if !ok {
 		return
@@ -327,21 +343,30 @@ func runCMSMerge(c *Call, t engine.Txn) {
 		c.W.Error(mistake)
 		return
 	}
-	sources, weights := make([]cms.Sketch, len(keys)), make([]int64, len(keys))
+	sources, weights := make([]cms.Sketch, 0, len(keys)), make([]int64, 0, len(keys))
 	total := len(content.Bytes)
 	for i, key := range keys {
-		weights[i] = 1
+		weight := int64(1)
 		if written != nil {
-			if weights[i], ok = protocol.ParseInt(written[i]); !ok {
+			if weight, ok = protocol.ParseInt(written[i]); !ok {
 				c.W.Error(errCMSWeight)
 				return
 			}
 		}
 		v, found := t.Get(key)
-		if sources[i], ok = c.openCMS(v, found); !ok {
+		source, ok := c.openCMS(v, found)
+		if !ok {
 			return
 		}
-		if total += len(v.Bytes); total > cmsMergeMax {
+		all := withCopies(source, cms.Open, t.View, key)
+		if all == nil {
+			all = []cms.Sketch{source}
+		}
+		for _, s := range all {
+			sources, weights = append(sources, s), append(weights, weight)
+			total += len(v.Bytes)
+		}
+		if total > cmsMergeMax {
 			c.W.Error(errCMSMergeSize)
 			return
 		}
@@ -371,7 +396,11 @@ func runCMSInfo(c *Call, v engine.View) {
 	c.W.Simple("depth")
 	c.W.Int(s.Depth())
 	c.W.Simple("count")
-	c.W.Int(s.Count())
+	n := s.Count()
+	if all := withCopies(s, cms.Open, v, c.Args[1]); all != nil {
+		n = cms.CountSum(all)
+	}
+	c.W.Int(n)
 	c.W.Simple("cell_size")
 	c.W.Int(int64(s.CellBytes()))
 }

@@ -139,6 +139,9 @@ type Command struct {
 	// Beside is a part that must be locked beside those of the keys; negative: none. The command has GetKeys. (It returns the
 	// part because a PartSet that a function field is given would be on the heap for all commands.)
 	Beside func(args [][]byte) (part int)
+	// KeysIn takes the place of Keys for a command that changes keys which are inside of an argument, all in the part that Beside
+	// tells. (It returns a slice for the reason of GetKeys.)
+	KeysIn func(args [][]byte) (keys [][]byte, ok bool)
 	// KeyFlags narrows the flags of a KeyVariable spec to what these arguments do.
 	KeyFlags func(args [][]byte) KeyFlag
 
@@ -167,6 +170,10 @@ type Command struct {
 	// It returns what would be added, or false when the arguments are not valid; the executor may then combine
 	// neighbouring ones on a key into a run.
 	Delta func(args [][]byte) (int64, bool)
+
+	// Shared says what a write does with counters that regions share: it refuses them (sharedNever), leaves them counters
+	// (sharedAlways), or does if what it sets is an integer: the number of the argument, and of further ones at the distance of keys.
+	Shared int
 
 	// Unchanged, of a write with one key, replies and returns true if executing the write now would change nothing. It is
 	// then answered like a read, without the log. Otherwise it does nothing.
@@ -258,11 +265,18 @@ func (c *Command) ArityOK(n int) bool {
 
 // HasKeys reports whether any argument of the command can be a key. Commands without keys concern the whole keyspace
 // or none of it.
-func (c *Command) HasKeys() bool { return len(c.Keys) != 0 || c.GetKeys != nil }
+func (c *Command) HasKeys() bool { return len(c.Keys) != 0 || c.GetKeys != nil || c.KeysIn != nil }
 
 // EachKey calls fn for every key among args. It allocates nothing unless the command has GetKeys. Positions past the
 // end are skipped, so it is safe before the arity check.
 func (c *Command) EachKey(args [][]byte, fn func(key []byte)) {
+	if c.KeysIn != nil {
+		keys, _ := c.KeysIn(args)
+		for _, key := range keys {
+			fn(key)
+		}
+		return
+	}
 	if c.GetKeys != nil {
 		keys, _ := c.GetKeys(args)
 		for _, k := range keys {
@@ -280,6 +294,13 @@ func (c *Command) EachKey(args [][]byte, fn func(key []byte)) {
 
 // EachKeyFlags is EachKey with what the call does to each key. It reports false when the arguments cannot be valid.
 func (c *Command) EachKeyFlags(args [][]byte, fn func(key []byte, flags KeyFlag)) bool {
+	if c.KeysIn != nil {
+		keys, ok := c.KeysIn(args)
+		for _, key := range keys {
+			fn(key, KeyRW|KeyUpdate)
+		}
+		return ok
+	}
 	if c.GetKeys != nil {
 		keys, ok := c.GetKeys(args)
 		for _, k := range keys {
@@ -306,6 +327,12 @@ func (c *Command) EachKeyFlags(args [][]byte, fn func(key []byte, flags KeyFlag)
 // AddParts adds the parts of all keys among args to s: what must be locked before the command runs. It allocates
 // nothing unless the command has GetKeys.
 func (c *Command) AddParts(args [][]byte, s *engine.PartSet) {
+	if c.KeysIn != nil { // they are all in one part
+		if part := c.Beside(args); part >= 0 {
+			s.Add(part)
+		}
+		return
+	}
 	if c.GetKeys != nil {
 		keys, _ := c.GetKeys(args)
 		for _, k := range keys {
@@ -328,6 +355,12 @@ func (c *Command) AddParts(args [][]byte, s *engine.PartSet) {
 
 // FirstKey is the first key among args, or nil.
 func (c *Command) FirstKey(args [][]byte) []byte {
+	if c.KeysIn != nil {
+		if keys, _ := c.KeysIn(args); len(keys) != 0 {
+			return keys[0]
+		}
+		return nil
+	}
 	if c.GetKeys != nil {
 		if keys, _ := c.GetKeys(args); len(keys) != 0 {
 			return args[keys[0].Pos]
@@ -342,6 +375,9 @@ func (c *Command) FirstKey(args [][]byte) []byte {
 
 // LongKey reports whether a key among args is longer than engine.MaxKey.
 func (c *Command) LongKey(args [][]byte) (long bool) {
+	if c.KeysIn != nil {
+		return false // a frame with such a key is refused when it is read
+	}
 	c.EachKey(args, func(key []byte) { long = long || len(key) > engine.MaxKey })
 	return long
 }

@@ -10,7 +10,7 @@ import (
 
 var counterCommands = []Command{
 	{
-		Name: "incr", LogID: 1, Event: "incrby", Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "incr", LogID: 1, Event: "incrby", Shared: sharedAlways, Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Count up by one", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
@@ -18,7 +18,7 @@ var counterCommands = []Command{
 		Write:      runIncr, Delta: deltaIncr,
 	},
 	{
-		Name: "incrby", LogID: 2, Event: "incrby", Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "incrby", LogID: 2, Event: "incrby", Shared: sharedAlways, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Add a whole number to a counter", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
@@ -26,7 +26,7 @@ var counterCommands = []Command{
 		Write:      runIncr, Delta: deltaIncrBy,
 	},
 	{
-		Name: "decr", LogID: 3, Event: "incrby", Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "decr", LogID: 3, Event: "incrby", Shared: sharedAlways, Arity: 2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Count down by one", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
@@ -34,7 +34,7 @@ var counterCommands = []Command{
 		Write:      runIncr, Delta: deltaDecr,
 	},
 	{
-		Name: "decrby", LogID: 4, Event: "incrby", Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "decrby", LogID: 4, Event: "incrby", Shared: sharedAlways, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Subtract a whole number from a counter", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",

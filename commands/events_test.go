@@ -101,6 +101,13 @@ var eventSteps = []struct{ line, told string }{
 	{"INGEST s i f t", ""},
 	{"INGEST SET s i 5", ""},
 	{"INGEST FORGET s", ""},
+	{"REGION HELLO 1 us 5 0 1 1 *", ""},
+	{"REGION MERGE us 5 0 frame us 5", ""},
+	{"REGION WHOLE us 5 0 frame us 5", ""},
+	{"REGION LOST us", ""},
+	{"REGION FORGET us", ""},
+	{"REGION MARK us 5 1 7", ""},
+	{"REGION RENEW", ""},
 	{"FLUSHDB", ""},
 	{"FLUSHALL", ""},
 }

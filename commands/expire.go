@@ -7,7 +7,7 @@ import (
 
 var expireCommands = []Command{
 	{
-		Name: "expire", LogID: 18, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "expire", LogID: 18, Event: "expire", Shared: sharedAlways, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire after some seconds", Since: "1.0.0", Group: "generic",
 		Complexity: "O(1)",
@@ -16,7 +16,7 @@ var expireCommands = []Command{
 		Moves:      true,
 	},
 	{
-		Name: "pexpire", LogID: 19, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "pexpire", LogID: 19, Event: "expire", Shared: sharedAlways, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire after some milliseconds", Since: "2.6.0", Group: "generic",
 		Complexity: "O(1)",
@@ -25,7 +25,7 @@ var expireCommands = []Command{
 		Moves:      true,
 	},
 	{
-		Name: "expireat", LogID: 20, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "expireat", LogID: 20, Event: "expire", Shared: sharedAlways, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire at a moment, in Unix seconds", Since: "1.2.0", Group: "generic",
 		Complexity: "O(1)",
@@ -34,7 +34,7 @@ var expireCommands = []Command{
 		Moves:      true,
 	},
 	{
-		Name: "pexpireat", LogID: 21, Event: "expire", Arity: -3, Flags: FlagWrite | FlagFast,
+		Name: "pexpireat", LogID: 21, Event: "expire", Shared: sharedAlways, Arity: -3, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key expire at a moment, in Unix milliseconds", Since: "2.6.0", Group: "generic",
 		Complexity: "O(1)",
@@ -77,7 +77,7 @@ var expireCommands = []Command{
 		Read:       runTTL,
 	},
 	{
-		Name: "persist", LogID: 22, Event: "persist", Arity: 2, Flags: FlagWrite | FlagFast,
+		Name: "persist", LogID: 22, Event: "persist", Shared: sharedAlways, Arity: 2, Flags: FlagWrite | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyUpdate), Categories: CatKeyspace,
 		Summary: "Let a key stay for good", Since: "2.2.0", Group: "generic",
 		Complexity: "O(1)",
@@ -203,7 +203,7 @@ func runTTL(c *Call, v engine.View) {
 
 func runPersist(c *Call, t engine.Txn) {
 	value, found := t.Get(c.Args[1])
-	if !found || value.Deadline == 0 {
+	if !found || !t.Mortal(c.Args[1], value) {
 		c.W.Int(0)
 		return
 	}

@@ -27,17 +27,26 @@ var flushCommands = []Command{
 }
 
 func runFlushDB(c *Call, t engine.Txn) {
-	if c.flushMode(1) {
+	if c.flushMode(1) && !c.flushesShared(t, t.DB() == 0) {
 		t.FlushDB()
 		c.W.OK()
 	}
 }
 
 func runFlushAll(c *Call, t engine.Txn) {
-	if c.flushMode(1) {
+	if c.flushMode(1) && !c.flushesShared(t, true) {
 		t.FlushAll()
 		c.W.OK()
 	}
+}
+
+// flushesShared refuses to empty database 0 where regions share keys of it: to each of them that would have to be told.
+func (c *Call) flushesShared(t engine.Txn, zero bool) bool {
+	if !zero || !t.HasRegions() {
+		return false
+	}
+	c.W.Error(protocol.ErrSharedFlush)
+	return true
 }
 
 // flushMode checks the optional ASYNC or SYNC at position pos. Both mean the same: keys are gone at once, and their

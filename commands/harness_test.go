@@ -20,14 +20,15 @@ import (
 
 // shell runs single commands on a keyspace of its own, as a client in redis-cli would.
 type shell struct {
-	tb    testing.TB
-	ks    *engine.Keyspace
-	table *Table
-	db    int
-	now   int64
-	resp  int
-	seed  uint64
-	call  Call // used again and again: a test counts allocations
+	tb      testing.TB
+	ks      *engine.Keyspace
+	table   *Table
+	db      int
+	now     int64
+	resp    int
+	seed    uint64
+	cluster uint64 // as regions are told; 0: 1
+	call    Call   // used again and again: a test counts allocations
 }
 
 // startOfLogTime is an arbitrary moment in 2023, in ms.

@@ -10,7 +10,7 @@ import (
 
 var increxCommands = []Command{
 	{
-		Name: "increx", LogID: 6, Event: "incrby", Own: true, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "increx", LogID: 6, Event: "incrby", Own: true, Shared: sharedAlways, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Increment a number within bounds and set its expiration", Since: "8.8.0", Group: "string",
 		Complexity: "O(1)",
@@ -119,6 +119,7 @@ type increxState struct {
 	value    engine.Value
 	found    bool
 	deadline int64
+	persists bool // PERSIST, and something dies: see engine.View.Mortal
 }
 
 // prepare looks up the key and works out the new deadline. On false a reply has been written.
@@ -142,7 +143,7 @@ func (o *increxOptions) prepare(c *Call, t engine.Txn) (s increxState, ok bool) 
 	s.deadline = s.value.Deadline
 	switch {
 	case o.expiry == deadlinePersist:
-		s.deadline = 0
+		s.deadline, s.persists = 0, s.found && t.Mortal(c.Args[1], s.value)
 	case o.expiry.timed() && (s.deadline == 0 || !o.expiryOnce):
 		s.deadline = timed
 	}
@@ -152,7 +153,7 @@ func (o *increxOptions) prepare(c *Call, t engine.Txn) (s increxState, ok bool) 
 // retimed reports whether the deadline changes, and sets the event that observers are told for that.
 func (s *increxState) retimed(c *Call) bool {
 	switch {
-	case s.deadline == s.value.Deadline:
+	case s.deadline == s.value.Deadline && !s.persists:
 		return false
 	case s.deadline == 0:
 		c.event("persist")

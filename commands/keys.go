@@ -10,7 +10,7 @@ import (
 
 var keyCommands = []Command{
 	{
-		Name: "del", LogID: 23, Event: "del", Arity: -2, Flags: FlagWrite,
+		Name: "del", LogID: 23, Event: "del", Shared: sharedAlways, Arity: -2, Flags: FlagWrite,
 		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
 		Summary: "Remove keys", Since: "1.0.0", Group: "generic",
@@ -19,7 +19,7 @@ var keyCommands = []Command{
 		Write:      runDel,
 	},
 	{
-		Name: "unlink", LogID: 24, Event: "del", Arity: -2, Flags: FlagWrite | FlagFast,
+		Name: "unlink", LogID: 24, Event: "del", Shared: sharedAlways, Arity: -2, Flags: FlagWrite | FlagFast,
 		Keys: keysFrom1(1, KeyRM|KeyDelete), Categories: CatKeyspace,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_sum"},
 		Summary: "Delete a key; the same as DEL", Since: "4.0.0", Group: "generic",

@@ -27,7 +27,4 @@ func TestLevelOf(t *testing.T) {
 			t.Errorf("%q needs level %d, want %d", c.args, got, c.level)
 		}
 	}
-	if got, _ := NewTable().LevelOf(newer, args("newer", "k")); got != 0 {
-		t.Errorf("level %d in a table without levels", got)
-	}
 }

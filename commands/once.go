@@ -18,7 +18,7 @@ const (
 
 var onceCommands = []Command{
 	{
-		Name: "once", LogID: onceLogID, Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM, Beside: onceBeside,
+		Name: "once", LogID: onceLogID, Own: true, Shared: sharedAlways, Arity: -4, Flags: FlagWrite | FlagDenyOOM, Beside: onceBeside,
 		Categories: CatString, Group: "generic", Since: "0.2.0", Complexity: "That of the command, and O(1)",
 		Summary: "Execute a write at most once, and answer with its first reply",
 		Syntax:  "producer epoch:integer number:integer command [arg:string [arg:string ...]]",
@@ -142,7 +142,7 @@ func runOnce(c *Call, t engine.Txn) {
 	case refusal != "":
 		c.W.Error(refusal)
 		return
-	case cmd.Write == nil || cmd.IsOnce() || cmd.FirstKey(args[4:]) == nil:
+	case cmd.Write == nil || cmd.IsOnce() || cmd.KeysIn != nil || cmd.FirstKey(args[4:]) == nil: // of keys inside of an argument, ONCE does not tell
 		c.W.Error(protocol.ErrOnceCommand)
 		return
 	}

@@ -13,7 +13,7 @@ import (
 // tail that the node has behind the value, and replies that show the value show that count in the header (pf_own.go).
 var pfCommands = []Command{
 	{
-		Name: "pfadd", LogID: 31, Event: "pfadd", Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "pfadd", LogID: 31, Event: "pfadd", Shared: sharedAlways, Arity: -2, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyRW|KeyInsert), Categories: CatHyperLogLog,
 		Summary: "Add elements to a HyperLogLog", Since: "2.8.9", Group: "hyperloglog",
 		Complexity: "O(1) for each element",
@@ -34,7 +34,7 @@ var pfCommands = []Command{
 		Cost:       perKey(pfMergeCost),
 	},
 	{
-		Name: "pfmerge", LogID: 32, Event: "pfadd", Arity: -2, Flags: FlagWrite | FlagDenyOOM,
+		Name: "pfmerge", LogID: 32, Event: "pfadd", Shared: sharedAlways, Arity: -2, Flags: FlagWrite | FlagDenyOOM,
 		Keys:       []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyInsert}, {First: 2, Last: -1, Step: 1, Flags: KeyRO | KeyAccess}},
 		Categories: CatHyperLogLog,
 		Summary:    "Merge HyperLogLogs into the first", Since: "2.8.9", Group: "hyperloglog",
@@ -44,7 +44,7 @@ var pfCommands = []Command{
 		Cost:       perKey(pfMergeCost),
 	},
 	{
-		Name: "pfdebug", LogID: 33, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagAdmin,
+		Name: "pfdebug", LogID: 33, Shared: sharedAlways, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagAdmin,
 		Keys: keyAt(2, KeyRW|KeyAccess), Categories: CatHyperLogLog,
 		Summary: "Show the registers, the opcodes or the encoding of a HyperLogLog, or make it dense", Since: "2.8.9", Group: "hyperloglog",
 		Complexity: "O(N) for N registers",

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"quipu/engine"
+	"quipu/engine/shared"
 	"quipu/protocol"
 )
 
@@ -17,4 +18,26 @@ func (c *Call) isSketch(v engine.Value, found bool, kind engine.Kind, missing st
 		return true
 	}
 	return false
+}
+
+// tooLargeToShare refuses to make a sketch of so many bytes at a key that regions share.
+func (c *Call) tooLargeToShare(t engine.Txn, key []byte, size int) bool {
+	if size <= shared.MaxSketch || !t.SharesKey(t.DB(), key) {
+		return false
+	}
+	c.W.Error(protocol.ErrSharedSize)
+	return true
+}
+
+// withCopies is a sketch with what other regions have added to it; nil if there is nothing.
+func withCopies[S any](s S, open func([]byte) (S, error), v engine.View, key []byte) (all []S) {
+	for i, b := range v.SketchCopies(key) {
+		if i == 0 {
+			all = append(all, s)
+		}
+		if other, err := open(b); err == nil { // it was checked when it came
+			all = append(all, other)
+		}
+	}
+	return all
 }

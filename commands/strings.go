@@ -15,7 +15,7 @@ var stringCommands = []Command{
 		Read:       runGet,
 	},
 	{
-		Name: "getset", LogID: 7, Event: "set", Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast | FlagBulky,
+		Name: "getset", LogID: 7, Event: "set", Shared: 2, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast | FlagBulky,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyUpdate), Categories: CatString,
 		Summary: "Store a value and reply with the one before", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
@@ -24,7 +24,7 @@ var stringCommands = []Command{
 		Write:  runGetSet,
 	},
 	{
-		Name: "getdel", LogID: 8, Event: "del", Arity: 2, Flags: FlagWrite | FlagFast | FlagBulky,
+		Name: "getdel", LogID: 8, Event: "del", Shared: sharedAlways, Arity: 2, Flags: FlagWrite | FlagFast | FlagBulky,
 		Keys: keyAt(1, KeyRW|KeyAccess|KeyDelete), Categories: CatString,
 		Summary: "Read a value and remove it", Since: "6.2.0", Group: "string",
 		Complexity: "O(1)",
@@ -32,7 +32,7 @@ var stringCommands = []Command{
 		Write:      runGetDel,
 	},
 	{
-		Name: "getex", LogID: 9, Event: "expire", Arity: -2, Flags: FlagWrite | FlagFast | FlagBulky,
+		Name: "getex", LogID: 9, Event: "expire", Shared: sharedAlways, Arity: -2, Flags: FlagWrite | FlagFast | FlagBulky,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyUpdate,
 			Notes: "RW and UPDATE because it changes the TTL"}}, Categories: CatString,
 		Summary: "Read a value and change when it expires", Since: "6.2.0", Group: "string",
@@ -158,7 +158,7 @@ func runGetEx(c *Call, t engine.Txn) {
 	c.bulkValue(value, found)
 	switch {
 	case opt.expiry == deadlinePersist:
-		if value.Deadline != 0 {
+		if t.Mortal(key, value) {
 			c.event("persist")
 			t.SetDeadline(key, 0)
 		}

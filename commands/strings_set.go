@@ -7,7 +7,7 @@ import (
 
 var setCommands = []Command{
 	{
-		Name: "set", LogID: 12, Event: "set", Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagBulky,
+		Name: "set", LogID: 12, Event: "set", Shared: 2, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagBulky,
 		Keys: []KeySpec{{First: 1, Last: 1, Step: 1, Flags: KeyRW | KeyAccess | KeyUpdate | KeyVariable,
 			Notes: "RW and ACCESS due to the optional `GET` argument"}}, Categories: CatString,
 		Summary: "Store a value under a key, with conditions and an expiry if wanted", Since: "1.0.0", Group: "string",
@@ -17,7 +17,7 @@ var setCommands = []Command{
 		Write:      runSet,
 	},
 	{
-		Name: "setex", LogID: 13, Event: "set", Arity: 4, Flags: FlagWrite | FlagDenyOOM,
+		Name: "setex", LogID: 13, Event: "set", Shared: 3, Arity: 4, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keyAt(1, KeyOW|KeyUpdate), Categories: CatString,
 		Summary: "Store a value that expires after some seconds", Since: "2.0.0", Group: "string",
 		Complexity: "O(1)",
@@ -25,7 +25,7 @@ var setCommands = []Command{
 		Write:      runSetEx,
 	},
 	{
-		Name: "psetex", LogID: 14, Event: "set", Arity: 4, Flags: FlagWrite | FlagDenyOOM,
+		Name: "psetex", LogID: 14, Event: "set", Shared: 3, Arity: 4, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keyAt(1, KeyOW|KeyUpdate), Categories: CatString,
 		Summary: "Store a value that expires after some milliseconds", Since: "2.6.0", Group: "string",
 		Complexity: "O(1)",
@@ -33,7 +33,7 @@ var setCommands = []Command{
 		Write:      runSetEx,
 	},
 	{
-		Name: "setnx", LogID: 15, Event: "set", Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
+		Name: "setnx", LogID: 15, Event: "set", Shared: 2, Arity: 3, Flags: FlagWrite | FlagDenyOOM | FlagFast,
 		Keys: keyAt(1, KeyOW|KeyInsert), Categories: CatString,
 		Summary: "Store a value where there is none yet", Since: "1.0.0", Group: "string",
 		Complexity: "O(1)",
@@ -41,7 +41,7 @@ var setCommands = []Command{
 		Write:      runSetNX,
 	},
 	{
-		Name: "mset", LogID: 16, Event: "set", Arity: -3, Flags: FlagWrite | FlagDenyOOM,
+		Name: "mset", LogID: 16, Event: "set", Shared: 2, Arity: -3, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keysFrom1(2, KeyOW|KeyUpdate), Categories: CatString,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:all_succeeded"},
 		Summary: "Store several values at once", Since: "1.0.1", Group: "string",
@@ -50,7 +50,7 @@ var setCommands = []Command{
 		Write:      runMSet,
 	},
 	{
-		Name: "msetnx", LogID: 17, Event: "set", Arity: -3, Flags: FlagWrite | FlagDenyOOM,
+		Name: "msetnx", LogID: 17, Event: "set", Shared: 2, Arity: -3, Flags: FlagWrite | FlagDenyOOM,
 		Keys: keysFrom1(2, KeyOW|KeyInsert), Categories: CatString,
 		Tips:    []string{"request_policy:multi_shard", "response_policy:agg_min"},
 		Summary: "Store several values at once, or none if any of the keys is there", Since: "1.0.1", Group: "string",

@@ -16,7 +16,6 @@ type Table struct {
 	byLog   []*Command          // index = LogID, nil where none
 	buckets []*Command          // open addressing by hash of the folded name; length is a power of two
 	docs    map[*Command][]*arg // parsed Syntax
-	level   uint16              // highest Command.Level
 }
 
 // NewTable joins the families of this package with extra commands, usually those of the server's session. It panics on
@@ -38,9 +37,11 @@ func NewTable(extra ...*Command) *Table {
 		t.top = append(t.top, &entry)
 	}
 	sort.Slice(t.top, func(i, j int) bool { return t.top[i].Name < t.top[j].Name })
-	for i := range userCommands {
-		entry := userCommands[i]
-		t.registerInternal(&entry)
+	for _, internal := range [][]Command{userCommands, regionInternal} {
+		for i := range internal {
+			entry := internal[i]
+			t.registerInternal(&entry)
+		}
 	}
 	size := 64
 	for size < 8*len(t.top) {
@@ -60,7 +61,7 @@ func NewTable(extra ...*Command) *Table {
 // LevelOf is the semantics level that the cluster must have before a call may be in the log: that of the command, or of the one
 // inside ONCE.
 func (t *Table) LevelOf(cmd *Command, args [][]byte) (level uint16, name string) {
-	if t.level <= 1 {
+	if cmd.Level <= 1 && !cmd.IsOnce() {
 		return 0, ""
 	}
 	if cmd.IsOnce() && len(args) > 4 {
@@ -90,13 +91,12 @@ func families() [][]Command {
 	return [][]Command{
 		counterCommands, increxCommands, stringCommands, setCommands, expireCommands, keyCommands, flushCommands,
 		scanCommands, objectCommands, functionCommands, scriptCommands, introspectCommands,
-		pfCommands, ucCommands, cmsCommands, topkCommands, onceCommands, ingestCommands,
+		pfCommands, ucCommands, cmsCommands, topkCommands, onceCommands, ingestCommands, regionCommands,
 	}
 }
 
 // register completes one entry with what follows from the others, and files it.
 func (t *Table) register(cmd, parent *Command) {
-	t.level = max(t.level, cmd.Level)
 	cmd.Parent, cmd.full, cmd.name, cmd.id = parent, cmd.Name, []byte(cmd.Name), len(t.all)
 	if parent != nil {
 		cmd.full = parent.full + "|" + cmd.Name
@@ -114,6 +114,7 @@ func (t *Table) register(cmd, parent *Command) {
 		panic(fmt.Sprintf("BUG: command %s: syntax %q: %v", cmd.full, cmd.Syntax, err))
 	}
 	t.docs[cmd] = args
+	cmd.guardShared()
 	t.number(cmd)
 	subs := make([]*Command, len(cmd.Sub))
 	for i, sub := range cmd.Sub {
@@ -130,6 +131,7 @@ func (t *Table) registerInternal(cmd *Command) {
 	if err := cmd.validate(); err != nil {
 		panic(fmt.Sprintf("BUG: command %s: %v", cmd.full, err))
 	}
+	cmd.guardShared()
 	t.number(cmd)
 }
 
@@ -161,6 +163,8 @@ func (c *Command) validate() error {
 		return fmt.Errorf("a write without FlagWrite")
 	case c.GetKeys == nil && slices.ContainsFunc(c.Keys, func(s KeySpec) bool { return s.Counted }):
 		return fmt.Errorf("counted keys without GetKeys")
+	case c.KeysIn != nil && (c.Beside == nil || c.GetKeys != nil || len(c.Keys) != 0):
+		return fmt.Errorf("KeysIn takes the place of Keys and GetKeys, and needs Beside")
 	case c.Unchanged != nil && (c.Write == nil || !c.OneKey()):
 		return fmt.Errorf("Unchanged is for writes with one key")
 	case c.Write == nil && c.Read == nil && c.Flags&FlagWrite != 0:

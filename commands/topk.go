@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"slices"
+
 	"quipu/engine"
 	"quipu/engine/murmur2"
 	"quipu/engine/topk"
@@ -9,7 +11,7 @@ import (
 
 var topkCommands = []Command{
 	{
-		Name: "topk.reserve", LogID: 60, Event: "topk.reserve", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
+		Name: "topk.reserve", LogID: 60, Event: "topk.reserve", Own: true, Shared: sharedAlways, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule | FlagReserves,
 		Keys:    keyAt(1, KeyRW|KeyInsert),
 		Summary: "Make a Top-K sketch, which finds the items that occur most often", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N bytes of the sketch",
@@ -18,7 +20,7 @@ var topkCommands = []Command{
 		Cost:       topkReserveCost,
 	},
 	{
-		Name: "topk.add", LogID: 61, Event: "topk.add", Own: true, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "topk.add", LogID: 61, Event: "topk.add", Own: true, Shared: sharedAlways, Arity: -3, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items once each in a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -27,7 +29,7 @@ var topkCommands = []Command{
 		Cost:       perKey(4000),
 	},
 	{
-		Name: "topk.incrby", LogID: 62, Event: "topk.incrby", Own: true, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
+		Name: "topk.incrby", LogID: 62, Event: "topk.incrby", Own: true, Shared: sharedAlways, Arity: -4, Flags: FlagWrite | FlagDenyOOM | FlagModule,
 		Keys:    keyAt(1, KeyRW|KeyAccess|KeyUpdate),
 		Summary: "Count items in a Top-K sketch", Since: "2.0.0", Group: "module",
 		Complexity: "O(N) for N items, each as long as the sketch has rows",
@@ -135,6 +137,9 @@ func runTopKReserve(c *Call, t engine.Txn) {
 	size, err := topk.Dimensions(k, width, depth)
 	switch err {
 	case nil:
+		if c.tooLargeToShare(t, key, size) {
+			return
+		}
 		content := t.Resize(key, size, engine.KindTopK)
 		topk.Init(content.Bytes, k, width, depth, decay, seed)
 		t.Changed(key, content)
@@ -237,6 +242,9 @@ func (c *Call) countTopK(t engine.Txn, args [][]byte, step int) {
 			continue
 		}
 		if size > len(v.Bytes) {
+			if c.tooLargeToShare(t, key, size) {
+				continue
+			}
 			content = t.Resize(key, size, engine.KindTopK)
 			v.Bytes = content.Bytes
 			s, _ = topk.Open(v.Bytes)
@@ -262,9 +270,10 @@ func runTopKQuery(c *Call, v engine.View) {
 	if !ok {
 		return
 	}
+	all := withCopies(s, topk.Open, v, c.Args[1])
 	c.W.Array(len(c.Args) - 2)
 	for _, item := range c.Args[2:] {
-		c.W.Bool(s.Has(item))
+		c.W.Bool(s.Has(item) || slices.ContainsFunc(all, func(s topk.Sketch) bool { return s.Has(item) }))
 	}
 }
 
@@ -273,9 +282,14 @@ func runTopKCount(c *Call, v engine.View) {
 	if !ok {
 		return
 	}
+	all := withCopies(s, topk.Open, v, c.Args[1])
 	c.W.Array(len(c.Args) - 2)
 	for _, item := range c.Args[2:] {
-		c.W.Int(s.Estimate(item))
+		n := s.Estimate(item)
+		if all != nil {
+			n = topk.EstimateSum(all, item)
+		}
+		c.W.Int(n)
 	}
 }
 
@@ -294,12 +308,17 @@ func runTopKList(c *Call, v engine.View) {
 		return
 	}
 	start := len(c.W.B)
-	n := s.Len()
+	all := withCopies(s, topk.Open, v, c.Args[1])
+	if all == nil {
+		all = append(all, s)
+	}
+	best := topk.ListSum(all)
+	n := len(best)
 	if withCount {
 		n *= 2
 	}
 	c.W.Array(n)
-	for _, ranked := range s.List() {
+	for _, ranked := range best {
 		c.W.Bulk(ranked.Item)
 		if withCount {
 			c.W.Int(ranked.Count)

@@ -1,11 +1,10 @@
 // Package config is the settings of a node: their table, and reading them from the command line, the environment and a
-// file. It opens nothing but that file.
+// file. It opens nothing but that file and those that it includes.
 package config
 
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 )
@@ -51,12 +50,20 @@ type Config struct {
 	OutputTimeout     time.Duration
 	CommandTimeout    time.Duration // for the rest of a command that has begun
 	AuthTimeout       time.Duration
-	AuthFailures      int      // per second and address
-	ACLFile           string   // users, for ACL LOAD and SAVE; empty: none
-	ACLLogMax         int      // entries of ACL LOG
-	Users             []string // lines "name rule …"; never changed in place
-	usersFrom         int      // the source that Users are from
-	File              string   // the configuration file it was loaded from; empty: none
+	AuthFailures      int    // per second and address
+	ACLFile           string // users, for ACL LOAD and SAVE; empty: none
+	ACLLogMax         int    // entries of ACL LOG
+
+	SlowerThan         int64     // microseconds, of SLOWLOG; 0: every command, -1: none
+	SlowLogMax         int64     // entries
+	LatencyThreshold   int64     // milliseconds, of LATENCY; 0: never
+	LatencyTracking    bool      // histograms of commands
+	LatencyPercentiles []float64 // of INFO latencystats; never changed in place
+
+	Users     []string // lines "name rule …"; never changed in place
+	usersFrom int      // the source that Users are from
+	File      string   // the configuration file it was loaded from; empty: none
+	Ignored   []Ignored
 
 	PeerAddr        string   // empty: no peer port
 	PeerBind        string   // empty: PeerAddr
@@ -72,6 +79,7 @@ type Config struct {
 	AnnouncePort    int    // 0: Port
 	HTTPAddr        string // host:port; empty: none
 	FeedRing        int64  // bytes; 0: no feed
+	Regions         Regions
 	ReadConsistency string // linearizable, leader or local
 
 	AckLocal      bool      // whether keys that no rule matches are at ack level local
@@ -99,7 +107,9 @@ func Default() Config {
 func Load(args, environ []string) (Config, error) {
 	c := Default()
 	if len(args) > 0 && !strings.HasPrefix(args[0], "--") {
-		if err := c.loadFile(args[0]); err != nil {
+		c.File = args[0]
+		c.NextSource()
+		if err := c.loadFile(args[0], 0); err != nil {
 			return c, err
 		}
 		args = args[1:]
@@ -111,37 +121,6 @@ func Load(args, environ []string) (Config, error) {
 		return c, err
 	}
 	return c, c.Validate()
-}
-
-func (c *Config) loadFile(path string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("configuration file: %w", err)
-	}
-	c.File = path
-	c.NextSource()
-	for i, line := range strings.Split(string(text), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		name, value := line, ""
-		if end := strings.IndexAny(line, " \t"); end > 0 {
-			name, value = line[:end], strings.TrimSpace(line[end:])
-		}
-		if err := c.Set(name, unquote(value)); err != nil {
-			return fmt.Errorf("%s:%d: %w", path, i+1, err)
-		}
-	}
-	return nil
-}
-
-// unquote removes one pair of quotes around a value of the configuration file.
-func unquote(v string) string {
-	if len(v) >= 2 && (v[0] == '"' || v[0] == '\'') && v[len(v)-1] == v[0] {
-		return v[1 : len(v)-1]
-	}
-	return v
 }
 
 func (c *Config) loadEnviron(environ []string) error {
@@ -221,6 +200,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("both aclfile and user are set: list the users in the file, or in the configuration")
 	}
 	if err := c.ValidateTLS(); err != nil {
+		return err
+	}
+	if err := c.validateRegions(); err != nil {
 		return err
 	}
 	return c.validateCluster()

@@ -2,9 +2,9 @@ package config
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +41,7 @@ func Settings() []Setting { return settings }
 // commands.MaxValueBytes, so that every value can also be sent.
 const bulkMax = 8 << 20
 
-var settings = []Setting{
+var settings = slices.Concat([]Setting{
 	intSetting("port", "6379", fixed, "TCP port; 0 for none", func(c *Config) *int { return &c.Port }, 0, 65535),
 	listSetting("bind", "127.0.0.1 -::1", fixed, "addresses to listen on; * is all of IPv4, ::* all of IPv6; -address may be missing", func(c *Config) *[]string { return &c.Bind }),
 	textSetting("unixsocket", "", fixed, "path of a unix socket; empty for none", func(c *Config) *string { return &c.UnixSocket }),
@@ -59,7 +59,7 @@ var settings = []Setting{
 	intSetting("maxclients", "10000", 0, "most clients at once", func(c *Config) *int { return &c.MaxClients }, 1, 1<<24),
 	bytesSetting("maxmemory", "0", 0, "memory for data; writes are refused above it; 0 for no limit", func(c *Config) *int64 { return &c.MaxMemory }, 0, 1<<62),
 	bytesSetting("maxmemory-clients", "512mb", 0, "memory for what clients have sent and not finished, queued and not read; above it those that take most are closed; 0 for no limit", func(c *Config) *int64 { return &c.MaxClientMemory }, 0, 1<<62),
-	enumSetting("maxmemory-policy", 0, "a counter server does not forget counts", "noeviction"),
+	enumSetting("maxmemory-policy", 0, "a counter server does not forget counts: above maxmemory it refuses writes, and keys go by deadlines of their own", "noeviction"),
 	secondsSetting("timeout", "0", 0, "seconds after which an idle client is closed; 0 for never", func(c *Config) *time.Duration { return &c.Timeout }),
 	secondsSetting("tcp-keepalive", "300", 0, "seconds between TCP keepalive probes; 0 for none", func(c *Config) *time.Duration { return &c.TCPKeepalive }),
 	intSetting("io-loops", "0", fixed, "event loops; 0 chooses from the number of processors", func(c *Config) *int { return &c.IOLoops }, 0, 256),
@@ -103,7 +103,7 @@ var settings = []Setting{
 	durationSetting("local-ack-interval", "10ms", 0, "how often increments answered from memory are handed to the log; one or two syncs later they are on disk", func(c *Config) *time.Duration { return &c.LocalInterval }, time.Millisecond, 10*time.Second),
 	maxPendingSetting(),
 	choiceSetting("read-consistency", "linearizable", 0, "linearizable: a read sees every write that was answered before; leader, local: what that node has applied", func(c *Config) *string { return &c.ReadConsistency }, "linearizable", "leader", "local"),
-	{"http-addr", "", true, "host:port for browsers and tools: /feed, the feed as server-sent events; empty: none", setHTTPAddr, func(c *Config) string { return c.HTTPAddr }},
+	{"http-addr", "", true, "host:port for browsers and tools: /feed (server-sent events), /metrics, /healthz, /readyz; empty: none", setHTTPAddr, func(c *Config) string { return c.HTTPAddr }},
 	boolSetting("http-tls", "no", fixed, "http-addr is https, with certificates and demands as on tls-port", func(c *Config) *bool { return &c.TLS.HTTP }),
 	bytesSetting("feed-ring", "64mb", fixed, "memory for the keys that changed lately, which readers of FEED have yet to see; 0: no feed", func(c *Config) *int64 { return &c.FeedRing }, 0, 4<<30),
 	durationSetting("write-timeout", "5s", fixed, "how long a write may wait for its commit", func(c *Config) *time.Duration { return &c.WriteTimeout }, 10*time.Millisecond, time.Hour),
@@ -129,9 +129,12 @@ var settings = []Setting{
 	enumSetting("replica-read-only", 0, "there are no replicas that could be written to", "yes"),
 	enumSetting("slave-read-only", 0, "the older name of replica-read-only", "yes"),
 	enumSetting("notify-keyspace-events", 0, "there are no keyspace notifications", ""),
-	enumSetting("slowlog-log-slower-than", 0, "there is no slow log", "-1"),
-	enumSetting("latency-monitor-threshold", 0, "there is no latency monitor", "0"),
-}
+	intSetting("slowlog-log-slower-than", "10000", 0, "microseconds of execution from which on a command is in SLOWLOG; 0: all are; -1: none is", func(c *Config) *int64 { return &c.SlowerThan }, -1, math.MaxInt64),
+	intSetting("slowlog-max-len", "128", 0, "entries of SLOWLOG that are kept, and no more than 8 MiB of them", func(c *Config) *int64 { return &c.SlowLogMax }, 0, math.MaxInt64),
+	intSetting("latency-monitor-threshold", "0", 0, "milliseconds from which on LATENCY notes what took that long; 0: nothing", func(c *Config) *int64 { return &c.LatencyThreshold }, 0, math.MaxInt64),
+	boolSetting("latency-tracking", "yes", 0, "keep the times of commands by their names, for LATENCY HISTOGRAM and INFO latencystats", func(c *Config) *bool { return &c.LatencyTracking }),
+	{"latency-tracking-info-percentiles", "50 99 99.9", false, "percentiles that INFO latencystats shows, separated by blanks", setPercentiles, getPercentiles},
+}, regionSettings())
 
 const fixed = 1
 
@@ -169,17 +172,17 @@ func wholeNumber(v string, low, high int64) (int64, error) {
 	return n, nil
 }
 
-func intSetting(name, def string, flags int, summary string, field func(*Config) *int, low, high int) Setting {
+func intSetting[T int | int64](name, def string, flags int, summary string, field func(*Config) *T, low, high T) Setting {
 	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
 			n, err := wholeNumber(v, int64(low), int64(high))
 			if err != nil {
 				return err
 			}
-			*field(c) = int(n)
+			*field(c) = T(n)
 			return nil
 		},
-		func(c *Config) string { return strconv.Itoa(*field(c)) }}
+		func(c *Config) string { return strconv.FormatInt(int64(*field(c)), 10) }}
 }
 
 func octalSetting(name, def string, flags int, summary string, field func(*Config) *int) Setting {
@@ -222,7 +225,7 @@ func enumSetting(name string, flags int, summary, only string) Setting {
 			if strings.EqualFold(v, only) {
 				return nil
 			}
-			return &ValueError{fmt.Sprintf("only %q is supported", only), protocol.ConfigNotOneOf(only)}
+			return &ValueError{fmt.Sprintf("only %q is supported: %s", only, summary), protocol.ConfigNotOneOf(only)}
 		},
 		func(*Config) string { return only }}
 }
@@ -272,13 +275,15 @@ var logLevels = []struct {
 func levelSetting(name, def string, flags int, summary string) Setting {
 	return Setting{name, def, flags&fixed != 0, summary,
 		func(c *Config, v string) error {
+			var names []string
 			for _, l := range logLevels {
 				if strings.EqualFold(v, l.name) {
 					c.LogLevel = l.level
 					return nil
 				}
+				names = append(names, l.name)
 			}
-			return notOneOf(v, "debug", "verbose", "notice", "warning")
+			return notOneOf(v, names...)
 		},
 		func(c *Config) string {
 			for _, l := range logLevels {
@@ -375,17 +380,47 @@ func parseBytes(v string) (int64, error) {
 	return 0, &ValueError{fmt.Sprintf("%q is not a size such as 512mb", v), protocol.ConfigNotMemory}
 }
 
-// Describe prints every setting with its default.
-func Describe(w io.Writer) {
-	for i := range settings {
-		s := &settings[i]
-		note := ""
-		if s.Fixed {
-			note = " (fixed at start)"
-		}
-		fmt.Fprintf(w, "  --%-26s %-14s %s%s\n", s.Name, s.Default, s.Summary, note)
+// maxPercentiles is the most percentiles that INFO shows.
+const maxPercentiles = 32
+
+func setPercentiles(c *Config, v string) error {
+	words := strings.Fields(v)
+	if len(words) > maxPercentiles {
+		return &ValueError{fmt.Sprintf("%d percentiles, of at most %d", len(words), maxPercentiles), protocol.ConfigPercentiles}
 	}
+	list := make([]float64, len(words))
+	for i, word := range words {
+		var err error
+		if list[i], err = percentile(word); err != nil {
+			return err
+		}
+	}
+	c.LatencyPercentiles = list
+	return nil
 }
+
+func percentile(word string) (float64, error) {
+	text := fmt.Sprintf("%q is not a number from 0 to 100", word)
+	p, err := strconv.ParseFloat(word, 64)
+	switch {
+	case err != nil || math.IsNaN(p):
+		return 0, &ValueError{text, protocol.ConfigPercentiles}
+	case p < 0 || p > 100:
+		return 0, &ValueError{text, protocol.ConfigPercentileRange}
+	}
+	return p, nil
+}
+
+func getPercentiles(c *Config) string {
+	var list []string
+	for _, p := range c.LatencyPercentiles {
+		list = append(list, FormatPercentile(p))
+	}
+	return strings.Join(list, " ")
+}
+
+// FormatPercentile is a percentile as short as it can be told, such as 99.9.
+func FormatPercentile(p float64) string { return strconv.FormatFloat(p, 'f', -1, 64) }
 
 func setHTTPAddr(c *Config, v string) error {
 	if v != "" {

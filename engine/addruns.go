@@ -24,18 +24,18 @@ func (ks *Keyspace) AddRuns(runs []Run, now int64, cause *Cause) int {
 	for i := range runs {
 		g.Add(runs[i].DB, runs[i].Key)
 	}
-	g.Lock()
+	g.LockForWrites()
 	defer g.Unlock()
 	ks.tick(now)
-	moved := false // a record may have moved: the references found no longer hold
+	moved := false // a record has moved: the references found no longer hold
 	for i := range runs {
 		r, k := &runs[i], &g.keys[i]
-		if !moved && k.ref != 0 && k.sh.addTo(k.ref, r, now, cause) {
+		if !moved && k.ref != 0 && k.sh.addTo(k.hash, k.ref, r, now, cause) {
 			continue
 		}
-		moved = true
-		var ok bool
+		was, ok := ks.parts[k.part].moved, false
 		r.Before, ok, r.Err = ks.TxnIn(k.part, r.DB, now, cause).AddRun(r.Key, r.Delta, r.Count)
+		moved = moved || ks.parts[k.part].moved != was
 		if !ok && r.Err == nil {
 			return i
 		}
@@ -43,10 +43,11 @@ func (ks *Keyspace) AddRuns(runs []Run, now int64, cause *Cause) int {
 	return len(runs)
 }
 
-// addTo adds a run to the record at ref if that is the key's counter and nothing is special about it.
-func (sh *shard) addTo(ref uint32, r *Run, now int64, cause *Cause) bool {
+// addTo adds a run to the record at ref, of a key of hash h, if that is the key's counter and nothing is special about it.
+func (sh *shard) addTo(h uint64, ref uint32, r *Run, now int64, cause *Cause) bool {
 	rec := sh.at(ref)
-	if !rec.hasKey(r.Key) || rec.kind() != KindInt || rec.expired(now) {
+	kind := rec.kind()
+	if !rec.hasKey(r.Key) || kind != KindInt && kind != KindShared || rec.expired(now) {
 		return false
 	}
 	total := r.Delta
@@ -56,7 +57,13 @@ func (sh *shard) addTo(ref uint32, r *Run, now int64, cause *Cause) bool {
 			return false
 		}
 	}
-	sum, ok := sh.addInt(ref, total, now, cause)
+	var sum int64
+	var ok bool
+	if kind == KindInt {
+		sum, ok = sh.addInt(ref, total, now, cause)
+	} else {
+		sum, ok = sh.addInPlace(h, ref, r.Key, total, now, cause)
+	}
 	r.Before, r.Err = sum-total, nil
 	return ok
 }

@@ -319,6 +319,8 @@ func lookupBase(sh *shard, h uint64, key []byte, now int64) (b base) {
 	switch r.kind() {
 	case KindInt:
 		b.n = r.int()
+	case KindShared:
+		b.n = sh.sharedValue(r, now).Int
 	case KindString, KindRaw:
 		var ok bool
 		if b.n, ok = parseInt(r.content()); !ok {

@@ -119,7 +119,7 @@ func (sh *shard) allocBlock(size uint32) uint32 {
 		sh.unlist(r, class)
 		sh.touch(ref, 0, 4)
 		sh.meta[ref>>chunkRefLog].live += size
-		sh.fed.unset(ref)
+		sh.forgetBits(ref)
 		sh.addDead(-int64(size))
 		sh.addLive(int64(size))
 		return ref
@@ -131,7 +131,7 @@ func (sh *shard) allocBlock(size uint32) uint32 {
 	ref := sh.cur<<chunkRefLog | c.used>>refUnitLog
 	c.used += size
 	c.live += size
-	sh.fed.unset(ref)
+	sh.forgetBits(ref)
 	sh.addLive(int64(size))
 	return ref
 }
@@ -154,7 +154,7 @@ func (sh *shard) allocRecord(l *layout) uint32 {
 		sh.ks.arenaBytes.Add(-chunkBytes)
 	}
 	c.own = true
-	sh.fed.unset(ci << chunkRefLog)
+	sh.forgetBits(ci << chunkRefLog)
 	if Kind(l.header&kindMask) != KindInt {
 		l.block = c.size
 	}

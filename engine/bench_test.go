@@ -5,6 +5,7 @@ package engine
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"strconv"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"quipu/engine/shared"
 )
 
 // resident returns the process's resident bytes.
@@ -377,4 +380,170 @@ func BenchmarkSnapshotWhileWriting(b *testing.B) {
 		s.Release()
 		f.Close()
 	}
+}
+
+// BenchmarkSharedAdd is an increment of a shared key that three regions have counted, beside BenchmarkAdd. A frame of each part is cut after
+// every 4,096 increments of it, as a link would.
+func BenchmarkSharedAdd(b *testing.B) {
+	for _, keys := range []int{1, 10_000, 1_000_000} {
+		b.Run(fmt.Sprint(keys), func(b *testing.B) {
+			ks := New(Config{Databases: 1})
+			defer ks.Close()
+			ks.SetRegionRing(64 << 20)
+			fill(ks, keys, 0)
+			if _, err := ks.Txn(0, 1000, false).OpenRegions("eu", []string{"*"}, 0); err != nil {
+				b.Fatal(err)
+			}
+			shareWithTwo(b, ks)
+			var acked [Parts]uint64
+			runs := make([]Run, WarmMax)
+			names := make([][]byte, keys)
+			for i := range names {
+				names[i] = likesKey(nil, i)
+			}
+			rnd := rand.New(rand.NewPCG(1, 2))
+			b.ResetTimer()
+			defer reportCPU(b, cpuTime())
+			for i := 0; i < b.N; i += WarmMax {
+				for j := range runs {
+					runs[j] = Run{Key: names[rnd.IntN(keys)], Delta: 1, Count: 1}
+				}
+				ks.AddRuns(runs, 1000, nil)
+				for j := range runs {
+					part := Part(runs[j].Key)
+					if p := &ks.regions.Load().parts[part]; p.Pos >= acked[part]+4096 {
+						_, acked[part] = ks.Frame(nil, part, acked[part], 1000)
+					}
+				}
+			}
+			b.ReportMetric(float64(ks.liveBytes.Load())/float64(keys)+7, "B/key")
+		})
+	}
+}
+
+// BenchmarkMergeFrame is a row of a key, of 1,000,000 that three regions have counted, in frames of 48 random ones of a part; and of a key that is
+// not there yet, in full parts.
+func BenchmarkMergeFrame(b *testing.B) {
+	const keys, rows = 1_000_000, 48
+	var names [Parts][][]byte
+	for i := range keys {
+		name := likesKey(nil, i)
+		names[Part(name)] = append(names[Part(name)], name)
+	}
+	share := shared.Key{HasOwn: true, Own: shared.Share{Cum: 6000, Seq: 1 << 29, RSeq: 1 << 20}}
+	b.Run("changed", func(b *testing.B) {
+		ks := New(Config{Databases: 1})
+		defer ks.Close()
+		fill(ks, keys, 0)
+		if _, err := ks.Txn(0, 1000, false).OpenRegions("eu", []string{"*"}, 0); err != nil {
+			b.Fatal(err)
+		}
+		shareWithTwo(b, ks)
+		rnd := rand.New(rand.NewPCG(1, 2))
+		var frame []byte
+		b.ResetTimer()
+		defer reportCPU(b, cpuTime())
+		for i := 0; i < b.N; i += rows {
+			part, to := i/rows%Parts, uint64(1<<30+i+rows)
+			frame = shared.AppendFrame(frame[:0], shared.FrameDelta, 1, 0, to)
+			for range rows {
+				share.Own.Cum = 6000 + rnd.Int64N(1000)
+				share.Own.Seq++
+				frame = share.AppendRow(frame, names[part][rnd.IntN(len(names[part]))])
+			}
+			if v, _, err := ks.Txn(0, 1000, false).MergeFrame(part, frame, nil); v != shared.Applied || err != nil {
+				b.Fatal(v, err)
+			}
+		}
+	})
+	b.Run("new", func(b *testing.B) {
+		var frames [Parts][]byte
+		for part := range frames {
+			frames[part] = shared.AppendFrame(nil, shared.FrameFull, 1, 0, 1<<30)
+			for _, name := range names[part] {
+				frames[part] = share.AppendRow(frames[part], name)
+			}
+		}
+		begun := cpuTime()
+		for range b.N {
+			ks := New(Config{Databases: 1})
+			txn := ks.Txn(0, 1000, false)
+			if _, err := txn.OpenRegions("eu", []string{"*"}, 0); err != nil {
+				b.Fatal(err)
+			}
+			for i, name := range []string{"us", "asia"} {
+				if o, err := txn.RegionOrigin(RegionOrigin{Name: name, Incarnation: 5}); int(o) != i+1 || err != nil {
+					b.Fatal(o, err)
+				}
+				for part, frame := range frames {
+					frame[1] = byte(i + 1)
+					if v, _, err := txn.MergeFrame(part, frame, nil); v != shared.Applied || err != nil {
+						b.Fatal(v, err)
+					}
+				}
+			}
+			ks.Close()
+		}
+		b.ReportMetric(float64(cpuTime()-begun)/float64(b.N)/keys/2, "cpu-ns/row")
+	})
+}
+
+// shareWithTwo merges into a keyspace what two other regions have counted of all its keys.
+func shareWithTwo(b *testing.B, ks *Keyspace) {
+	txn := ks.Txn(0, 1000, false)
+	for _, name := range []string{"us", "asia"} {
+		o, err := txn.RegionOrigin(RegionOrigin{Name: name, Incarnation: 5})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for part := range Parts {
+			frame := shared.AppendFrame(nil, shared.FrameFull, o, 0, 1<<30)
+			var names [][]byte
+			ks.LockPart(part)
+			if sh := ks.shard(part, 0); sh != nil {
+				sh.eachRecord(func(_ uint32, r record) { names = append(names, append([]byte(nil), r.key()...)) })
+			}
+			ks.UnlockPart(part)
+			for i, name := range names {
+				k := shared.Key{HasOwn: true, Own: shared.Share{Cum: int64(5000 + i), Seq: 1 << 29, RSeq: 1 << 20}}
+				frame = k.AppendRow(frame, name)
+			}
+			if v, _, err := txn.MergeFrame(part, frame, nil); v != shared.Applied || err != nil {
+				b.Fatal(v, err)
+			}
+		}
+	}
+}
+
+// BenchmarkRegionBegins is what an incarnation that takes the place of another one costs the regions that know it, and what telling it a part
+// does while that is locked.
+func BenchmarkRegionBegins(b *testing.B) {
+	const keys = 200_000
+	ks := New(Config{Databases: 1})
+	defer ks.Close()
+	if _, err := ks.Txn(0, 1000, false).OpenRegions("eu", []string{"*"}, 0); err != nil {
+		b.Fatal(err)
+	}
+	for i := range keys {
+		ks.AddRuns([]Run{{Key: likesKey(nil, i), Delta: 1, Count: 1}}, 1000, nil)
+	}
+	shareWithTwo(b, ks)
+	b.Run("lose", func(b *testing.B) {
+		txn, g := ks.Txn(0, 1000, false), ks.regions.Load()
+		for b.Loop() {
+			for part := range Parts {
+				p := ks.sharedPart(part, 1000)
+				shared.Lose(&p.Part, restless{&regionStore{txn.In(part), p, part, &p.Part}}, 1)
+				g.parts[part].Lost = 0
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
+	})
+	b.Run("whole", func(b *testing.B) {
+		var frame []byte
+		for i := 0; b.Loop(); i++ {
+			frame, _ = ks.Frame(frame[:0], i%Parts, 1<<55, 1000)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(keys/Parts), "ns/key")
+	})
 }

@@ -34,6 +34,9 @@ func (ks *Keyspace) Check() error {
 	if err := ks.checkAhead(); err != nil {
 		return err
 	}
+	if err := ks.checkShared(); err != nil {
+		return err
+	}
 	return ks.checkSums(&sum)
 }
 
@@ -182,6 +185,14 @@ func (sh *shard) checkChunk(ci uint32, n *arenaCount, live, free map[uint32]bool
 	return nil
 }
 
+// partOf is the part that a key of the shard's database belongs to.
+func (sh *shard) partOf(key []byte) int {
+	if sh.db == sh.ks.databases {
+		return hiddenPart(key)
+	}
+	return Part(key)
+}
+
 func (sh *shard) checkRecord(ci, off uint32, r record) error {
 	c := &sh.meta[ci]
 	if r.block() < minBlock || off+r.block() > c.used {
@@ -196,7 +207,7 @@ func (sh *shard) checkRecord(ci, off uint32, r record) error {
 		isWide && (off != 0 || r.block() != c.used || int64(c.live) < int64(pageRound(int(r.bytes())))) {
 		return fmt.Errorf("a wide record does not fit its chunk")
 	}
-	if Part(r.key()) != sh.part {
+	if sh.partOf(r.key()) != sh.part {
 		return fmt.Errorf("key %q is in part %d", r.key(), sh.part)
 	}
 	if d := r.deadline(); d != 0 && d < c.due {

@@ -54,6 +54,12 @@ func (fb *fedBits) set(ref uint32, epoch uint64, chunks int) {
 	fb.bits[word] |= 1 << bit
 }
 
+// forgetBits takes the bits of the record before it away from one that begins at ref.
+func (sh *shard) forgetBits(ref uint32) {
+	sh.fed.unset(ref)
+	sh.drawn.unset(ref)
+}
+
 // unset takes the bit away from what begins at ref from now on.
 func (fb *fedBits) unset(ref uint32) {
 	if word, bit := fb.place(ref); word < uint32(len(fb.bits)) {

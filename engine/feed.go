@@ -54,6 +54,7 @@ type Feed struct {
 
 	asked   int64         // stamp when anybody read last, ms; 0: never
 	applied atomic.Uint64 // index of the last entry that was executed to its end
+	written atomic.Uint64 // bytes of the entries so far
 	waiting bool          // somebody waits for a change
 	changed chan struct{} // gets a value when there are some
 }
@@ -115,13 +116,14 @@ func (f *Feed) Begin(index uint64) {
 	f.index, f.opened = index, true
 }
 
-// End says that the entry has been executed, at log time stamp in ms.
-func (f *Feed) End(stamp int64) {
+// End says that the entry, of size bytes, has been executed, at log time stamp in ms.
+func (f *Feed) End(stamp int64, size int) {
 	if f == nil {
 		return
 	}
 	f.stamp, f.opened = stamp, false
 	f.applied.Store(f.index)
+	f.written.Add(uint64(size))
 	if len(f.marks) == 0 {
 		f.empty() // one entry was more than the ring takes
 	}

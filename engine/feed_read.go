@@ -27,6 +27,7 @@ type FeedPage struct {
 	DB    int
 	Count int                       // most rows
 	Bytes int                       // of keys at which the page ends; 0: no limit
+	Share int64                     // ms of log time: a mark that is younger will do for the page's end, though there may be changes behind it
 	Match func(key []byte) bool     // nil: all keys
 	Give  func(v View, row FeedRow) // with the lock of the key's part, and no entry being executed
 }
@@ -40,7 +41,7 @@ const (
 // that belongs to that index: 0 if the index is still the cursor's. If the node has not executed the cursor's entry yet, there is
 // nothing to give. The error is ErrFeedGap.
 func (f *Feed) Read(c FeedCursor, p FeedPage) (next FeedCursor, stamp int64, err error) {
-	place, end, done := f.open(c)
+	place, end, done := f.open(c, p.Share)
 	if done {
 		return c, 0, nil
 	}
@@ -68,15 +69,16 @@ func (f *Feed) Read(c FeedCursor, p FeedPage) (next FeedCursor, stamp int64, err
 // open finds where a reader goes on, 0 where that is gone, and where the page ends at the latest, with the index that the reader has
 // everything up to when it gets there. Everything that changes from now on has a row behind that: what was given already is given
 // again then. A reader that goes on in the ring goes to the last mark only: a mark for each page would have what changes have a row
-// for each page, while one reader is busy with a million of them.
-func (f *Feed) open(c FeedCursor) (place uint64, end feedMark, done bool) {
+// for each page, while one reader is busy with a million of them. So does one that shares the marks of others: with one for each of
+// two hundred readers every increment was a row, which two hundred read.
+func (f *Feed) open(c FeedCursor, share int64) (place uint64, end feedMark, done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if c.Index > f.index {
 		return 0, end, true
 	}
 	place, f.asked = f.find(c), max(f.stamp, 1)
-	if n := len(f.marks); c.Place != 0 && n > 0 && place < f.marks[n-1].place {
+	if n := len(f.marks); n > 0 && place < f.marks[n-1].place && (c.Place != 0 || f.stamp-f.marks[n-1].stamp < share) {
 		return place, f.marks[n-1], false
 	}
 	f.mark()
@@ -297,6 +299,10 @@ func (f *Feed) Behind(c FeedCursor) int64 {
 	}
 	return f.rows - f.marks[i].rows
 }
+
+// Written is how many bytes the entries had that were executed so far. Where it grows and Behind does not, every key that changes
+// has a row already.
+func (f *Feed) Written() uint64 { return f.written.Load() }
 
 // Filling reports whether what a reader has not read takes more than half of the ring.
 func (f *Feed) Filling(c FeedCursor) bool {

@@ -12,6 +12,7 @@ type feedReader struct {
 	t      *testing.T
 	cursor FeedCursor
 	stamp  int64
+	share  int64
 	known  map[string]FeedRow
 }
 
@@ -21,7 +22,7 @@ func newFeedReader(t *testing.T) *feedReader {
 
 func (r *feedReader) page(count int) FeedPage {
 	once := map[string]bool{}
-	return FeedPage{Count: count, Give: func(_ View, row FeedRow) {
+	return FeedPage{Count: count, Share: r.share, Give: func(_ View, row FeedRow) {
 		if row.Flush {
 			for k, was := range r.known {
 				if was.Index <= row.Index {
@@ -127,7 +128,7 @@ func (n *feedNode) apply(index uint64, stamp int64, ops []feedOp) {
 			n.ks.UnlockPart(part)
 		}
 	}
-	n.feed.End(stamp)
+	n.feed.End(stamp, 0)
 }
 
 // TestFeedModel: readers with pages of any size, who go from one node to another whenever they like, and miss so much now and then that
@@ -142,6 +143,7 @@ func TestFeedModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			nodes := []*feedNode{newFeedNode(t, 1<<20, rng.Uint64()), newFeedNode(t, 1<<20, rng.Uint64())}
 			readers := []*feedReader{newFeedReader(t), newFeedReader(t), newFeedReader(t)}
+			readers[1].share = 100
 			keys := []int{10, 1000, 100_000}[rng.IntN(3)]
 			stamp, gaps := int64(1000), 0
 			var log [][]feedOp
@@ -237,6 +239,38 @@ func TestFeedCoalesces(t *testing.T) {
 	}
 	if _, _, err := n.feed.Read(FeedCursor{Index: 1000}, r.page(10)); !errors.Is(err, ErrFeedGap) {
 		t.Errorf("a reader that was left behind: %v", err)
+	}
+}
+
+// TestFeedShared: readers that share marks have each key that changes get one row for all of them, and miss nothing.
+func TestFeedShared(t *testing.T) {
+	n := newFeedNode(t, 1<<20, 5)
+	readers := make([]*feedReader, 50)
+	for i := range readers {
+		readers[i] = newFeedReader(t)
+		readers[i].share = 100
+	}
+	hot := []feedOp{{key: "hot", n: 1}}
+	index := uint64(0)
+	for range 2 {
+		for _, r := range readers {
+			index++
+			n.apply(index, 10, hot)
+			r.read(n.feed, 10)
+		}
+	}
+	if s := n.feed.Stats(); s.Rows != 3 { // the first reader of each round makes a mark
+		t.Errorf("%d rows", s.Rows)
+	}
+	index++
+	n.apply(index, 110, hot)
+	for _, r := range readers {
+		for range 2 { // to the last mark, and then from there
+			r.read(n.feed, 10)
+		}
+		if got, _ := r.value("hot"); got != int64(index) || r.cursor.Index != index {
+			t.Fatalf("a reader has %d, at %d of %d", got, r.cursor.Index, index)
+		}
 	}
 }
 
@@ -361,7 +395,7 @@ func BenchmarkFeed(b *testing.B) {
 						}
 						done += ks.AddRuns(runs, 1000+int64(done)/1000, &cause)
 					}
-					feed.End(1000 + int64(done)/1000)
+					feed.End(1000+int64(done)/1000, 0)
 				}
 			})
 		}
@@ -381,7 +415,7 @@ func BenchmarkFeedRead(b *testing.B) {
 			}
 			n.ks.AddRuns(runs, 1000, &cause)
 		}
-		n.feed.End(1000)
+		n.feed.End(1000, 0)
 	}
 	change(1)
 	b.ResetTimer()

@@ -55,6 +55,7 @@ import (
 const (
 	formatMagic   = "QUIPUKS\n"
 	formatVersion = 3
+	formatRegions = 4 // with regions, which programs that know no later version than formatVersion must not load
 
 	headerBytes    = 32
 	planEntryBytes = 12
@@ -95,19 +96,24 @@ func (e *CorruptError) Error() string {
 type VersionError struct{ Version int }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("snapshot has keyspace format version %d, this program knows %d: use a newer program", e.Version, formatVersion)
+	return fmt.Sprintf("snapshot has keyspace format version %d, this program knows %d: use a newer program", e.Version, formatRegions)
 }
 
 type header struct {
 	databases uint16
 	seed      uint64
 	shards    uint32
+	regions   bool
 }
 
 func (h header) append(b []byte) []byte {
 	at := len(b)
 	b = append(b, formatMagic...)
-	b = append(b, formatVersion, 0)
+	version := byte(formatVersion)
+	if h.regions {
+		version = formatRegions
+	}
+	b = append(b, version, 0)
 	b = binary.LittleEndian.AppendUint16(b, h.databases)
 	b = append(b, 0, 0, 0, 0)
 	b = binary.LittleEndian.AppendUint64(b, h.seed)
@@ -119,7 +125,7 @@ func decodeHeader(b []byte) (h header, err error) {
 	if string(b[:8]) != formatMagic {
 		return h, &CorruptError{0, "this is not a keyspace snapshot"}
 	}
-	if b[8] > formatVersion {
+	if b[8] > formatRegions {
 		return h, &VersionError{int(b[8])}
 	}
 	if !goodCRC(b) {
@@ -128,7 +134,7 @@ func decodeHeader(b []byte) (h header, err error) {
 	h.databases = binary.LittleEndian.Uint16(b[10:])
 	h.seed = binary.LittleEndian.Uint64(b[16:])
 	h.shards = binary.LittleEndian.Uint32(b[24:])
-	if b[8] != formatVersion || b[9] != 0 || binary.LittleEndian.Uint32(b[12:]) != 0 || h.databases == 0 ||
+	if b[8] < formatVersion || b[9] != 0 || binary.LittleEndian.Uint32(b[12:]) != 0 || h.databases == 0 ||
 		h.databases > MaxDatabases || h.shards > Parts*(uint32(h.databases)+1) {
 		return h, &CorruptError{0, "the header has impossible values"}
 	}
@@ -232,7 +238,7 @@ func decodeRecord(b []byte) (key []byte, v Value, size int, err error) {
 	}
 	v.Kind = Kind(b[0] & kindMask)
 	keyLen, n := binary.Uvarint(b[1:])
-	if n <= 0 || keyLen > MaxKey {
+	if n <= 0 || keyLen > MaxKey+1 { // a grave has the name of a key and a byte
 		return nil, v, 0, errRecord
 	}
 	at := 1 + n

@@ -46,6 +46,9 @@ func (c Content) Touch(from, n int) {
 // last call of Content, Edit, Resize or EditWithTail for the key.
 func (t Txn) Changed(key []byte, c Content) {
 	t.tell(c.sh, c.ref, key, OpSet, c.was, c.sh.integerAt(c.ref))
+	if t.shares(key) {
+		t.sketchChanged(c.sh, c.ref, key)
+	}
 }
 
 // Resize is Edit with the kind that the value then has, other than KindInt.

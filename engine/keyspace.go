@@ -18,6 +18,8 @@ type Keyspace struct {
 	observers []observer
 	changes   []Change                             // one for each part, guarded by its lock: what observers are shown
 	feed      *Feed                                // nil: none
+	regions   atomic.Pointer[regions]              // nil: none
+	ring      int                                  // bytes of changedKeys of all parts
 	hashWith  func(key []byte, seed uint64) uint64 // nil for xxh3; tests inject collisions
 
 	parts  [Parts]part
@@ -68,6 +70,9 @@ type part struct {
 }
 
 var _ [64]byte = [unsafe.Sizeof(part{})]byte{} // one cache line per part
+
+// SetRegionRing says how many bytes of memory what is known of shared keys that changed lately may take; a table takes an eighth more. To be called before the keyspace is used.
+func (ks *Keyspace) SetRegionRing(bytes int) { ks.ring = bytes }
 
 // New makes an empty keyspace. Close gives its memory back.
 func New(cfg Config) *Keyspace {

@@ -66,6 +66,9 @@ func (ks *Keyspace) Load(r io.ReaderAt, size int64, goroutines int) error {
 		return err
 	}
 	ks.countOrigins()
+	if err := ks.loadRegions(); err != nil {
+		return &CorruptError{headerBytes, err.Error()}
+	}
 	ks.userChanges.Add(1)
 	ks.reconcile()
 	return nil
@@ -199,8 +202,11 @@ func (l *loader) section(job loadJob, body []byte) error {
 		if err != nil {
 			return &CorruptError{from, err.Error()}
 		}
-		if Part(key) != int(job.part) {
+		if sh.partOf(key) != int(job.part) || db == l.ks.databases && len(key) == 0 {
 			return &CorruptError{from, "a key is in the wrong part"}
+		}
+		if !sh.goodShared(key, &v) {
+			return &CorruptError{from, "a shared key is malformed"}
 		}
 		h := l.ks.hash(key)
 		if sh.find(h, key) != 0 {

@@ -67,14 +67,11 @@ func (sh *shard) integerAt(ref uint32) Integer {
 		return Integer{}
 	}
 	r := sh.at(ref)
-	switch k := r.kind(); {
-	case k == KindInt:
-		return Integer{r.int(), true}
-	case k.isString():
-		n, ok := parseInt(r.content())
-		return Integer{n, ok}
+	if r.kind() == KindShared {
+		return Integer{sh.sharedValue(r, sh.ks.clock.Load()).Int, true}
 	}
-	return Integer{}
+	n, ok := numberOf(r)
+	return Integer{n, ok}
 }
 
 // tell tells the observers and the feed of a change by the transaction. ref is the key's record, 0 if it has none any more.

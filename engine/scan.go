@@ -70,6 +70,8 @@ type scanner struct {
 	fn    func(key []byte, val Value)
 	keys  int // still to visit
 	lines int // still to look at
+
+	record func(r record) // instead of fn, for all records
 }
 
 // walk visits keys of the table that position pos belongs to, and returns the
@@ -102,7 +104,8 @@ func (s *scanner) visit(sh *shard, t *table, home uint32, from, end uint64) {
 			if *tagAt(line, cell) == 0 {
 				continue
 			}
-			r := sh.at(refAt(line, cell))
+			ref := refAt(line, cell)
+			r := sh.at(ref)
 			key := r.key()
 			h := sh.ks.hash(key)
 			if t.home(h) != home {
@@ -112,8 +115,12 @@ func (s *scanner) visit(sh *shard, t *table, home uint32, from, end uint64) {
 				continue
 			}
 			s.keys--
+			if s.record != nil {
+				s.record(r)
+				continue
+			}
 			if !r.expired(s.now) {
-				s.fn(key, r.value())
+				s.fn(key, sh.valueAt(ref, s.now))
 			}
 		}
 		if passed(line) == 0 {

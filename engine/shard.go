@@ -13,8 +13,9 @@ type shard struct {
 	db   int
 	index
 	arena
-	fed  fedBits
-	snap *Snapshot // the snapshot that may still need chunks of this shard
+	fed   fedBits
+	drawn fedBits   // which shared sketches are in the last segment of the sketchRing
+	snap  *Snapshot // the snapshot that may still need chunks of this shard
 
 	keys     atomic.Int64 // records, expired ones included
 	expires  atomic.Int64 // records with a deadline
@@ -147,8 +148,12 @@ func (sh *shard) discard(h uint64, ref uint32) {
 func (sh *shard) reclaim(h uint64, ref uint32, now int64, cause *Cause) {
 	if sh.db == sh.ks.databases { // hidden
 		sh.ks.noteOriginGone(sh.at(ref).key())
+		sh.noteGraveGone(sh.at(ref).key())
 	} else {
 		sh.tell(sh.at(ref).key(), OpReclaim, sh.integerAt(ref), Integer{}, now, cause)
+		if r := sh.at(ref); r.kind() == KindShared {
+			sh.buryExpired(r, now)
+		}
 	}
 	sh.discard(h, ref)
 }

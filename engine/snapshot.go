@@ -68,6 +68,9 @@ type Snapshot struct {
 	held  atomic.Int64 // bytes of copies, handed over chunks and undo logs
 	limit int64
 
+	regions bool   // there are regions
+	lost    uint64 // of them, as in shared.Part
+
 	mu       sync.Mutex
 	queue    []*pin
 	spare    [][]byte // undo logs to be used again
@@ -92,6 +95,12 @@ func (ks *Keyspace) captureLocked() *Snapshot {
 	s := &Snapshot{ks: ks, room: make(chan struct{}, 1)}
 	if !ks.snapshot.CompareAndSwap(nil, s) {
 		panic("engine: BUG: a snapshot is already in progress")
+	}
+	for part := range Parts {
+		ks.storeRegionState(part)
+	}
+	if g := ks.regions.Load(); g != nil {
+		s.regions, s.lost = true, g.setup().lost()
 	}
 	n := 0
 	ks.eachShard(func(sh *shard) { n += len(sh.meta) - 1 - len(sh.spare) })

@@ -140,7 +140,7 @@ func captureWithSum(ks *Keyspace) (uint64, *Snapshot) {
 	defer ks.Unlock(&all)
 	sum := uint64(0)
 	ks.eachShard(func(sh *shard) {
-		sh.eachRecord(func(_ uint32, r record) { sum += digest(sh.db, r) })
+		sh.eachRecord(func(_ uint32, r record) { sum += digest(sh.db, r, 0, 0) })
 	})
 	return sum, ks.captureLocked()
 }

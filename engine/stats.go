@@ -24,6 +24,12 @@ func (ks *Keyspace) Stats(db int) DBStats {
 	return s
 }
 
+// Sources is the number of sources, each of which has one position, and Producers that of producers. They take no locks.
+func (ks *Keyspace) Sources() int64 { return ks.sources.Load() }
+
+// Producers is described at Sources.
+func (ks *Keyspace) Producers() int64 { return ks.producers.Load() }
+
 // MemoryStats are sizes in bytes. Sums of live and dead bytes may lag by 4 KiB
 // for each part of each database in use.
 type MemoryStats struct {

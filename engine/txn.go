@@ -72,6 +72,9 @@ func (t Txn) open(key []byte) (sh *shard, h uint64, ref uint32) {
 func (t Txn) Add(key []byte, delta int64) (int64, error) {
 	sh, h, ref := t.open(key)
 	if ref == 0 {
+		if t.shares(key) {
+			return t.addShared(sh, h, 0, key, delta)
+		}
 		ref = sh.add(h, key, KindInt, delta, 0, 0)
 		t.tell(sh, ref, key, OpAdd, Integer{}, Integer{delta, true})
 		return delta, nil
@@ -136,10 +139,13 @@ func addFits(n, delta int64) (sum int64, ok bool) {
 	return sum, (sum < n) == (delta < 0)
 }
 
-// addToBytes is Add for a record that holds bytes: it becomes a counter.
+// addToBytes is Add for a record that holds bytes: it becomes a counter, unless it is shared.
 func (t Txn) addToBytes(sh *shard, h uint64, ref uint32, key []byte, delta int64) (int64, error) {
 	r := sh.at(ref)
-	if !r.kind().isString() {
+	switch {
+	case r.kind() == KindShared:
+		return t.addShared(sh, h, ref, key, delta)
+	case !r.kind().isString():
 		return 0, ErrWrongKind
 	}
 	n, ok := parseInt(r.content())
@@ -199,6 +205,10 @@ func (t Txn) SetBytes(key, val []byte, kind Kind, deadline int64) {
 }
 
 func (t Txn) put(key []byte, v *Value) {
+	if t.shares(key) {
+		t.setShared(key, v)
+		return
+	}
 	sh, ref, old, was := t.store(key, v, nil)
 	t.tell(sh, ref, key, OpSet, was, sh.integerAt(ref))
 	sh.retire(old)
@@ -277,6 +287,9 @@ func (sh *shard) resizeValue(h uint64, ref uint32, size, room int, kind Kind) Co
 
 // Delete removes a key. It returns false if the key is absent.
 func (t Txn) Delete(key []byte) bool {
+	if t.shares(key) {
+		return t.deleteShared(key)
+	}
 	sh := t.ks.shard(t.part(key), int(t.db))
 	if sh == nil {
 		return false
@@ -303,6 +316,10 @@ func (t Txn) SetDeadline(key []byte, deadline int64) bool {
 	if ref == 0 {
 		return false
 	}
+	if sh.at(ref).kind() == KindShared {
+		t.expireShared(sh, h, ref, key, deadline)
+		return true
+	}
 	v := sh.at(ref).value()
 	var tail [MaxTail]byte
 	own := tail[:copy(tail[:], v.OwnTail())]
@@ -316,6 +333,9 @@ func (t Txn) SetDeadline(key []byte, deadline int64) bool {
 	n := sh.integerAt(ref)
 	t.tell(sh, ref, key, OpDeadline, n, n)
 	sh.retire(old)
+	if t.shares(key) {
+		t.expireSketch(sh, h, key, deadline)
+	}
 	return true
 }
 
@@ -359,6 +379,12 @@ func (sh *shard) retire(old uint32) {
 		sh.freeRecord(old)
 		sh.compact()
 	}
+}
+
+// IsInteger reports whether bytes are the canonical decimal form of a 64-bit integer, which Set makes a counter.
+func IsInteger(b []byte) bool {
+	_, ok := parseInt(b)
+	return ok
 }
 
 // parseInt parses the canonical decimal form of a 64-bit integer: what

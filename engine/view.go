@@ -104,14 +104,14 @@ func (v View) Get(key []byte) (Value, bool) {
 	}
 	if v.ref != 0 {
 		if r := sh.at(v.ref); r.hasKey(key) && !r.expired(v.now) {
-			return r.value(), true
+			return sh.valueAt(v.ref, v.now), true
 		}
 	}
 	ref, _ := sh.lookup(v.ks.hash(key), key, v.now)
 	if ref == 0 {
 		return Value{}, false
 	}
-	return sh.at(ref).value(), true
+	return sh.valueAt(ref, v.now), true
 }
 
 // Ahead returns what this node has answered ahead for the key.
@@ -129,7 +129,7 @@ func (v View) getAhead(key []byte) (val Value, ok bool) {
 	part, h := v.part(key), v.ks.hash(key)
 	if sh := v.ks.shard(part, int(v.db)); sh != nil {
 		if ref, _ := sh.lookup(h, key, v.now); ref != 0 {
-			val, ok = sh.at(ref).value(), true
+			val, ok = sh.valueAt(ref, v.now), true
 		}
 	}
 	ahead, some := v.ks.aheadOf(part, int(v.db), h, key, v.now)

@@ -34,7 +34,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 
 func (sw *snapshotWriter) run() error {
 	s := sw.s
-	sw.out = header{uint16(s.ks.databases), s.ks.seed, uint32(len(s.plan))}.append(sw.out)
+	sw.out = header{uint16(s.ks.databases), s.ks.seed, uint32(len(s.plan)), s.regions}.append(sw.out)
 	from, total := len(sw.out), uint64(0)
 	for _, e := range s.plan {
 		sw.out = e.append(sw.out)

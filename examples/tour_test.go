@@ -13,12 +13,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
 
-// A line of a transcript that a person types: at redis-cli's prompt, or at the
-// shell's.
-var (
-	cliPrompt   = regexp.MustCompile(`^127\.0\.0\.1:6379(?:\(TX\))?> (.*)$`)
-	shellPrompt = regexp.MustCompile(`^\$ (.*)$`)
-)
+// cliPrompt is a line that a person types at redis-cli's prompt.
+var cliPrompt = regexp.MustCompile(`^127\.0\.0\.1:6379(?:\(TX\))?> (.*)$`)
 
 // TestTour plays the transcripts of README.md (its ```console blocks). Each block
 // with redis-cli's prompt is one session of redis-cli; a block with kill -9 kills
@@ -32,7 +28,7 @@ func TestTour(t *testing.T) {
 	node := redistest.Quipu{Dir: t.TempDir(), Port: redistest.FreePort(t)}
 	server := node.Start(t)
 	played := 0
-	for _, block := range consoleBlocks(string(text)) {
+	for _, block := range redistest.ConsoleBlocks(string(text)) {
 		typed, want := splitTranscript(block)
 		if strings.Contains(block, "kill -9") {
 			server.Kill9()
@@ -76,16 +72,6 @@ func TestCommandList(t *testing.T) {
 	}
 }
 
-// consoleBlocks returns the text of each ```console block.
-func consoleBlocks(markdown string) (blocks []string) {
-	for i, part := range strings.Split(markdown, "```") {
-		if body, ok := strings.CutPrefix(part, "console\n"); ok && i%2 == 1 {
-			blocks = append(blocks, body)
-		}
-	}
-	return blocks
-}
-
 // splitTranscript separates what is typed at redis-cli's prompt from what it
 // prints. What the shell prints is left out.
 func splitTranscript(block string) (typed []string, printed string) {
@@ -94,7 +80,7 @@ func splitTranscript(block string) (typed []string, printed string) {
 		line = strings.TrimRight(line, "\n")
 		if m := cliPrompt.FindStringSubmatch(line); m != nil {
 			typed, inShell = append(typed, m[1]), false
-		} else if shellPrompt.MatchString(line) {
+		} else if strings.HasPrefix(line, "$ ") {
 			inShell = true
 		} else if !inShell {
 			printed += line + "\n"

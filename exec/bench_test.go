@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"quipu/commands"
 	"quipu/engine"
@@ -134,6 +135,35 @@ func BenchmarkBatchCMSIncrBy(b *testing.B) {
 		}
 		batch.Write(t.ByLogID(52), items[i], As{RESP: 2})
 	})
+}
+
+// BenchmarkDue is what a command costs that is not timed, with the clock of those that are.
+func BenchmarkDue(b *testing.B) {
+	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
+	defer ks.Close()
+	r := NewRunner(ks, commands.NewTable())
+	began := time.Now()
+	r.TimeWith(&Meter{Clock: func() int64 { return int64(time.Since(began)) }, Took: func(Timed) {}})
+	due := 0
+	for range b.N {
+		if r.Due(r.increment) {
+			due++
+		}
+	}
+	if due < b.N/timedEach {
+		b.Fatalf("%d of %d were due", due, b.N)
+	}
+}
+
+// BenchmarkClock is a reading of the clock.
+func BenchmarkClock(b *testing.B) {
+	began, last := time.Now(), time.Duration(0)
+	for range b.N {
+		last = time.Since(began)
+	}
+	if last < 0 {
+		b.Fatal(last)
+	}
 }
 
 // BenchmarkBatchSet has ordinary commands: each is an operation of its own.

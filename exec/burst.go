@@ -35,6 +35,9 @@ type burst struct {
 	reads int // used elements of asked
 	asked [BurstMax]burstRead
 
+	timed bool        // a command in it was due (Timer)
+	due   BurstClient // whose command that was, where it is a read
+
 	out  [BurstMax]*protocol.Writer // where the reply of each increment or read goes
 	keys engine.KeySet
 }
@@ -62,6 +65,9 @@ func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta i
 			return n
 		}
 	}
+	if r.Due(r.increment) {
+		b.timed = true
+	}
 	inc := &b.incs[n]
 	inc.DB, inc.Key, inc.Delta, inc.Count = db, key, delta, 1
 	b.whose[n], b.out[n] = client, w
@@ -71,9 +77,12 @@ func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta i
 
 // GatherRead adds a read for which Command.JoinsBurst is true, and returns how many are gathered; at BurstMax it is time
 // for Answer. No increments may be gathered. args must not change until Answer.
-func (r *Runner) GatherRead(cmd *commands.Command, args [][]byte, db int, sees Sees, w *protocol.Writer) int {
+func (r *Runner) GatherRead(client BurstClient, cmd *commands.Command, args [][]byte, db int, sees Sees, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.reads
+	if r.Due(cmd) {
+		b.timed, b.due = true, client
+	}
 	b.asked[n] = burstRead{cmd, [2][]byte(args), db, sees}
 	b.out[n] = w
 	b.reads++
@@ -91,6 +100,15 @@ func (r *Runner) GathersSilent() bool { return r.burst.silent.n > 0 }
 
 // Answer carries out, at log time now, what was gathered.
 func (r *Runner) Answer(now int64) {
+	if r.burst.timed {
+		r.burst.timed = false
+		r.answerTimed(now)
+		return
+	}
+	r.answer(now)
+}
+
+func (r *Runner) answer(now int64) {
 	if r.burst.reads > 0 {
 		r.answerReads(now)
 	}

@@ -153,7 +153,7 @@ func TestReadsTogether(t *testing.T) {
 		if !cmd.JoinsBurst(args) {
 			t.Fatalf("%s is not gathered", name)
 		}
-		g.r.GatherRead(cmd, args, db, sees, w)
+		g.r.GatherRead(nil, cmd, args, db, sees, w)
 	}
 	ask(&one, 0, SeesApplied, "get", "a")
 	ask(&two, 1, SeesApplied, "get", "a")

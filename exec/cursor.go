@@ -95,7 +95,7 @@ func (c *cursor) aside(x *executor) (more bool, err error) {
 			w := c.writer()
 			if !c.unheard(it) || c.fills(it) {
 				cmd, args := c.readArgs(it)
-				x.r.ReadAt(cmd, args, int(it.db), x.stamp, it.sees(), w)
+				x.r.ReadAt(c.sub.Client, cmd, args, int(it.db), x.stamp, it.sees(), w)
 			}
 			c.done()
 		case itemLiteral:
@@ -113,7 +113,7 @@ func (c *cursor) aside(x *executor) (more bool, err error) {
 			case expired(t.deadline, x.stamp):
 				c.void()
 			default:
-				if err := c.readTxn(x); err != nil {
+				if err := x.timedTxn(c, func() error { return c.readTxn(x) }); err != nil {
 					return false, err
 				}
 			}
@@ -266,7 +266,11 @@ func (c *cursor) asideInTxn(x *executor, all bool) (more bool, err error) {
 			w := c.writer()
 			if !c.unheard(c.outer) || c.fills(it) {
 				cmd, args := c.readArgs(it)
+				why, start := x.times(cmd, args)
 				x.r.runRead(cmd, args, x.r.ks.View(int(it.db), x.stamp, all), w)
+				if why != untimed {
+					x.took(start, why, c, cmd, args)
+				}
 			}
 			c.done()
 		case itemLiteral:

@@ -21,7 +21,10 @@ type executor struct {
 func (r *Runner) Replay(payload []byte, stamp int64) error {
 	x := r.executor(payload, stamp)
 	defer x.end()
-	return x.untilBytes(0)
+	start := x.beginEntry()
+	err := x.untilBytes(0)
+	x.endEntry(start)
+	return err
 }
 
 // Execute executes the entry that the batch was sealed into, whose payload is payload, at its stamp, together with the
@@ -29,6 +32,8 @@ func (r *Runner) Replay(payload []byte, stamp int64) error {
 func (b *Batch) Execute(r *Runner, payload []byte, stamp int64) error {
 	x := r.executor(payload, stamp)
 	defer x.end()
+	start := x.beginEntry()
+	defer x.endEntry(start)
 	if err := x.untilBytes(len(payload) - b.ahead); err != nil {
 		return err
 	}
@@ -141,11 +146,15 @@ func (x *executor) step(c *cursor) error {
 		if err != nil {
 			return err
 		}
+		why, start := x.times(x.op.cmd, x.op.args)
 		x.r.write(x.op.cmd, x.op.args, x.op.db, x.stamp, w)
+		if why != untimed {
+			x.took(start, why, c, x.op.cmd, x.op.args)
+		}
 		c.done()
 		return nil
 	case opTxn:
-		return x.txn(c)
+		return x.timedTxn(c, func() error { return x.txn(c) })
 	default:
 		if c != nil {
 			return errPayload // clients do not gather conditional operations, and those of nodes stand before everything else
@@ -184,6 +193,9 @@ func (x *executor) stepRuns(c *cursor) error {
 		if limit, sees = c.runs(); limit == 0 {
 			return errPayload
 		}
+		if x.r.All() {
+			limit = 1
+		}
 	}
 	set := &x.r.set
 	set.clear()
@@ -193,10 +205,18 @@ func (x *executor) stepRuns(c *cursor) error {
 		}
 		set.add(&x.op)
 	}
+	timed := x.r.Due(x.r.increment)
+	var start int64
+	if timed {
+		start = x.r.Now()
+	}
 	if sees == SeesAhead {
 		x.r.executeAhead(set, x.stamp)
 	} else {
 		x.r.execute(set, x.stamp)
+	}
+	if timed {
+		x.tookRuns(start, c, set)
 	}
 	if c != nil {
 		c.set, c.used = set, 0
@@ -228,6 +248,18 @@ func (x *executor) conditional() error {
 		}
 	}
 	return nil
+}
+
+// timedTxn has run execute a transaction, which is timed as EXEC if that is due.
+func (x *executor) timedTxn(c *cursor, run func() error) error {
+	exec := x.r.exec
+	if exec == nil || !x.r.Due(exec) {
+		return run()
+	}
+	start := x.r.Now()
+	err := run()
+	x.took(start, sampled, c, exec, nil)
+	return err
 }
 
 // txn executes the transaction x.op, all parts of its keys locked together.
@@ -300,6 +332,7 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 				return nil
 			}
 		}
+		why, start := x.times(x.op.cmd, x.op.args)
 		switch {
 		case once.runs:
 			once.write(x, parts.IsAll(), w)
@@ -307,6 +340,9 @@ func (x *executor) txnBody(c *cursor, parts *engine.PartSet) error {
 			w.OK() // it has moved the position
 		default:
 			x.r.writeHeld(x.op.cmd, x.op.args, x.op.db, x.stamp, parts.IsAll(), w)
+		}
+		if why != untimed {
+			x.took(start, why, c, x.op.cmd, x.op.args)
 		}
 		first = false
 		c.done()

@@ -25,6 +25,10 @@ type Runner struct {
 	counts    engine.Cause    // of runs
 	unread    protocol.Writer // takes the replies that nobody waits for
 	onLoop    bool            // see OnLoop
+
+	Timer
+	increment *commands.Command // INCR, for the Timer
+	exec      *commands.Command // EXEC, likewise; nil: the table has none
 }
 
 // OnLoop says that the runner is an event loop's, which is only given what is short (server/long.go).
@@ -33,7 +37,7 @@ func (r *Runner) OnLoop() { r.onLoop = true }
 // NewRunner returns a runner on ks whose commands come from table.
 func NewRunner(ks *engine.Keyspace, table *commands.Table) *Runner {
 	return &Runner{
-		ks: ks, table: table,
+		ks: ks, table: table, increment: table.Lookup([]byte("incr")), exec: table.Lookup([]byte("exec")),
 		call: commands.Call{Table: table, MaxBulk: commands.MaxValueBytes, MaxReply: MaxReplyBytes, Databases: ks.Databases()},
 	}
 }
@@ -45,11 +49,22 @@ func (r *Runner) CountReads(stats *commands.ReadStats, stripe uint32) {
 
 // Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
 func (r *Runner) Read(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
-	r.ReadAt(cmd, args, db, now, SeesApplied, w)
+	r.ReadAt(nil, cmd, args, db, now, SeesApplied, w)
 }
 
-// ReadAt is Read for a command that may see what this node has answered ahead.
-func (r *Runner) ReadAt(cmd *commands.Command, args [][]byte, db int, now int64, sees Sees, w *protocol.Writer) {
+// ReadAt is Read for a client, see Timed.Client, and for a command that may see what this node has answered ahead.
+func (r *Runner) ReadAt(client any, cmd *commands.Command, args [][]byte, db int, now int64, sees Sees, w *protocol.Writer) {
+	why := r.times(cmd, args)
+	if why == untimed {
+		r.readAt(cmd, args, db, now, sees, w)
+		return
+	}
+	start := r.Now()
+	r.readAt(cmd, args, db, now, sees, w)
+	r.Took(start, Timed{Cmd: cmd, Args: args, Client: client, Count: 1, Sampled: why == sampled})
+}
+
+func (r *Runner) readAt(cmd *commands.Command, args [][]byte, db int, now int64, sees Sees, w *protocol.Writer) {
 	switch {
 	case cmd.MayBeLong(args) && !r.onLoop && cmd.HasKeys() && cmd.IsLong(args, r.ks.LargestValue()):
 		r.readLong(cmd, args, sees.view(r.ks.View(db, now, false)), w)
@@ -69,7 +84,19 @@ func (r *Runner) ReadAt(cmd *commands.Command, args [][]byte, db int, now int64,
 
 // Unchanged replies to a write and returns true if executing it now would change nothing, as far as its Unchanged can
 // tell. cmd has one.
-func (r *Runner) Unchanged(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
+func (r *Runner) Unchanged(client any, cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
+	if !r.Due(cmd) {
+		return r.unchanged(cmd, args, db, now, w)
+	}
+	start := r.Now()
+	done := r.unchanged(cmd, args, db, now, w)
+	if done {
+		r.Took(start, Timed{Cmd: cmd, Args: args, Client: client, Count: 1, Sampled: true})
+	}
+	return done
+}
+
+func (r *Runner) unchanged(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) bool {
 	part := engine.Part(args[cmd.Keys[0].First])
 	r.ks.LockPart(part)
 	defer r.ks.UnlockPart(part)

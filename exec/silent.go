@@ -53,6 +53,9 @@ func (r *Runner) GatherSilent(client BurstClient, db int, key []byte, delta int6
 	if t.n == silentMax || delta >= silentDelta || delta <= -silentDelta {
 		return false
 	}
+	if t.n == 0 && r.Due(r.increment) {
+		r.burst.timed = true
+	}
 	t.incs[t.n] = engine.Increment{DB: db, Key: key, Delta: delta, Count: 1}
 	t.whose[t.n] = client
 	t.place[t.n] = uint8(h)

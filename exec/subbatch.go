@@ -156,6 +156,10 @@ func (b *SubBatch) Reset() {
 // Empty reports whether no command has been gathered.
 func (b *SubBatch) Empty() bool { return len(b.items) == 0 }
 
+// Commands is how many commands were gathered since Reset: reads, known replies and each increment of a run too; a transaction has one for
+// EXEC beside its own.
+func (b *SubBatch) Commands() int { return len(b.items) }
+
 // Size is the memory in bytes that the commands gathered so far take: operations, arguments of reads, known replies, items.
 func (b *SubBatch) Size() int { return len(b.ops) + len(b.aside) + len(b.items)*itemBytes }
 

@@ -80,7 +80,7 @@ func (o *op) firstKey() []byte {
 		if o.cmd.IsOnce() && len(o.args) > 5 {
 			return o.args[5] // of the command inside, as a rule
 		}
-		if o.cmd.GetKeys == nil {
+		if o.cmd.GetKeys == nil && o.cmd.KeysIn == nil { // a frame's keys are fetched as it is merged
 			return o.cmd.FirstKey(o.args)
 		}
 	}

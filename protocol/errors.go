@@ -96,12 +96,16 @@ const (
 
 // Reasons for ErrConfigSet; ConfigNotBetween and ConfigNotOneOf make more.
 const (
-	ConfigImmutable  = "can't set immutable config"
-	ConfigProtected  = "can't set protected config"
-	ConfigDuplicate  = "duplicate parameter"
-	ConfigTLS        = "Unable to update TLS configuration. Check server logs."
-	ConfigNotBool    = "argument must be 'yes' or 'no'"
-	ConfigNotMemory  = "argument must be a memory value"
+	ConfigImmutable = "can't set immutable config"
+	ConfigProtected = "can't set protected config"
+	ConfigDuplicate = "duplicate parameter"
+	ConfigTLS       = "Unable to update TLS configuration. Check server logs."
+	ConfigNotBool   = "argument must be 'yes' or 'no'"
+	ConfigNotMemory = "argument must be a memory value"
+
+	ConfigPercentiles     = "Invalid latency-tracking-info-percentiles parameters"
+	ConfigPercentileRange = "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
+
 	ConfigNotInteger = "argument couldn't be parsed into an integer"
 )
 
@@ -190,6 +194,37 @@ const (
 	ErrPositionTooLong = "ERR incarnations and positions have at most 255 bytes"
 	ErrOnceTxn         = "ERR a transaction with ONCE has only commands that write keys which they name"
 )
+
+// Errors of regions. What a client is to do is in the text.
+const (
+	ErrSharedFlush     = "SHARED database 0 has counters that regions share, and cannot be emptied: delete keys by name, in each region"
+	ErrSharedSize      = "SHARED a sketch that regions share has at most 832 KiB: make it smaller, or take a key that does not match region-keys"
+	ErrNoRegion        = "NOREGION this cluster is no region: start its nodes with the setting region"
+	ErrRegionArgs      = "ERR these are no arguments of a region: see docs/regions.md"
+	ErrRegionUnknown   = "REGIONHELLO an incarnation is not known here: send REGION HELLO first"
+	ErrRegionKeys      = "REGION the patterns of region-keys differ: set the same in all regions"
+	ErrRegionName      = "REGION this region has that name itself, which its data have for good: start one of the two with an empty directory and another name"
+	ErrRegionLost      = "REGIONLOST this incarnation was declared lost: its operator may begin another one with REGION RENEW"
+	ErrRegionOlder     = "REGION a later incarnation of this region is known elsewhere: these data are an older copy, stop this node"
+	ErrRegionSibling   = "REGION everything would count twice: two of the regions began with counters of the same data, as of one backup. Start one of the two anew with an empty directory: it is told all that the other has"
+	ErrRegionRestored  = "REGION another cluster has said that it is this incarnation of the region: the data are restored, or there are two of them. Leave one running, and send it REGION RENEW if its data are restored"
+	ErrRegionProtocol  = "REGION there is no version of the protocol that both know: use the same version of the program"
+	ErrRegionFrame     = "ERR the frame is malformed, or of another kind, or none of this sender's"
+	ErrRegionElsewhere = "REGION another node leads, and has the links to other regions: ask that one, see CLUSTER STATUS"
+	ErrRegionHistory   = "REGION another history of this region was told here: these data are an older copy. REGION RENEW keeps them as they are, as another incarnation"
+	ErrRegionNotLost   = "ERR no incarnation of that region is lost, and so nothing can be forgotten: REGION LOST declares one lost that is gone for good"
+	ErrRegionNotOthers = "ERR there is no other region of that name, or it is lost already"
+)
+
+// ErrShared refuses a write that would make something else of a key that regions share than a counter or a sketch, or give it another name.
+func ErrShared(command string) string {
+	return "SHARED '" + command + "' is not possible for keys that match region-keys, which regions share: take a key that does not match"
+}
+
+// ErrSharedValue refuses to set a shared counter to what is no integer.
+func ErrSharedValue(command string) string {
+	return "SHARED '" + command + "' sets keys that match region-keys to integers only: take a key that does not match"
+}
 
 // ErrManySources refuses INGEST from a new source when there are limit sources already.
 func ErrManySources(limit int) string {
@@ -285,6 +320,14 @@ func ErrClientInfoOption(option []byte) string {
 // ErrClientInfoValue is for a CLIENT SETINFO value; attribute is shown as the client wrote it.
 func ErrClientInfoValue(attribute []byte) string {
 	return withText("ERR ", attribute, " cannot contain spaces, newlines or special characters.")
+}
+
+// ErrSlowlogCount is for SLOWLOG GET.
+const ErrSlowlogCount = "ERR count should be greater than or equal to -1"
+
+// ErrNoLatencySamples is for LATENCY GRAPH of an event that was not noted, or that there is not.
+func ErrNoLatencySamples(event []byte) string {
+	return withText("ERR No samples available for event '", event, "'")
 }
 
 // ErrConfigUnknown is for CONFIG SET of a setting that does not exist.

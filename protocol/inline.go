@@ -54,6 +54,25 @@ func splitWords(line []byte, lim *Limits, args [][]byte) ([][]byte, *ProtocolErr
 	}
 }
 
+// SplitLine splits a line into words as an inline command is, without limits: a line of a configuration file of Redis is written
+// like that too. ok is false if a quote is unbalanced.
+func SplitLine(line string) (words []string, ok bool) {
+	s := splitter{line: []byte(line)}
+	for {
+		for s.at < len(line) && isBlank(line[s.at]) {
+			s.at++
+		}
+		if s.at == len(line) {
+			return words, true
+		}
+		word, ok := s.word()
+		if !ok {
+			return nil, false
+		}
+		words = append(words, string(word))
+	}
+}
+
 // splitter cuts words off a line.
 type splitter struct {
 	line []byte

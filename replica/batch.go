@@ -176,6 +176,12 @@ func (b *batch) Decide(o replication.Outcome, reason error) {
 			s.Fail(write, read)
 		}
 		b.replica.failed.Add(1)
+	} else {
+		commands := 0
+		for _, s := range b.subs {
+			commands += s.Commands()
+		}
+		b.replica.commands.Observe(int64(commands))
 	}
 	// The holds go before the replies: a client that has its reply may at once be answered ahead.
 	index := b.replica.Group.AppliedIndex()

@@ -41,6 +41,9 @@ func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 	err := errBroken
 	m.runner.BeginEntry(e.Index)
 	m.feed.Begin(e.Index)
+	if !m.broken.Load() {
+		m.keyspace.MarkRegions(e.Proposer)
+	}
 	switch {
 	case m.broken.Load():
 	case b != nil:
@@ -48,7 +51,7 @@ func (m *machine) Apply(e replication.Entry, ours replication.Batch) {
 	default:
 		err = m.runner.Replay(e.Payload, e.Stamp)
 	}
-	m.feed.End(e.Stamp)
+	m.feed.End(e.Stamp, len(e.Payload))
 	if err != nil {
 		// Some operations of the entry may have been executed: this node's counts may differ from those of other nodes.
 		m.broken.Store(true)

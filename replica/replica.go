@@ -18,6 +18,7 @@ import (
 	"quipu/commands"
 	"quipu/engine"
 	"quipu/exec"
+	"quipu/internal/histogram"
 	"quipu/replication"
 )
 
@@ -35,6 +36,7 @@ type Options struct {
 	Observer     engine.Observer
 	Interest     *atomic.Int64                 // of Observer, see engine.Keyspace.Observe
 	FeedBytes    int64                         // of the ring of the feed; 0: there is none
+	RingBytes    int                           // see engine.Keyspace.SetRegionRing
 	FeedBase     uint64                        // see engine.Keyspace.OpenFeed
 	LocalKeys    func(key []byte) bool         // whether the settings have a key at ack level local
 	Ahead        func() AheadLimits            // called again and again, since the settings may change
@@ -44,6 +46,7 @@ type Options struct {
 	Watches      func(r *Replica) Watches      // what the clients of one node watch here; nil: nobody can watch anything
 	CountError   func(text string)             // called for each error reply to a command in a sub-batch; any goroutine, one at a time
 	UsersChanged func(ks *engine.Keyspace)     // called when users may have changed, before anybody is answered, by the goroutine that applies; nil: nobody cares
+	Meter        *exec.Meter                   // is told how long commands took; nil: nobody is
 	Reclaimed    func(keys int)                // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
 }
@@ -63,6 +66,7 @@ type Replica struct {
 	ahead     aheadState
 	reclaimer reclaimer
 	failed    failedBatches
+	commands  *histogram.Histogram // of batches that were applied
 	landing   landings
 	readers   readers
 	absorbing sync.RWMutex // held for reading while a batch from another node is handed over; guards stopping
@@ -84,15 +88,19 @@ func Open(opt Options) (*Replica, error) {
 	if opt.Watches == nil {
 		opt.Watches = func(*Replica) Watches { return noWatches{} }
 	}
-	r := &Replica{opt: opt, log: opt.Log}
+	r := &Replica{opt: opt, log: opt.Log, commands: histogram.New(1)}
 	r.watches = opt.Watches(r)
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: opt.Seed})
 	r.Keyspace.OnLongLock(opt.LongLock)
 	r.Keyspace.Observe(opt.Observer, opt.Interest)
+	r.Keyspace.SetRegionRing(opt.RingBytes)
 	if opt.FeedBytes > 0 {
 		r.Feed = r.Keyspace.OpenFeed(int(opt.FeedBytes), opt.FeedBase)
 	}
 	r.machine = &machine{keyspace: r.Keyspace, feed: r.Feed, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal, loading: opt.Loading, usersChanged: opt.UsersChanged, applied: r.landing.applied}
+	if opt.Meter != nil {
+		r.machine.runner.TimeWith(opt.Meter)
+	}
 	group, err := opt.Open(opt.Group, r.machine)
 	if err != nil {
 		r.Keyspace.Close()
@@ -113,7 +121,13 @@ func Open(opt Options) (*Replica, error) {
 }
 
 // NewRunner returns a runner of commands on the replica's keyspace.
-func (r *Replica) NewRunner() *exec.Runner { return exec.NewRunner(r.Keyspace, r.opt.Table) }
+func (r *Replica) NewRunner() *exec.Runner {
+	runner := exec.NewRunner(r.Keyspace, r.opt.Table)
+	if r.opt.Meter != nil {
+		runner.TimeWith(r.opt.Meter)
+	}
+	return runner
+}
 
 // Queued is the number of bytes handed over and not yet applied.
 func (r *Replica) Queued() int64 { return r.batcher.Queued() + r.readers.bytes.Load() }
@@ -137,6 +151,12 @@ func (r *Replica) Entries() int64 { return r.machine.entries.Load() }
 
 // FailedBatches is the number of batches since ResetStats that were decided as not applied or as unknown.
 func (r *Replica) FailedBatches() int64 { return r.failed.Load() }
+
+// Figures is what was measured of batches and entries since the start. It takes no locks.
+func (r *Replica) Figures() replication.Figures { return r.batcher.Figures() }
+
+// Commands is how many commands were in the batches that were applied.
+func (r *Replica) Commands() histogram.Values { return r.commands.Read() }
 
 // ResetStats sets FailedBatches to 0.
 func (r *Replica) ResetStats() { r.failed.Store(0) }

@@ -90,8 +90,9 @@ type Batcher struct {
 	tick     bool            // an entry was asked for since the last one was proposed
 	idle     []chan struct{} // closed when nothing waits or is in flight
 
-	gather gathering // guarded by mu
-	watch  watchState
+	gather  gathering // guarded by mu
+	figures figures
+	watch   watchState
 }
 
 // waiting is a batch that has not been proposed.
@@ -180,7 +181,7 @@ func deliver(refused []refusal) {
 // NewBatcher returns a Batcher that is bound to g as its Proposer, and starts its goroutines.
 func NewBatcher(g Group, clock *Clock, source Source, opt BatcherOptions) *Batcher {
 	opt.setDefaults()
-	b := &Batcher{group: g, clock: clock, source: source, opt: opt, start: time.Now()}
+	b := &Batcher{group: g, clock: clock, source: source, opt: opt, start: time.Now(), figures: newFigures()}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	b.proposer = binary.LittleEndian.Uint64(random[:])
@@ -415,7 +416,7 @@ func (b *Batcher) Applied(proposer, sequence uint64) {
 	} else {
 		p.fate(true)
 	}
-	b.decided(p, true)
+	b.decided(p, true, true)
 }
 
 // Void implements Proposer.
@@ -446,12 +447,12 @@ func (b *Batcher) end(p *proposal, logged bool, o Outcome, reason error) {
 		return // the entry is being applied: Applied decides the batch
 	}
 	if o == NotApplied && b.retries(p, reason) {
-		b.decided(p, logged)
+		b.decided(p, logged, false)
 		return
 	}
 	p.giveUp(o, reason)
 	p.fate(false)
-	b.decided(p, logged)
+	b.decided(p, logged, false)
 }
 
 // lookup returns the proposal in flight if it has these numbers, else nil.
@@ -466,7 +467,7 @@ func (b *Batcher) lookup(proposer, sequence uint64) *proposal {
 }
 
 // decided makes room for the next entry: p has been applied, or never will be. logged says that the log has the entry.
-func (b *Batcher) decided(p *proposal, logged bool) {
+func (b *Batcher) decided(p *proposal, logged, applied bool) {
 	b.mu.Lock()
 	if b.inflight.Load() != p {
 		b.mu.Unlock()
@@ -474,7 +475,11 @@ func (b *Batcher) decided(p *proposal, logged bool) {
 	}
 	b.inflight.Store(nil)
 	b.queued.Add(-p.bytes)
-	b.gather.decided(b, p)
+	now := b.now()
+	if applied {
+		b.figures.applied(p, now)
+	}
+	b.gather.decided(b, p, now)
 	if logged && cap(p.buf) <= maxSpareEntry {
 		b.spare = p.buf // nobody reads it any more: the log has the entry in its files
 	}

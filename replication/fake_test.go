@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"quipu/internal/histogram"
 )
 
 // fakeGroup is a Group whose commits the test decides.
@@ -106,6 +108,7 @@ func (g *fakeGroup) Ready() <-chan struct{}                           { return n
 func (g *fakeGroup) Done() <-chan struct{}                            { return g.done }
 func (g *fakeGroup) Err() error                                       { return g.err }
 func (g *fakeGroup) Snapshot() error                                  { return nil }
+func (g *fakeGroup) Syncs() histogram.Values                          { return histogram.Values{} }
 func (g *fakeGroup) Status() Status                                   { return Status{} }
 func (g *fakeGroup) Clock() *Clock                                    { return g.clock }
 func (g *fakeGroup) Shutdown(context.Context) error                   { return nil }

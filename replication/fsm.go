@@ -112,7 +112,7 @@ func (f *fsm) applyEntry(index, term uint64, data []byte) {
 	if proposer != nil {
 		ours = (*proposer).Claim(h.proposer, h.sequence)
 	}
-	f.machine.Apply(Entry{Index: index, Stamp: f.stamp, Level: h.level, Payload: payload}, ours)
+	f.machine.Apply(Entry{Index: index, Stamp: f.stamp, Level: h.level, Proposer: h.proposer, Payload: payload}, ours)
 	f.applied.Store(index)
 	if h.flags&flagCheck != 0 {
 		f.check(index)

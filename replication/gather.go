@@ -20,9 +20,8 @@ const (
 	gatherMost  = 10 * time.Millisecond
 )
 
-// decided notes that an entry, or a batch that was forwarded, is through. mu held.
-func (g *gathering) decided(b *Batcher, p *proposal) {
-	now := b.now()
+// decided notes that an entry, or a batch that was forwarded, is through now. mu held.
+func (g *gathering) decided(b *Batcher, p *proposal, now time.Duration) {
 	g.expected, g.base, g.at, g.limit = int(p.bytes), b.filling.batch.Size(), now, min(gatherMost, (now-p.proposed)/gatherShare)
 	if p.state.Load() != stateClaimed {
 		g.expected = 0 // its clients were told something else, and may do something else

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"quipu/internal/histogram"
 	"quipu/replication/storage"
 )
 
@@ -413,6 +414,9 @@ func (g *raftGroup) checkClock(was bool) bool {
 	}
 	return is
 }
+
+// Syncs implements Group.
+func (g *raftGroup) Syncs() histogram.Values { return g.logs.Syncs() }
 
 // Status implements Group.
 func (g *raftGroup) Status() Status {

@@ -6,5 +6,5 @@ package replication
 // executing it by older rules would fork this replica. A leader gives its entries the level of the state (Group.Level),
 // which may be lower: else the first node that runs newer code would stop the others.
 //
-// Level 2 has users (commands/acl.go).
-const SemanticsLevel uint16 = 2
+// Level 2 has users (commands/acl.go), level 3 regions (commands/region.go).
+const SemanticsLevel uint16 = 3

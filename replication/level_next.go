@@ -3,4 +3,4 @@
 package replication
 
 // SemanticsLevel of a program that knows a level more than this one does: tests upgrade a cluster to it.
-const SemanticsLevel uint16 = 3
+const SemanticsLevel uint16 = 4

@@ -371,6 +371,11 @@ func (g *raftGroup) memberStatus() (list []MemberStatus) {
 			st := seen.Status
 			m.Serves, m.Term, m.Applied, m.Last, m.LogTime = st.Serves && seen.Up, st.Term, st.Applied, st.Last, st.LogTime
 			m.Full, m.Ready, m.Level, m.Skew = st.Full, st.Ready && seen.Up, seen.Hello.Level, seen.Skew
+			committed := seen.Committed
+			if !seen.Up { // nothing reaches it any more
+				committed = g.raft().CommitIndex()
+			}
+			m.Behind = max(committed, st.Applied) - st.Applied
 			m.Checksum, m.Doubtful, m.Stops, m.Drains = Checksum{st.CheckedIndex, st.Checksum}, st.Doubtful, st.Stops, st.Drains
 		}
 		list = append(list, m)

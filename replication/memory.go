@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"quipu/internal/histogram"
 )
 
 // memoryGroup is an ideal Group for tests: every proposal commits at once, and nothing is kept on disk.
@@ -216,6 +218,9 @@ func (g *memoryGroup) Snapshot() error {
 func (g *memoryGroup) OpenSnapshot() (*Backup, error) {
 	return nil, errors.New("an ideal group has no files")
 }
+
+// Syncs implements Group: there is no disk.
+func (g *memoryGroup) Syncs() histogram.Values { return histogram.Values{} }
 
 func (g *memoryGroup) Status() Status {
 	return Status{

@@ -64,7 +64,7 @@ func OpenPeers(d *Directory, opt PeerOptions) (*Peers, error) {
 		return nil, err
 	}
 	p.listener = l
-	p.links = peer.NewLinks(l, p.answered)
+	p.links = peer.NewLinks(l, p.committed, p.answered)
 	return p, nil
 }
 
@@ -112,6 +112,14 @@ func (p *Peers) hello() peer.Hello {
 func (p *Peers) serve(g *raftGroup) {
 	p.group.Store(g)
 	p.listener.Handle(handler{g})
+}
+
+// committed is up to where the log is committed, as far as this node knows.
+func (p *Peers) committed() uint64 {
+	if g := p.group.Load(); g != nil {
+		return g.raft().CommitIndex()
+	}
+	return 0
 }
 
 // answered is called with the state of another member.

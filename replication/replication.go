@@ -20,20 +20,24 @@
 //	peers.go         the port for other nodes        form.go               how a cluster begins
 //	membership.go    who belongs to it               rounds.go             reads that see all that was answered
 //	forward.go       from followers to the leader    ship.go               a Batcher's part of that
+//	figures.go       what a Batcher measures
 package replication
 
 import (
 	"context"
 	"io"
 	"time"
+
+	"quipu/internal/histogram"
 )
 
 // Entry is one committed entry of the log.
 type Entry struct {
-	Index   uint64 // position in the Raft log
-	Stamp   int64  // log time, milliseconds since the Unix epoch; never smaller than that of an earlier entry
-	Level   uint16 // semantics level its commands are to be executed under
-	Payload []byte // valid for ever and shared: not to be modified. Empty for a time tick
+	Index    uint64 // position in the Raft log
+	Stamp    int64  // log time, milliseconds since the Unix epoch; never smaller than that of an earlier entry
+	Level    uint16 // semantics level its commands are to be executed under
+	Proposer uint64 // random number of the process that has proposed it; 0: not known
+	Payload  []byte // valid for ever and shared: not to be modified. Empty for a time tick
 }
 
 // StateMachine executes committed entries. All its methods are called from one goroutine at a time.
@@ -222,6 +226,8 @@ type Group interface {
 	// OpenSnapshot opens the file of the newest snapshot, which stays until it is closed.
 	OpenSnapshot() (*Backup, error)
 	Status() Status
+	// Syncs is how long syncs of the log took since the start, in ns. It takes no locks.
+	Syncs() histogram.Values
 	// Clock is the group's log time.
 	Clock() *Clock
 	// Shutdown stops the group and closes its files. It does not wait for proposals: drain the Batcher first.

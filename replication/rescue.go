@@ -42,9 +42,9 @@ func Restore(cfg Config, path string) (r Rescued, err error) {
 }
 
 // Recover makes a data directory in the folder to of the one in cfg.Dir, to which nothing is added: of its newest snapshot and of all
-// entries in its log, whether or not they were committed. The node that has it must be stopped. failed is the error after which sm
-// executes nothing more. An empty to only finds out how far the data reach.
-func Recover(cfg Config, sm StateMachine, failed func() error, to string) (r Rescued, err error) {
+// entries in its log, whether or not they were committed. The node that has it must be stopped. begin makes the state machine, for data of that
+// incarnation; failed is the error after which it executes nothing more. An empty to only finds out how far the data reach.
+func Recover(cfg Config, begin func(incarnation string) StateMachine, failed func() error, to string) (r Rescued, err error) {
 	if _, err := os.Stat(filepath.Join(cfg.Dir, groupName)); err != nil {
 		return r, fmt.Errorf("%s has no data: %w", cfg.Dir, err)
 	}
@@ -52,7 +52,7 @@ func Recover(cfg Config, sm StateMachine, failed func() error, to string) (r Res
 	if err != nil {
 		return r, err
 	}
-	g := newRaftGroup(cfg, d, sm)
+	g := newRaftGroup(cfg, d, begin(d.Incarnation()))
 	defer g.closeFiles()
 	if err := g.sizeByDisk(); err != nil {
 		return r, err

@@ -82,10 +82,10 @@ func (b *Batcher) answered(p *proposal, a *Answer, sent bool) (goOn bool) {
 		} else {
 			p.batch.Decide(Applied, nil)
 		}
-		b.decided(p, false)
+		b.decided(p, false, true)
 	default:
 		p.fate(true)
-		b.decided(p, false)
+		b.decided(p, false, true)
 	}
 	return a != nil && a.Outcome != NotApplied
 }

@@ -53,6 +53,7 @@ type MemberStatus struct {
 	Term          uint64
 	Applied       uint64
 	Last          uint64 // index of the last entry in its log
+	Behind        uint64 // entries that this node knew to be committed when it last asked, and the member had not applied when it answered
 	Boot          uint64
 	LogTime       int64         // ms since the Unix epoch, when it was asked last
 	Seen          time.Time     // when it answered last; zero: never

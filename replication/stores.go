@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"quipu/internal/histogram"
 	"quipu/replication/storage"
 )
 
@@ -33,6 +34,7 @@ type LogStore interface {
 	Trailing(bytes int64) (entries uint64)
 	Stalled() time.Duration
 	Segments() int
+	Syncs() histogram.Values
 }
 
 // VoteStore is a *storage.VoteStore, or what a simulation has in its place.

@@ -59,8 +59,8 @@ func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGro
 func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uint64, opens ...replica.OpenGroup) (*Server, error) {
 	srv := &Server{
 		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
-		feedBudget:  feedBudget{turns: make(chan struct{}, 2)},
-		incarnation: incarnation, watches: newWatchRegistry(), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}),
+		feedBudget: readerBudget(), streamBudget: streamBudget(),
+		incarnation: incarnation, watches: newWatchRegistry(), linked: make(chan struct{}), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}), ready: make(chan struct{}),
 		drainTimeout: drainTimeout,
 	}
 	for i := range srv.limits {
@@ -78,12 +78,14 @@ func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uin
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
 	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
 	srv.stats.startMemory = heapBytes()
+	srv.startTiming()
 	if err := srv.openReplicas(seed, opens); err != nil {
 		return nil, err
 	}
 	if cfg.UsesLocal() {
 		srv.useAhead()
 	}
+	srv.metrics = newMetricsPage(srv)
 	srv.tasks.start(2)
 	srv.transport = transport.New(host{srv}, transport.Options{Goroutines: cfg.Transport == "net", Loops: cfg.IOLoops, Log: log})
 	return srv, nil
@@ -101,6 +103,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		Observer:  srv.watches.changed,
 		Interest:  &srv.watches.count,
 		FeedBytes: cfg.FeedRing,
+		RingBytes: int(cfg.Regions.Ring),
 		FeedBase:  rand.Uint64(),
 		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
 		Ahead: func() replica.AheadLimits {
@@ -120,6 +123,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		CountError:   srv.stats.errors.count,
 		UsersChanged: srv.readUsers,
 		LongLock:     srv.awaitLoops,
+		Meter:        &srv.meter,
 		Reclaimed:    func(keys int) { srv.stats.expiredKeys.Add(int64(keys)) },
 	}
 }
@@ -148,7 +152,7 @@ func buildTable() (*commands.Table, []handler) {
 	var list []handler
 	list = append(list, connectionHandlers()...)
 	list = append(list, transactionHandlers()...)
-	list = append(list, clientHandlers(), configHandlers(), memoryHandlers(), backupHandler(), feedHandler(), aclHandlers())
+	list = append(list, clientHandlers(), configHandlers(), memoryHandlers(), slowlogHandlers(), latencyHandlers(), backupHandler(), feedHandler(), aclHandlers(), regionHandler())
 	list = append(list, nodeHandlers()...)
 	list = append(list, clusterHandlers()...)
 
@@ -201,6 +205,7 @@ func (srv *Server) Run(ctx context.Context) error {
 	for _, r := range srv.replicas {
 		srv.serving.Go(func() { r.Run(house) })
 	}
+	srv.serving.Go(func() { srv.runRegions(house) })
 	close(srv.accepting)
 	select {
 	case <-ctx.Done():
@@ -237,6 +242,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 	srv.stats.loadTime.Store(int64(time.Since(srv.started)))
 	srv.usersAreKnown()
 	srv.readyFlag.Store(true)
+	close(srv.ready)
 	var rest restWatch
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -252,6 +258,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 			}
 			srv.reading.RUnlock()
 			if srv.stats.sample(srv) {
+				srv.settleTimes()
 				srv.evictAgain()
 				srv.giveBack(&rest)
 			}

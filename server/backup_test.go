@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,6 +125,32 @@ func TestBackupCloses(t *testing.T) {
 		files, err := filepath.Glob(filepath.Join(n.srv.config().Dir, "group", "snapshots", "*.snap"))
 		return err == nil && len(files) <= 2
 	})
+}
+
+// TestRecoveredSeed: what is recovered of a log without a snapshot keeps the seed of the key hash. It cannot be guessed, and regions know the
+// data by it.
+func TestRecoveredSeed(t *testing.T) {
+	dir := redistest.FastDir(t)
+	n := startNode(t, func(c *config.Config) { c.Dir = dir })
+	expect(t, n.dial(), "INCR k", ":1\r\n")
+	was := n.srv.replicas[0].Keyspace.Seed()
+	killed := filepath.Join(t.TempDir(), "killed") // a node that stops in order leaves a snapshot
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig(t, func(cfg *config.Config) { cfg.Dir = redistest.FastDir(t) })
+	if err := Recover(cfg, killed, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	srv, err := New(t.Context(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := runNode(t, srv)
+	expect(t, again.dial(), "INCR k", ":2\r\n")
+	if is := again.srv.replicas[0].Keyspace.Seed(); is != was {
+		t.Errorf("the seed is %x, it was %x", is, was)
+	}
 }
 
 // TestRecover: what one node of a stopped cluster has is found, also where its last entry has it take a checksum, and a directory

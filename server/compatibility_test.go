@@ -27,7 +27,6 @@ const (
 var missing = []struct{ what, reason, names string }{
 	{"Hashes", "later: counters as fields of hashes are the next data type", "@hash"},
 	{"Pub/sub", "later, with keyspace notifications", "@pubsub"},
-	{"Slow log and latency", "later: the time of single commands is not measured, because reading the clock costs as much as an increment", "slowlog latency"},
 	{"Watching all commands", "later", "monitor"},
 	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`. What asks the cache of scripts is answered truly: it is empty", "@scripting"},
 	{"Sorted sets", "later: leaderboards", "@sorted-set"},

@@ -128,6 +128,7 @@ func (srv *Server) change(to *config.Config, rows []*config.Setting) (refusal st
 		r.LimitsChanged()
 	}
 	srv.setLogLevel(to.LogLevel)
+	srv.setTiming(to)
 	return ""
 }
 
@@ -157,7 +158,7 @@ func configResetStat(s *Session, _ [][]byte, w *protocol.Writer) {
 	for _, r := range s.srv.replicas {
 		r.ResetStats()
 	}
-	s.srv.resetCalls()
+	s.srv.resetTimes()
 	w.OK()
 }
 

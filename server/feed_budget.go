@@ -6,23 +6,29 @@ import (
 )
 
 // feedBudget bounds what all readers of the feed together take from those who count: each alone may be slow and polite, and two
-// hundred of them read each change two hundred times. They may spend a fifth of one processor's time, and feedBurst at once; then
-// the next pass through the ring waits, of whoever asks.
+// hundred of them read each change two hundred times. They may spend a part of one processor's time, and burst at once; then the next
+// pass through the ring waits, of whoever asks. Streams of /feed have a budget of their own, which is smaller: what they show is
+// looked at by people, and two hundred that begin at once spent two seconds of a processor before the first of them waited.
 type feedBudget struct {
-	mu   sync.Mutex
-	left time.Duration // that may be spent; negative: readers wait
-	at   time.Time     // when that was
+	share time.Duration // in so much time, a unit of it may be spent
+	burst time.Duration // most that is left
+	mu    sync.Mutex
+	left  time.Duration // that may be spent; negative: readers wait
+	at    time.Time     // when that was
 
 	turns chan struct{} // has as many places as pages may be made at a time for streams
 }
 
-const (
-	feedShare = 5 // in so much time, a unit of it may be spent
-	feedBurst = 2 * time.Second
-)
+// readerBudget and streamBudget are what FEED READ and /feed may spend.
+func readerBudget() *feedBudget { return newFeedBudget(5, 2*time.Second) }
+func streamBudget() *feedBudget { return newFeedBudget(20, 100*time.Millisecond) }
+
+func newFeedBudget(share, burst time.Duration) *feedBudget {
+	return &feedBudget{share: share, burst: burst, turns: make(chan struct{}, 2)}
+}
 
 func (b *feedBudget) fill(now time.Time) {
-	b.left = min(b.left+now.Sub(b.at)/feedShare, feedBurst)
+	b.left = min(b.left+now.Sub(b.at)/b.share, b.burst)
 	b.at = now
 }
 
@@ -31,7 +37,7 @@ func (b *feedBudget) rest(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.fill(now)
-	return min(max(0, -b.left*feedShare), feedRestLong)
+	return min(max(0, -b.left*b.share), feedRestLong)
 }
 
 // turn waits until a stream may begin a pass, and returns a function that is to be called when its page has been made; nil: gone is

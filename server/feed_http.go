@@ -82,10 +82,7 @@ func (srv *Server) serveFeed(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, text, http.StatusNotFound)
 		return
 	}
-	user, ok := r.Context().Value(httpUser{}).(*acl.Subject)
-	if !ok {
-		panic("BUG: a request without a user")
-	}
+	user := userOf(r)
 	if text := srv.mayFollow(user); text != "" {
 		http.Error(w, text, http.StatusForbidden)
 		return
@@ -169,15 +166,17 @@ func (s *feedStream) follow(r *http.Request) {
 	defer tick.Stop()
 	for s.srv.mayFollow(s.user) == "" {
 		var e feedEvent
-		done := s.srv.feedBudget.turn(r.Context().Done())
+		done := s.srv.streamBudget.turn(r.Context().Done())
 		if done == nil {
 			return
 		}
 		begun := time.Now()
 		s.srv.reading.RLock()
-		next, stamp, err := s.feed.Read(s.cursor, s.query.page(e.add))
+		page := s.query.page(e.add)
+		page.Share = s.srv.feedShared()
+		next, stamp, err := s.feed.Read(s.cursor, page)
 		s.srv.reading.RUnlock()
-		s.srv.feedBudget.spend(time.Now(), 2*time.Since(begun), len(e.Rows)) // as JSON they take as long again
+		s.srv.streamBudget.spend(time.Now(), 2*time.Since(begun), len(e.Rows)) // as JSON they take as long again
 		done()
 		switch {
 		case errors.Is(err, engine.ErrFeedGap):

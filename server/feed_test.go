@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"quipu/config"
+	"quipu/engine"
 	"quipu/internal/redistest"
+	"quipu/replica"
 )
 
 // follower builds a copy of the counters of a database from FEED, as a program would.
@@ -398,8 +400,8 @@ func TestFeedPace(t *testing.T) {
 		{25_000, feedRestMax, false}, // 50,000 rows a second, as ever
 		{feedFree + feedRate/2, time.Second / 2, false},
 		{feedFree + feedRate/2 + 1, time.Second / 2, true},
-		{1_000_000, 10 * time.Second, true},
-		{1_000_000, 16 * time.Second, false},
+		{1_000_000, 20 * time.Second, true},
+		{1_000_000, 24 * time.Second, false},
 		{1 << 40, feedRestLong, false},
 		{-1, 0, false}, // a gap
 	} {
@@ -454,24 +456,52 @@ func TestFeedCalm(t *testing.T) {
 	}
 }
 
-// TestFeedBudget: what all readers together may spend.
+// TestFeedNotCalm: while keys are counted that all have a row, there are no more rows, and yet it is not calm.
+func TestFeedNotCalm(t *testing.T) {
+	ks := engine.New(engine.Config{Databases: 1, Seed: 1})
+	defer ks.Close()
+	feed := ks.OpenFeed(1<<20, 1)
+	r := feedReader{r: &replica.Replica{Feed: feed}}
+	r.at.Store(&feedAt{})
+	now := time.Now()
+	for i, c := range []struct {
+		bytes int // of an entry since
+		calm  bool
+	}{{100, false}, {0, true}, {feedCalmLog, true}, {feedCalmLog + 1, false}, {0, true}} {
+		if c.bytes > 0 {
+			feed.Begin(uint64(i + 1))
+			feed.End(1, c.bytes)
+		}
+		now = now.Add(feedLook)
+		if got := r.calm(now); got != c.calm {
+			t.Errorf("step %d, %d bytes: %v", i, c.bytes, got)
+		}
+	}
+}
+
+// TestFeedBudget: what all readers together may spend, and all streams.
 func TestFeedBudget(t *testing.T) {
-	b := feedBudget{turns: make(chan struct{}, 1)}
+	for _, b := range []*feedBudget{readerBudget(), streamBudget()} {
+		testFeedBudget(t, b)
+	}
+}
+
+func testFeedBudget(t *testing.T, b *feedBudget) {
 	now := time.Unix(1000, 0)
 	spend := func(took time.Duration, rows int) time.Duration {
 		b.spend(now, took, rows)
 		return b.rest(now)
 	}
-	if rest := spend(feedBurst, 1<<30); rest != 0 {
+	if rest := spend(b.burst, 1<<30); rest != 0 {
 		t.Errorf("after the first burst they wait for %v", rest)
 	}
-	if rest := spend(time.Second, 1<<30); rest != feedShare*time.Second {
+	if rest := spend(time.Second, 1<<30); rest != b.share*time.Second {
 		t.Errorf("a second too much is a wait of %v", rest)
 	}
-	if rest := spend(time.Minute, 1); rest > feedShare*time.Second+time.Millisecond {
+	if rest := spend(time.Minute, 1); rest > b.share*(time.Second+time.Millisecond) {
 		t.Errorf("a row on a busy machine is a wait of %v", rest)
 	}
-	now = now.Add(feedShare*time.Second + time.Second)
+	now = now.Add(b.share*time.Second + time.Second)
 	if rest := b.rest(now); rest != 0 {
 		t.Errorf("later they wait for %v", rest)
 	}
@@ -480,7 +510,9 @@ func TestFeedBudget(t *testing.T) {
 	}
 	gone := make(chan struct{})
 	close(gone)
-	b.turns <- struct{}{}
+	for range cap(b.turns) {
+		b.turns <- struct{}{}
+	}
 	if b.turn(gone) != nil {
 		t.Error("one that is gone has a turn")
 	}

@@ -25,9 +25,10 @@ const (
 	feedRestMin  = 5 * time.Millisecond   // in which more changes
 	feedRestMax  = 500 * time.Millisecond // readers are not further behind, if no more than feedRate changes
 	feedFree     = 50_000                 // rows that it may have at once: what it does with them is a part of the time between two passes
-	feedRate     = 60_000                 // rows a second, of those beyond
-	feedRestLong = 20 * time.Second
-	feedCalm     = 30                    // rows in feedLook that are hardly anything
+	feedRate     = 40_000                 // rows a second, of those beyond
+	feedRestLong = 25 * time.Second
+	feedCalm     = 30                    // rows in feedLook that are hardly anything,
+	feedCalmLog  = 4 << 10               // and bytes of the log: some increments of keys that have a row already
 	feedLook     = 50 * time.Millisecond // whether there are too many rows is looked at so often
 )
 
@@ -65,10 +66,11 @@ type feedReader struct {
 	until time.Time // it rests; zero: it does not
 	turn  time.Time // it waits for the budget of all readers
 
-	looked time.Time // by calm
-	behind int64     // rows then
-	at     atomic.Pointer[feedAt]
-	looks  sync.Mutex // one at a time
+	looked  time.Time // by calm
+	behind  int64     // rows then
+	written uint64    // bytes of the log then
+	at      atomic.Pointer[feedAt]
+	looks   sync.Mutex // one at a time
 }
 
 // feedAt is how far a reader has come, perhaps without rows, and the stamp that belongs to that: 0 if it has not moved.
@@ -121,14 +123,15 @@ func (r *feedReader) rests() bool {
 func (r *feedReader) early(now time.Time) bool { return now.Before(r.until) || now.Before(r.turn) }
 
 // calm reports whether hardly anything has changed since it was called last, feedLook ago or more: many keys were loaded, and to wait
-// for longer would not make their rows fewer. Only afterRest calls it.
+// for longer would not make their rows fewer. That there are hardly more rows is not enough: where each key that is counted has a row
+// already, to read them now would have all of them get another one. Only afterRest calls it.
 func (r *feedReader) calm(now time.Time) bool {
 	if now.Sub(r.looked) < feedLook {
 		return false
 	}
-	before, first := r.behind, r.looked.IsZero()
-	r.behind, r.looked = r.r.Feed.Behind(r.at.Load().cursor), now
-	return !first && r.behind-before <= feedCalm
+	behind, written, first := r.behind, r.written, r.looked.IsZero()
+	r.behind, r.written, r.looked = r.r.Feed.Behind(r.at.Load().cursor), r.r.Feed.Written(), now
+	return !first && r.behind-behind <= feedCalm && r.written-written <= feedCalmLog
 }
 
 // afterRest calls begin, on this goroutine of the task pool or on another one.
@@ -183,7 +186,11 @@ func (r *feedReader) look(last bool) (over bool) {
 	rows := newFeedRows(r.resp, r.bytes)
 	srv.reading.RLock()
 	at := r.at.Load()
-	next, stamp, err := r.r.Feed.Read(at.cursor, r.query.page(rows.add))
+	page := r.query.page(rows.add)
+	if r.query.block > 0 && !last {
+		page.Share = srv.feedShared()
+	}
+	next, stamp, err := r.r.Feed.Read(at.cursor, page)
 	srv.reading.RUnlock()
 	if errors.Is(err, engine.ErrFeedGap) {
 		first := r.r.Feed.Stats().First
@@ -233,6 +240,15 @@ func (l *feedWaits) add(srv *Server, r *feedReader) {
 	case l.added <- struct{}{}:
 	default:
 	}
+}
+
+// feedShared is for how long a mark that one reader made does for others: they see a change later by as much, and what changes has
+// fewer rows. It grows with those who read, up to a second.
+func (srv *Server) feedShared() int64 {
+	srv.feedWaits.mu.Lock()
+	readers := int64(len(srv.feedWaits.list))
+	srv.feedWaits.mu.Unlock()
+	return min(10*(readers+int64(srv.feedStreams.Load())), 1000)
 }
 
 // stop ends the goroutine: it must not use the keyspace any more.

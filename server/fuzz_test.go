@@ -146,6 +146,8 @@ func (g *fuzzGround) run(t *testing.T, p plan) {
 	guests.leave()
 	n.bidFarewell(t, &guests)
 	n.until(t, "the guests' sessions to end", func() bool { return n.srv.clients.count.Load() == 0 })
+	// What the guests sent last may be ACL SETUSER.
+	n.until(t, "what was sent last to be executed", func() bool { return n.srv.queued() == 0 })
 	n.configure(0) // whatever CONFIG SET and ACL made of it
 	n.srv.endPause()
 	n.checkAlive(t)

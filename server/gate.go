@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"quipu/commands"
+	"quipu/exec"
 	"quipu/protocol"
 )
 
@@ -80,7 +81,7 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 		b.Hold(cmd, args)
 		b.Write(cmd, args, s.as())
 	case cmd.Read == nil:
-		return s.runHandler(&s.srv.handlers[cmd.ID()], args)
+		return s.runHandler(cmd, args)
 	case long:
 		if s.barrier() {
 			return false
@@ -99,7 +100,7 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 func (s *Session) read(cmd *commands.Command, args [][]byte) bool {
 	at := s.placeOf(cmd, args)
 	if at == here && !s.pending() {
-		s.lane.runner.ReadAt(cmd, args, s.db, s.readTime(), s.sees(), s.beginReply())
+		s.lane.runner.ReadAt(s, cmd, args, s.db, s.readTime(), s.sees(), s.beginReply())
 		s.endReply()
 		return true
 	}
@@ -117,21 +118,46 @@ func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
 	if s.pending() || !s.lane.sole || s.watcher != nil && s.lane.replica.Keyspace.HasAhead() {
 		return false
 	}
-	done := s.lane.runner.Unchanged(cmd, args, s.db, s.lane.replica.Clock.Now(), s.beginReply())
+	done := s.lane.runner.Unchanged(s, cmd, args, s.db, s.lane.replica.Clock.Now(), s.beginReply())
 	s.endReply()
 	return done
 }
 
-// runHandler executes a command that belongs to the connection or the node.
-func (s *Session) runHandler(h *handler, args [][]byte) bool {
+// runHandler executes a command that belongs to the connection or the node, and times it if it is an operator's or its turn has come.
+// What only hands something over is timed where that is executed.
+func (s *Session) runHandler(cmd *commands.Command, args [][]byte) bool {
+	h := &s.srv.handlers[cmd.ID()]
 	if h.ownWritesFirst && s.awaitPending() {
 		return false
 	}
+	if h.slow && h.flow == nil {
+		return s.runSlowHandler(cmd, args)
+	}
+	if h.write != nil || !s.timesHandler(cmd) {
+		return s.handle(h, args)
+	}
+	start := s.worker.times.Now()
+	done := s.handle(h, args)
+	if done && s.waiting == waitNothing {
+		s.tookHandler(start, cmd, args)
+	}
+	return done
+}
+
+// timesHandler reports whether a command of the connection or the node is timed: those of operators all are. EXEC is timed where the
+// transaction is executed.
+func (s *Session) timesHandler(cmd *commands.Command) bool {
+	return cmd.Flags&commands.FlagSkipSlowlog == 0 && (cmd.Flags&commands.FlagAdmin != 0 || s.worker.times.Due(cmd))
+}
+
+func (s *Session) tookHandler(start int64, cmd *commands.Command, args [][]byte) {
+	s.worker.times.Took(start, exec.Timed{Cmd: cmd, Args: args, Client: s, Count: 1, Sampled: cmd.Flags&commands.FlagAdmin == 0})
+}
+
+// handle calls a handler.
+func (s *Session) handle(h *handler, args [][]byte) bool {
 	if h.flow != nil {
 		return h.flow(s, args)
-	}
-	if h.slow {
-		return s.runSlowHandler(h, args)
 	}
 	w := s.beginReply()
 	h.run(s, args, w)
@@ -140,13 +166,18 @@ func (s *Session) runHandler(h *handler, args [][]byte) bool {
 }
 
 // runSlowHandler executes a command of the connection or the node on another goroutine.
-func (s *Session) runSlowHandler(h *handler, args [][]byte) bool {
+func (s *Session) runSlowHandler(cmd *commands.Command, args [][]byte) bool {
 	if s.awaitPending() {
 		return false
 	}
 	s.publishState()
 	args = copyArgs(args)
-	s.replyFromTask(func(w *protocol.Writer) { h.run(s, args, w) })
+	h := &s.srv.handlers[cmd.ID()]
+	s.replyFromTask(func(w *protocol.Writer) {
+		start := s.srv.meter.Clock()
+		h.run(s, args, w)
+		s.srv.tookTask(s, cmd, args, start)
+	})
 	return true
 }
 
@@ -286,7 +317,7 @@ func (s *Session) runSlow(cmd *commands.Command, args [][]byte) bool {
 	s.replyFromTask(func(w *protocol.Writer) {
 		s.srv.reading.RLock()
 		defer s.srv.reading.RUnlock()
-		s.srv.newRunner(r).Read(cmd, args, db, now, w)
+		s.srv.newRunner(r).ReadAt(s, cmd, args, db, now, exec.SeesApplied, w)
 	})
 	return true
 }

@@ -24,6 +24,7 @@ const (
 	httpConns  = 512 // at a time; others wait to be accepted
 	httpHeader = 16 << 10
 	httpWait   = 10 * time.Second // for a request, and for a client to take what it is sent
+	httpUnsent = 128 << 10        // bytes, of which the system makes twice as many: about two events of /feed
 )
 
 // httpPort is the port of http-addr. A nil one does nothing.
@@ -48,16 +49,21 @@ func (srv *Server) listenHTTP() (*httpPort, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s, the setting http-addr: %w", addr, err)
 	}
-	l = netutil.LimitListener(l, httpConns)
+	l = netutil.LimitListener(unsentListener{l}, httpConns)
 	if srv.config().TLS.HTTP {
 		l = tlsListener{l, srv}
 	}
+	data := http.NewServeMux()
+	data.Handle("GET /feed", srv.whenReady(http.HandlerFunc(srv.serveFeed)))
+	data.HandleFunc("GET /metrics", srv.metrics.serve)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /feed", srv.serveFeed)
+	mux.HandleFunc("GET /healthz", serveHealth)
+	mux.HandleFunc("GET /readyz", srv.serveReady)
+	mux.Handle("/", srv.admitHTTP(data))
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &httpPort{cancel: cancel, addr: l.Addr(), served: make(chan struct{})}
 	p.server = &http.Server{
-		Handler: p.count(srv.admitHTTP(mux)), BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
+		Handler: p.count(mux), BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: httpWait, ReadTimeout: httpWait, IdleTimeout: time.Minute, MaxHeaderBytes: httpHeader,
 	}
 	go func() {
@@ -67,6 +73,19 @@ func (srv *Server) listenHTTP() (*httpPort, error) {
 		}
 	}()
 	return p, nil
+}
+
+// unsentListener bounds what the system keeps for a client that does not read. By itself it takes some MB for each, and two hundred
+// streams that nobody reads had as much made for them before they came to wait.
+type unsentListener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l unsentListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(httpUnsent) // if the connection has ended already, it is seen later
+	}
+	return c, err
 }
 
 // stop ends all requests, and returns when none uses the keyspace any more.
@@ -103,7 +122,7 @@ func (p *httpPort) count(next http.Handler) http.Handler {
 
 // admitHTTP lets requests pass that may see data: from this machine where nobody has to authenticate (protected mode), else those
 // of a user, as `Authorization: Basic NAME:PASSWORD`, or of the default user, as `Bearer PASSWORD`. What the user may do, the
-// handlers ask by mayFollow.
+// handlers ask by mayCall. Probes of the node (health.go) do not come here.
 func (srv *Server) admitHTTP(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -140,25 +159,50 @@ func (srv *Server) admitHTTP(next http.Handler) http.Handler {
 			srv.denials.Add(acl.LogEntry{Reason: acl.DeniedAuth, Object: "http", Username: name, Client: "addr=" + r.RemoteAddr, At: time.Now()}, cfg.ACLLogMax)
 			h.Set("WWW-Authenticate", `Basic realm="quipu"`)
 			http.Error(w, protocol.ErrWrongPass, http.StatusUnauthorized)
-		case !srv.isReady():
-			h.Set("Retry-After", "1")
-			http.Error(w, protocol.ErrLoading, http.StatusServiceUnavailable)
 		default:
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), httpUser{}, user)))
 		}
 	})
 }
 
+// whenReady lets requests pass that need what is in the log.
+func (srv *Server) whenReady(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !srv.isReady() {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, protocol.ErrLoading, http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // httpUser is the key of the request's user in its context.
 type httpUser struct{}
 
+// userOf is who asks, as admitHTTP has found.
+func userOf(r *http.Request) *acl.Subject {
+	user, ok := r.Context().Value(httpUser{}).(*acl.Subject)
+	if !ok {
+		panic("BUG: a request without a user")
+	}
+	return user
+}
+
 // mayFollow returns the error text if a user who has connected as u may not read the feed now, or "".
-func (srv *Server) mayFollow(u *acl.Subject) string {
+func (srv *Server) mayFollow(u *acl.Subject) string { return srv.mayCall(u, "feed", "read") }
+
+// mayCall returns the error text if a user who has connected as u may not run a command now, or "".
+func (srv *Server) mayCall(u *acl.Subject, words ...string) string {
 	now := srv.users.Load().Find(u.Name)
 	if !sameUser(u, now) {
 		return protocol.ErrWrongPass
 	}
-	cmd := srv.table.Find([][]byte{[]byte("feed"), []byte("read")})
+	var args [][]byte
+	for _, word := range words {
+		args = append(args, []byte(word))
+	}
+	cmd := srv.table.Find(args)
 	var call acl.Call
 	callOf(&call, cmd, nil)
 	switch reason, _ := now.Check(&call); reason {

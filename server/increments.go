@@ -39,7 +39,7 @@ func (s *Session) burstIncrement(key []byte, delta int64) {
 	switch {
 	case s.pending():
 	case !silent:
-		if r.GatherIncrement(s, s.db, key, delta, &s.out) == exec.BurstMax {
+		if r.GatherIncrement(s, s.db, key, delta, &s.out) == exec.BurstMax || r.All() {
 			s.worker.CarryOut()
 		}
 		return
@@ -62,13 +62,16 @@ func (s *Session) burstRead(cmd *commands.Command, args [][]byte) bool {
 		return false
 	}
 	r := s.burstRunner()
+	if r.All() {
+		return false
+	}
 	if r.GathersIncrements() {
 		s.worker.CarryOut()
 	}
 	if s.pending() {
 		return false
 	}
-	if r.GatherRead(cmd, args, s.db, s.sees(), &s.out) == exec.BurstMax {
+	if r.GatherRead(s, cmd, args, s.db, s.sees(), &s.out) == exec.BurstMax {
 		s.worker.CarryOut()
 	}
 	return true

@@ -16,24 +16,34 @@ import (
 type infoSection struct {
 	name  string
 	title string
-	shown bool // without being asked for
+	is    infoUse
 	write func(srv *Server, p *infoPrinter)
+	needs func(srv *Server) bool // nil: it is always there
 }
 
+// infoUse is what a section is for beside being asked for by its name.
+type infoUse uint8
+
+const (
+	byDefault infoUse = 1 << iota // INFO has it without being asked for it
+	asMetrics                     // /metrics is made of its lines, which are asked for with Server.reading held: it must not take that
+)
+
 var infoSections = []infoSection{
-	{"server", "Server", true, infoServer},
-	{"clients", "Clients", true, infoClients},
-	{"memory", "Memory", true, infoMemory},
-	{"persistence", "Persistence", true, infoPersistence},
-	{"stats", "Stats", true, infoStats},
-	{"replication", "Replication", true, infoReplication},
-	{"cpu", "CPU", true, infoCPU},
-	{"modules", "Modules", true, infoNothing},
-	{"commandstats", "Commandstats", false, infoCommandStats},
-	{"errorstats", "Errorstats", true, infoErrorStats},
-	{"latencystats", "Latencystats", false, infoNothing},
-	{"cluster", "Cluster", true, func(srv *Server, p *infoPrinter) { p.line("cluster_enabled", boolInt(srv.config().ClusterEnabled)) }},
-	{"keyspace", "Keyspace", true, infoKeyspace},
+	{"server", "Server", byDefault | asMetrics, infoServer, nil},
+	{"clients", "Clients", byDefault | asMetrics, infoClients, nil},
+	{"memory", "Memory", byDefault | asMetrics, infoMemory, nil},
+	{"persistence", "Persistence", byDefault | asMetrics, infoPersistence, nil},
+	{"stats", "Stats", byDefault | asMetrics, infoStats, nil},
+	{"replication", "Replication", byDefault | asMetrics, infoReplication, nil},
+	{"regions", "Regions", byDefault, infoRegions, (*Server).isRegion},
+	{"cpu", "CPU", byDefault | asMetrics, infoCPU, nil},
+	{"modules", "Modules", byDefault, infoNothing, nil},
+	{"commandstats", "Commandstats", asMetrics, infoCommandStats, nil},
+	{"errorstats", "Errorstats", byDefault | asMetrics, infoErrorStats, nil},
+	{"latencystats", "Latencystats", 0, infoLatencyStats, nil},
+	{"cluster", "Cluster", byDefault | asMetrics, func(srv *Server, p *infoPrinter) { p.line("cluster_enabled", boolInt(srv.config().ClusterEnabled)) }, nil},
+	{"keyspace", "Keyspace", byDefault | asMetrics, infoKeyspace, nil},
 }
 
 func infoCommand(s *Session, args [][]byte, w *protocol.Writer) {
@@ -45,7 +55,7 @@ func infoCommand(s *Session, args [][]byte, w *protocol.Writer) {
 	defaults := len(wanted) == 0 || wanted["default"]
 	var p infoPrinter
 	for _, section := range infoSections {
-		if !everything && !wanted[section.name] && !(defaults && section.shown) {
+		if section.needs != nil && !section.needs(s.srv) || !everything && !wanted[section.name] && !(defaults && section.is&byDefault != 0) {
 			continue
 		}
 		if p.b.Len() > 0 {
@@ -69,6 +79,7 @@ func infoServer(srv *Server, p *infoPrinter) {
 	p.line("multiplexing_api", srv.transport.Name())
 	p.line("io_loops", srv.transport.Loops())
 	p.line("process_id", os.Getpid())
+	p.line("process_supervised", "no")
 	p.line("run_id", srv.runID)
 	p.line("node_id", srv.replicas[0].Group.Status().NodeID)
 	p.line("node_label", cfg.NodeID)
@@ -78,6 +89,9 @@ func infoServer(srv *Server, p *infoPrinter) {
 	p.line("uptime_in_days", int64(up.Hours()/24))
 	p.line("hz", int(time.Second/replica.ReclaimEvery))
 	p.line("configured_hz", int(time.Second/replica.ReclaimEvery))
+	if path, err := os.Executable(); err == nil {
+		p.line("executable", path)
+	}
 	p.line("config_file", cfg.File)
 }
 
@@ -113,6 +127,8 @@ func infoPersistence(srv *Server, p *infoPrinter) {
 	p.line("aof_rewrite_scheduled", 0)
 	p.line("aof_last_bgrewrite_status", okOrErr(st.SnapshotErr))
 	p.line("aof_last_write_status", okOrErr(st.DiskFull))
+	p.zeros("module_fork_in_progress", "module_fork_last_cow_size")
+	p.line("current_cow_size", srv.dataMemory().SnapshotBytes)
 	p.line("log_bytes_since_snapshot", st.LogBytes)
 	p.line("log_bytes_snapshot_trigger", st.SnapshotTrigger)
 	p.line("log_segments", st.Segments)
@@ -139,14 +155,14 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("tls_handshakes", st.handshakes.Load())
 	p.line("tls_handshakes_failed", srv.limits.times(limitHandshake))
 	p.line("expired_keys", st.expiredKeys.Load())
-	p.line("evicted_keys", 0)
+	p.zeros("evicted_keys", "total_eviction_exceeded_time", "current_eviction_exceeded_time")
 	p.line("evicted_clients", srv.limits.times(limitMemory))
 	p.line("keyspace_hits", st.reads.Hits.Sum())
 	p.line("keyspace_misses", st.reads.Misses.Sum())
-	p.line("pubsub_channels", 0)
-	p.line("pubsub_patterns", 0)
-	p.line("latest_fork_usec", 0)
-	p.line("total_forks", 0)
+	p.zeros("pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks", "sync_full", "sync_partial_ok",
+		"sync_partial_err", "migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses",
+		"active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time",
+		"tracking_total_keys", "tracking_total_items", "tracking_total_prefixes", "unexpected_error_replies", "dump_payload_sanitizations")
 	p.line("long_locks", srv.longLocks())
 	p.line("protocol_errors", srv.limits.times(limitProtocol))
 	p.line("refused_commands", st.refused.Load())
@@ -176,8 +192,7 @@ func infoReplication(srv *Server, p *infoPrinter) {
 	p.line("log_time_jump_ms", st.Clock.Jump.Milliseconds())
 	p.line("master_repl_offset", st.CommitIndex)
 	p.line("second_repl_offset", -1)
-	p.line("repl_backlog_active", 0)
-	p.line("repl_backlog_size", 0)
+	p.zeros("repl_backlog_active", "repl_backlog_size", "repl_backlog_first_byte_offset", "repl_backlog_histlen")
 	infoLocalAck(srv, p)
 }
 
@@ -230,12 +245,13 @@ func infoCPU(_ *Server, p *infoPrinter) {
 }
 
 func infoCommandStats(srv *Server, p *infoPrinter) {
+	srv.settleTimes()
 	for id, calls := range srv.commandCalls() {
 		rejected := srv.rejected[id].Load()
 		if calls > 0 || rejected > 0 {
-			// Times and failures are not measured per command: a clock reading costs as much as an increment.
-			p.line("cmdstat_"+srv.table.All()[id].FullName(),
-				fmt.Sprintf("calls=%d,usec=0,usec_per_call=0.00,rejected_calls=%d,failed_calls=0", calls, rejected))
+			usec := srv.times.usec(id)
+			p.line("cmdstat_"+srv.table.All()[id].FullName(), fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=0",
+				calls, usec, float64(usec)/float64(max(calls, 1)), rejected))
 		}
 	}
 }
@@ -247,7 +263,7 @@ func infoErrorStats(srv *Server, p *infoPrinter) {
 	}
 }
 
-// infoNothing is a section of Redis that has no lines here: there are no modules, and times of commands are not measured.
+// infoNothing is a section of Redis that has no lines here: there are no modules.
 func infoNothing(*Server, *infoPrinter) {}
 
 func infoKeyspace(srv *Server, p *infoPrinter) {

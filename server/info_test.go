@@ -1,6 +1,8 @@
 package server
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,6 +71,62 @@ func TestErrorStatsAreThoseOfRedis(t *testing.T) {
 		p.do("CONFIG", "RESETSTAT")
 		p.same(p.do2("INFO", "errorstats"))
 	})
+}
+
+// infoLeftOut are the lines of Redis's INFO that there are not here; docs/compatibility.md says why.
+var infoLeftOut = []string{
+	"redis_git_sha1", "redis_git_dirty", "redis_build_id", "monotonic_clock", "atomicvar_api", "gcc_version", "lru_clock", "io_threads_active",
+	"client_recent_max_input_buffer", "client_recent_max_output_buffer", "clients_in_timeout_table",
+	"current_cow_peak", "current_cow_size_age", "current_fork_perc", "current_save_keys_processed", "current_save_keys_total",
+	"rdb_last_bgsave_time_sec", "rdb_current_bgsave_time_sec", "rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded",
+	"aof_last_rewrite_time_sec", "aof_current_rewrite_time_sec", "aof_rewrites", "aof_rewrites_consecutive_failures", "aof_last_cow_size",
+	"total_net_repl_input_bytes", "total_net_repl_output_bytes", "instantaneous_input_repl_kbps", "instantaneous_output_repl_kbps",
+	"expired_stale_perc", "expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds",
+	"total_reads_processed", "total_writes_processed", "io_threaded_reads_processed", "io_threaded_writes_processed", "reply_buffer_shrinks", "reply_buffer_expands",
+	"master_replid", "master_replid2", "used_cpu_sys_main_thread", "used_cpu_user_main_thread",
+}
+
+// TestInfoLinesAreThoseOfRedis: each line of Redis's INFO is there, in its section, or is left out on purpose and stands on the page.
+func TestInfoLinesAreThoseOfRedis(t *testing.T) {
+	page, err := os.ReadFile(compatibilityPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bothProtocols(t, func(t *testing.T, p *pair) {
+		p.do("SET", "a", "1")
+		p.do("GETRANGE", "a", "x", "y")
+		p.do("CONFIG", "RESETSTAT")
+		ours, redis := p.do("INFO", "everything")
+		have := infoNames(ours.Text)
+		names := infoNames(redis.Text)
+		for name := range names {
+			_, bare, _ := strings.Cut(name, " ")
+			switch left := slices.Contains(infoLeftOut, bare); {
+			case left && have[name]:
+				t.Errorf("%s is not left out", name)
+			case left && !strings.Contains(string(page), "`"+bare+"`"):
+				t.Errorf("%s is left out, and %s does not say so", name, compatibilityPage)
+			case !left && !have[name]:
+				t.Errorf("there is no line %s", name)
+			}
+		}
+		if len(names) < 150 {
+			t.Errorf("INFO of Redis has %d lines only", len(names))
+		}
+	})
+}
+
+// infoNames are the names of the lines, each behind its section.
+func infoNames(info string) map[string]bool {
+	names, section := map[string]bool{}, ""
+	for line := range strings.Lines(info) {
+		if title, ok := strings.CutPrefix(line, "# "); ok {
+			section = strings.TrimSpace(title)
+		} else if name, _, ok := strings.Cut(line, ":"); ok {
+			names[section+" "+name] = true
+		}
+	}
+	return names
 }
 
 func infoField(info, name string) string {

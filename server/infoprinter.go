@@ -5,9 +5,26 @@ import (
 	"strings"
 )
 
-type infoPrinter struct{ b strings.Builder }
+// infoPrinter takes the lines of INFO: as text, or one by one where take is set.
+type infoPrinter struct {
+	b    strings.Builder
+	take func(name, value string)
+}
 
-func (p *infoPrinter) line(name string, value any) { fmt.Fprintf(&p.b, "%s:%v\r\n", name, value) }
+func (p *infoPrinter) line(name string, value any) {
+	if p.take != nil {
+		p.take(name, fmt.Sprint(value))
+		return
+	}
+	fmt.Fprintf(&p.b, "%s:%v\r\n", name, value)
+}
+
+// zeros has lines that are 0 because there is nothing that could be counted: no Lua, no fork, no eviction.
+func (p *infoPrinter) zeros(names ...string) {
+	for _, name := range names {
+		p.line(name, 0)
+	}
+}
 
 func boolInt(b bool) int {
 	if b {

@@ -332,7 +332,7 @@ func TestFeedHoldsNoLoop(t *testing.T) {
 			expect(t, other, "PING", "+PONG\r\n")
 			return onLoop(s.worker, func() bool { return s.waiting != waitNothing })
 		})
-		feed.End(1)
+		feed.End(1, 0)
 		if got := readRaw(t, c); got[0] != '*' {
 			t.Errorf("%s: %q", command, got)
 		}

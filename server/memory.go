@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"runtime"
 
 	"quipu/commands"
 	"quipu/protocol"
@@ -36,11 +35,10 @@ type memoryFigures struct {
 
 func (srv *Server) memoryFigures() memoryFigures {
 	m := srv.dataMemory()
-	var ms runtime.MemStats
-	runtime.ReadMemStats(&ms)
+	heap, system := goMemory()
 	f := memoryFigures{
-		used: m.Used + int64(ms.HeapAlloc), dataset: m.LiveBytes, index: m.IndexBytes, dead: m.DeadBytes, mapped: m.Mapped,
-		heap: int64(ms.HeapAlloc), goSystem: int64(ms.Sys - ms.HeapReleased), snapshot: m.SnapshotBytes,
+		used: m.Used + heap, dataset: m.LiveBytes, index: m.IndexBytes, dead: m.DeadBytes, mapped: m.Mapped,
+		heap: heap, goSystem: system, snapshot: m.SnapshotBytes,
 		resident: residentMemory(), startup: srv.stats.startMemory,
 	}
 	f.peak = max(f.used, srv.stats.peakMemory.Load())
@@ -61,9 +59,21 @@ func infoMemory(srv *Server, p *infoPrinter) {
 	p.line("used_memory_startup", f.startup)
 	p.line("used_memory_dataset", f.dataset)
 	p.line("used_memory_dataset_perc", fmt.Sprintf("%.2f%%", percent(f.dataset, f.used-f.startup)))
-	p.line("number_of_cached_scripts", 0)
-	p.line("number_of_functions", 0)
-	p.line("number_of_libraries", 0)
+	allocated := f.dataset + f.index // the allocator is the keyspace's own, as in MEMORY STATS
+	p.line("allocator_allocated", allocated)
+	p.line("allocator_active", f.mapped)
+	p.line("allocator_resident", f.mapped)
+	p.line("allocator_frag_ratio", fmt.Sprintf("%.2f", ratio(f.mapped, allocated)))
+	p.line("allocator_frag_bytes", f.mapped-allocated)
+	p.line("allocator_rss_ratio", "1.00")
+	p.line("allocator_rss_bytes", 0)
+	p.line("rss_overhead_ratio", fmt.Sprintf("%.2f", ratio(f.resident, f.mapped)))
+	p.line("rss_overhead_bytes", f.resident-f.mapped)
+	p.zeros("number_of_cached_scripts", "number_of_functions", "number_of_libraries", "used_memory_lua", "used_memory_vm_eval",
+		"used_memory_scripts_eval", "used_memory_vm_functions", "used_memory_vm_total", "used_memory_functions", "used_memory_scripts")
+	for _, name := range []string{"used_memory_lua", "used_memory_vm_total", "used_memory_scripts"} {
+		p.line(name+"_human", humanBytes(0))
+	}
 	p.line("data_mapped", f.mapped)
 	p.line("data_dead_bytes", f.dead)
 	p.line("data_index_bytes", f.index)
@@ -72,6 +82,9 @@ func infoMemory(srv *Server, p *infoPrinter) {
 	p.line("go_sys_bytes", f.goSystem)
 	size("total_system_memory", systemMemory())
 	p.line("mem_clients_normal", srv.clientMemory.sum.Load())
+	p.line("mem_aof_buffer", srv.queued())
+	p.zeros("mem_clients_slaves", "mem_cluster_links", "mem_not_counted_for_evict", "mem_replication_backlog", "mem_total_replication_buffers",
+		"active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects")
 	size("maxmemory", srv.config().MaxMemory)
 	p.line("maxmemory_policy", "noeviction")
 	p.line("mem_fragmentation_ratio", fmt.Sprintf("%.2f", ratio(f.resident, f.used)))

@@ -60,8 +60,11 @@ func saveCommand(s *Session, _ [][]byte) bool {
 // runTask runs work on another goroutine, for which the session waits and its loop does not. The reply is OK, or the error.
 func (s *Session) runTask(work func() error) {
 	reply := s.replyLater(waitTask)
+	cmd, args := s.last, copyArgs(s.args)
 	s.srv.tasks.run(func() {
+		start := s.srv.meter.Clock()
 		err := work()
+		s.srv.tookTask(s, cmd, args, start)
 		s.worker.loop.Post(func() {
 			reply(func(w *protocol.Writer) {
 				if err != nil {

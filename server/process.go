@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"quipu/config"
+	"quipu/internal/sdnotify"
 )
 
 // newLogger writes to standard error in text form, with times, at a level that CONFIG SET can change.
@@ -30,12 +32,15 @@ func (srv *Server) setLogLevel(level slog.Level) {
 // heap, but let a large one, of replies to clients that do not read, grow several times over.
 const ballastBytes = 16 << 20
 
-// Main runs a node as a process does: it logs to standard error, reads its certificates again on SIGHUP, and stops when ctx
-// ends.
+// Main runs a node as a process does: it logs to standard error, tells the service manager how it is doing, reads its certificates
+// again on SIGHUP, and stops when ctx ends.
 func Main(ctx context.Context, cfg config.Config) error {
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
 	log, level := newLogger(cfg.LogLevel)
+	for _, g := range cfg.Ignored {
+		log.Warn("ignored in the configuration file", "directives", strings.Join(g.Names, " "), "because", g.Why)
+	}
 	files := cfg.MaxClients
 	if cfg.TLS.Port != 0 {
 		files += cfg.TLS.Handshakes
@@ -44,6 +49,10 @@ func Main(ctx context.Context, cfg config.Config) error {
 	hangUp := make(chan os.Signal, 1) // one is enough: whoever sends it while certificates are read has them read again
 	signal.Notify(hangUp, syscall.SIGHUP)
 	defer signal.Stop(hangUp)
+	manager := sdnotify.FromEnviron(os.Getenv)
+	if err := manager.Tell("STATUS=opening the data, or waiting for the nodes that found the cluster"); err != nil {
+		log.Warn("the service manager cannot be told how the node is doing", "error", err)
+	}
 	srv, err := New(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -52,6 +61,7 @@ func Main(ctx context.Context, cfg config.Config) error {
 	done := make(chan struct{})
 	defer close(done)
 	go srv.reloadOn(hangUp, done)
+	go srv.reportTo(ctx, manager, done)
 	return srv.Run(ctx)
 }
 

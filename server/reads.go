@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"quipu/commands"
+	"quipu/exec"
 	"quipu/protocol"
 )
 
@@ -156,7 +157,7 @@ func (s *Session) askSlow(cmd *commands.Command, args [][]byte) bool {
 			if r.Keyspace.NextDue() <= now {
 				now = r.Stamp() // the log says what is expired
 			}
-			s.srv.newRunner(r).Read(cmd, copied, db, now, &result)
+			s.srv.newRunner(r).ReadAt(s, cmd, copied, db, now, exec.SeesApplied, &result)
 			s.srv.reading.RUnlock()
 			answer()
 		})

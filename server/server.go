@@ -13,6 +13,7 @@ import (
 	"quipu/commands"
 	"quipu/config"
 	"quipu/exec"
+	"quipu/internal/regionlink"
 	"quipu/replica"
 	"quipu/replication"
 	"quipu/transport"
@@ -46,6 +47,8 @@ type Server struct {
 	feedWaits    feedWaits
 	http         *httpPort    // nil: none
 	feedStreams  atomic.Int32 // clients of /feed
+	metrics      *metricsPage
+	readiness    readiness
 	clients      clientRegistry
 	nextClient   atomic.Int64
 	failures     failureLimiter
@@ -56,10 +59,18 @@ type Server struct {
 	tasks        taskPool
 	pause        pauseState
 	stats        statistics
+	meter        exec.Meter
+	times        timings
+	slow         slowLog
+	latency      latencyEvents
 	limits       limitsMet
 	clientMemory clientMemory
-	feedBudget   feedBudget
+	feedBudget   *feedBudget // of FEED READ
+	streamBudget *feedBudget // of /feed
 	nextStripe   atomic.Uint32
+
+	links  []*regionlink.Link // to other regions
+	linked chan struct{}      // closed when links is there
 
 	tls   atomic.Pointer[tls.Config] // for clients; nil: not used
 	peers *replication.Peers         // nil: no peer port
@@ -74,11 +85,12 @@ type Server struct {
 
 	bulk      bulkReplies
 	readyFlag atomic.Bool
-	loading   atomic.Int32 // replicas whose keyspace a snapshot from the leader is about to replace
-	reading   sync.RWMutex // held to read by whoever uses a keyspace outside of a session's turn and of the log
-	draining  atomic.Bool  // nothing more is read from clients
-	pausing   atomic.Bool  // pause may be in force
-	saving    atomic.Bool  // BGSAVE is at work
+	ready     chan struct{} // closed when readyFlag is set for the first time
+	loading   atomic.Int32  // replicas whose keyspace a snapshot from the leader is about to replace
+	reading   sync.RWMutex  // held to read by whoever uses a keyspace outside of a session's turn and of the log
+	draining  atomic.Bool   // nothing more is read from clients
+	pausing   atomic.Bool   // pause may be in force
+	saving    atomic.Bool   // BGSAVE is at work
 	stopOnce  sync.Once
 	stopping  chan struct{} // closed by SHUTDOWN
 	fatalOnce sync.Once

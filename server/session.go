@@ -170,6 +170,7 @@ func (s *Session) Process(input []byte, out int) int {
 		s.useLimits(cfg)
 	}
 	s.worker.begins()
+	ran := s.ran
 	for used < len(input) && s.ready(cfg) {
 		args, n, err := s.parser.Next(input[used:], &s.limits, s.args)
 		if err != nil {
@@ -194,6 +195,7 @@ func (s *Session) Process(input []byte, out int) int {
 		}
 		used += n
 	}
+	s.worker.ran += s.ran - ran
 	s.endSubmission()
 	s.dropScratch()
 	s.publish(used)

@@ -3,7 +3,7 @@ package server
 import (
 	"maps"
 	"os"
-	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,7 +156,7 @@ func (srv *Server) totalCalls() int64 {
 	return total
 }
 
-// resetCalls sets all counts of commands to 0.
+// resetCalls sets all counts of commands to 0. Their times go by them, see resetTimes.
 func (srv *Server) resetCalls() {
 	clearCounts := func(counts []atomic.Int64) {
 		for i := range counts {
@@ -210,7 +210,14 @@ func (srv *Server) usedMemory() int64 { return srv.dataMemory().Used + heapBytes
 
 // heapBytes is what the objects on the Go heap take.
 func heapBytes() int64 {
-	var ms runtime.MemStats
-	runtime.ReadMemStats(&ms)
-	return int64(ms.HeapAlloc)
+	heap, _ := goMemory()
+	return heap
+}
+
+// goMemory is what the objects on the Go heap take, and what the Go runtime holds from the system, its heap included. Unlike
+// runtime.ReadMemStats it does not stop the event loops to count.
+func goMemory() (heap, system int64) {
+	s := [...]metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s[:])
+	return int64(s[0].Value.Uint64()), int64(s[1].Value.Uint64() - s[2].Value.Uint64())
 }

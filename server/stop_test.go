@@ -28,6 +28,7 @@ func TestGracefulStop(t *testing.T) {
 		send(t, c, commands...)
 		checkReply(t, "INCR", readRaw(t, c), ":1\r\n")
 		checkReply(t, "GET", readRaw(t, c), "$1\r\n1\r\n")
+		eventually(t, "all commands to be taken", func() bool { return n.srv.totalCalls() >= 2*count }) // they may come in several pieces
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}

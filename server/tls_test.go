@@ -39,10 +39,11 @@ func TestHTTPTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	path := "/nothing"
 	status := func(scheme string, shown ...tls.Certificate) (int, error) {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: shown}}
 		defer tr.CloseIdleConnections()
-		resp, err := (&http.Client{Transport: tr}).Get(scheme + "://" + n.srv.http.addr.String() + "/nothing")
+		resp, err := (&http.Client{Transport: tr}).Get(scheme + "://" + n.srv.http.addr.String() + path)
 		if err != nil {
 			return 0, err
 		}
@@ -55,6 +56,15 @@ func TestHTTPTLS(t *testing.T) {
 	if code, err := status("https"); err == nil {
 		t.Errorf("without a certificate: %d", code)
 	}
+	for _, path = range []string{"/metrics", "/healthz", "/readyz"} {
+		if code, err := status("https", own); code != http.StatusOK {
+			t.Errorf("%s with a certificate: %d, %v", path, code, err)
+		}
+		if code, err := status("https"); err == nil {
+			t.Errorf("%s without a certificate: %d", path, code)
+		}
+	}
+	path = "/nothing"
 	if code, err := status("http"); code != http.StatusBadRequest {
 		t.Errorf("without TLS: %d, %v", code, err)
 	}

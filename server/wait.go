@@ -117,6 +117,7 @@ type blockedWait struct {
 	reply   func(write func(w *protocol.Writer))
 	timeout func(w *protocol.Writer)      // the reply when the time is over, or for CLIENT UNBLOCK
 	look    func(t *topology) (over bool) // of a wait for replicas
+	ended   func()                        // if not nil, called once when it has ended in any way
 	alarm   *time.Timer                   // set and stopped on the session's loop
 }
 
@@ -198,7 +199,7 @@ func (s *Session) unblock(b *blockedWait, write func(w *protocol.Writer)) bool {
 	if b == nil || !s.blocked.CompareAndSwap(b, nil) {
 		return false
 	}
-	s.srv.stats.blocked.Add(-1)
+	s.waitEnded(b)
 	s.worker.loop.Post(func() {
 		b.alarm.Stop()
 		if s.waiting == waitBlocked && !s.closing {
@@ -212,6 +213,14 @@ func (s *Session) unblock(b *blockedWait, write func(w *protocol.Writer)) bool {
 func (s *Session) endWait() {
 	if b := s.blocked.Swap(nil); b != nil {
 		b.alarm.Stop()
-		s.srv.stats.blocked.Add(-1)
+		s.waitEnded(b)
+	}
+}
+
+// waitEnded is called by who has taken the wait out of the session.
+func (s *Session) waitEnded(b *blockedWait) {
+	s.srv.stats.blocked.Add(-1)
+	if b.ended != nil {
+		b.ended()
 	}
 }

@@ -26,6 +26,10 @@ type worker struct {
 	calls  []atomic.Int64 // commands the sessions have run, by Command.ID
 	stripe uint32         // of the server's statistics
 
+	times exec.Timer // of what is not executed by a lane's runner
+	began int64      // when the turn did that is under way, by the meter's clock
+	ran   int64      // commands in it
+
 	waiting int // sub-batches handed over and not yet back
 
 	// turn is odd from before the first session of a turn looks at Server.draining, at whether the server is ready, or at
@@ -100,7 +104,7 @@ var (
 )
 
 func newWorker(srv *Server, l transport.Loop, calls []atomic.Int64) *worker {
-	w := &worker{srv: srv, loop: l, calls: calls, stripe: srv.nextStripe.Add(1)}
+	w := &worker{srv: srv, loop: l, calls: calls, stripe: srv.nextStripe.Add(1), times: exec.NewTimer(&srv.meter, len(srv.table.All()))}
 	for _, r := range srv.replicas {
 		l := lane{replica: r, runner: srv.newRunner(r)}
 		l.runner.OnLoop()
@@ -197,6 +201,29 @@ func (w *worker) Submit() {
 	}
 	if turn := w.turn.Load(); turn&1 != 0 {
 		w.turn.Store(turn + 1)
+		w.endTurn()
+	}
+}
+
+// shortCommand is how long a command that is not timed may take, in nanoseconds, with its share of reading and sending.
+const shortCommand = 5000
+
+// endTurn has the loop look more closely if the turn took longer than the number of its commands explains.
+func (w *worker) endTurn() {
+	ran := w.ran
+	w.ran = 0
+	slow := w.srv.meter.Slow.Load()
+	if slow == 0 {
+		return
+	}
+	ns := w.times.Now() - w.began
+	if ns-ran*shortCommand < slow {
+		return
+	}
+	w.srv.tookLong(eventLoopEvent, ns)
+	w.times.LookClosely()
+	for i := range w.lanes {
+		w.lanes[i].runner.LookClosely()
 	}
 }
 
@@ -225,8 +252,11 @@ func (w *worker) awaitTurn(giveUp <-chan struct{}) {
 func (w *worker) begins() {
 	if turn := w.turn.Load(); turn&1 == 0 {
 		w.turn.Store(turn + 1)
+		w.began = w.times.Now()
 	}
+	w.times.Refresh()
 	for i := range w.lanes {
+		w.lanes[i].runner.Refresh()
 		w.lanes[i].sole = w.lanes[i].replica.Group.SoleVoter()
 	}
 }
@@ -300,6 +330,7 @@ func (w *worker) keep(sub *replica.SubBatch) {
 
 // Tick implements transport.Worker.
 func (w *worker) Tick() {
+	w.times.Fresh()
 	for i := range w.lanes {
 		w.lanes[i].tick()
 	}
@@ -307,6 +338,7 @@ func (w *worker) Tick() {
 
 // tick lets go of the spare sub-batches once the lane has been quiet for a while.
 func (l *lane) tick() {
+	l.runner.Fresh()
 	if l.quiet++; l.gathered > littleGathered {
 		l.quiet = 0
 	}

@@ -21,7 +21,7 @@ func (l *eventLoop) read(c *conn) {
 	case c.tls != nil:
 		buf = l.sealedRoom()
 	default:
-		buf = l.room()
+		buf = l.room()[:l.share]
 	}
 	n, err := readNow(c.fd, buf)
 	switch {
@@ -35,6 +35,10 @@ func (l *eventLoop) read(c *conn) {
 	default:
 		l.closeConn(c, "read: "+err.Error())
 		return
+	}
+	l.reads++
+	if n < minShare {
+		l.brief++
 	}
 	c.lastRead = l.now
 	c.side.Received(n)

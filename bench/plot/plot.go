@@ -66,8 +66,10 @@ text { font-family: system-ui, "DejaVu Sans", sans-serif; font-size: 13px; fill:
 .line { fill: none; stroke-width: 2.5; stroke-linejoin: round }
 .quipu { stroke: #1d6fd1 } .quipu-local { stroke: #4aa3ff; stroke-dasharray: 7 4 }
 .redis-always { stroke: #c2410c } .redis { stroke: #f59331; stroke-dasharray: 7 4 }
+.regions-many, .regions-busy { stroke: #1d6fd1 } .regions-calm { stroke: #4aa3ff; stroke-dasharray: 7 4 } .regions-off { stroke: #c2410c }
 .dot { stroke: none } .dot.quipu { fill: #1d6fd1 } .dot.quipu-local { fill: #4aa3ff }
 .dot.redis-always { fill: #c2410c } .dot.redis { fill: #f59331 }
+.dot.regions-many, .dot.regions-busy { fill: #1d6fd1 } .dot.regions-calm { fill: #4aa3ff } .dot.regions-off { fill: #c2410c }
 @media (prefers-color-scheme: dark) {
 text { fill: #b6bdc8 } .title { fill: #e5e7eb } .axis { stroke: #9ca3af }
 }

@@ -12,30 +12,53 @@ import (
 	"time"
 
 	"quipu/internal/admin"
+	"quipu/internal/manual"
 )
 
-const clusterUsage = `quipu cluster looks after a cluster that runs. It asks any of its nodes, as a client does.
+// clusterVerbs are what quipu cluster does.
+var clusterVerbs = []manual.Word{
+	{Name: "status", Summary: "the nodes; exit status 0: healthy, 1: degraded, 2: no quorum, or nobody answers"},
+	{Name: "wait", Summary: "wait until the cluster is healthy"},
+	{Name: "add", Args: "PEER-ADDRESS", Summary: "say how to start a node that joins, and wait until it has caught up"},
+	{Name: "promote", Args: "NODE", Summary: "make a non-voter that has caught up a voter"},
+	{Name: "remove", Args: "NODE", Summary: "take a node out for good"},
+	{Name: "replace", Args: "NODE PEER-ADDRESS", Summary: "take out a node whose disk is lost, and add the one in its place"},
+	{Name: "transfer", Args: "[NODE]", Summary: "have another voter lead"},
+	{Name: "compare", Summary: "compare a checksum of all keys on all nodes"},
+	{Name: "upgrade", Summary: "raise the semantics level to what all nodes know, after all have a new version"},
+}
 
-  status                       the nodes; exit status 0: healthy, 1: degraded, 2: no quorum, or nobody answers
-  wait                         wait until the cluster is healthy
-  add PEER-ADDRESS             say how to start a node that joins, and wait until it has caught up
-  promote NODE                 make a non-voter that has caught up a voter
-  remove NODE                  take a node out for good
-  replace NODE PEER-ADDRESS    take out a node whose disk is lost, and add the one in its place
-  transfer [NODE]              have another voter lead
-  compare                      compare a checksum of all keys on all nodes
-  upgrade                      raise the semantics level to what all nodes know, after all have a new version
+func clusterUsage(f *flag.FlagSet) {
+	w := f.Output()
+	fmt.Fprintln(w, "quipu cluster looks after a cluster that runs. It asks any of its nodes, as a client does.")
+	fmt.Fprintln(w)
+	for _, v := range clusterVerbs {
+		fmt.Fprintf(w, "  %-28s %s\n", strings.TrimSpace(v.Name+" "+v.Args), v.Summary)
+	}
+	fmt.Fprint(w, "\nNODE is the ID, or enough of it from the front.\n\n")
+	f.PrintDefaults()
+}
 
-NODE is the ID, or enough of it from the front.
-`
+// clusterOptions is what the flags of quipu cluster say.
+type clusterOptions struct {
+	reach func() (*admin.Cluster, error)
+	wait  *time.Duration
+	voter *bool
+}
+
+func clusterFlags() (*flag.FlagSet, clusterOptions) {
+	f := flag.NewFlagSet("quipu cluster", flag.ContinueOnError)
+	f.Usage = func() { clusterUsage(f) }
+	return f, clusterOptions{
+		reach: nodeFlags(f, "`addresses` of nodes, for clients, separated by commas; the first that answers is asked"),
+		wait:  f.Duration("wait", 10*time.Minute, "how long to wait for a node that joins, or for a change"),
+		voter: f.Bool("voter", false, "of add: make the node a voter although the cluster has as many as it wants"),
+	}
+}
 
 // runCluster is quipu cluster; the exit status is 0, or that of the cluster's health.
 func runCluster(args []string) int {
-	f := flag.NewFlagSet("quipu cluster", flag.ContinueOnError)
-	reach := nodeFlags(f, "`addresses` of nodes, for clients, separated by commas; the first that answers is asked")
-	wait := f.Duration("wait", 10*time.Minute, "how long to wait for a node that joins, or for a change")
-	voter := f.Bool("voter", false, "of add: make the node a voter although the cluster has as many as it wants")
-	f.Usage = func() { fmt.Fprint(f.Output(), clusterUsage, "\n"); f.PrintDefaults() }
+	f, o := clusterFlags()
 	words, err := interspersed(f, args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -49,9 +72,9 @@ func runCluster(args []string) int {
 	verb, words := words[0], words[1:]
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, *wait)
+	ctx, cancel := context.WithTimeout(ctx, *o.wait)
 	defer cancel()
-	c, err := reach()
+	c, err := o.reach()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quipu:", err)
 		return 2
@@ -64,7 +87,7 @@ func runCluster(args []string) int {
 		}
 		return int(st.Print(os.Stdout))
 	}
-	work := clusterWork(c, verb, words, *voter)
+	work := clusterWork(c, verb, words, *o.voter)
 	if work == nil {
 		f.Usage()
 		return 2
@@ -72,16 +95,39 @@ func runCluster(args []string) int {
 	return statusOf(work(ctx))
 }
 
+func pingFlags() (*flag.FlagSet, func() (*admin.Cluster, error)) {
+	f := flag.NewFlagSet("quipu ping", flag.ContinueOnError)
+	return f, nodeFlags(f, "`address` of the node, for clients")
+}
+
+// runPing is quipu ping.
+func runPing(args []string) int {
+	f, reach := pingFlags()
+	words, err := interspersed(f, args)
+	if status, over := usageStatus(err, len(words) == 0, "quipu ping [--addr HOST:PORT]"); over {
+		return status
+	}
+	c, err := reach()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "quipu:", err)
+		return 2
+	}
+	return statusOf(c.Ping(context.Background()))
+}
+
 // nodeFlags are the flags of who asks nodes that run; those of TLS are called as redis-cli's. reach is called when they are set.
 func nodeFlags(f *flag.FlagSet, usage string) (reach func() (*admin.Cluster, error)) {
 	addr := f.String("addr", "127.0.0.1:6379", usage)
 	user := f.String("user", "", "`name` of a user of the nodes; by default the default user")
-	password := f.String("password", os.Getenv("QUIPU_REQUIREPASS"), "of the nodes; by default what QUIPU_REQUIREPASS says")
+	password := f.String("password", "", "of the nodes; by default what QUIPU_REQUIREPASS says") // as a default of the flag, help would show it
 	secure := f.Bool("tls", false, "connect with TLS; the other flags below are for this")
 	authority := f.String("cacert", "", "`file` with the authorities that sign the nodes' certificates; by default those of the system")
 	cert := f.String("cert", "", "`file` with a certificate to show to nodes")
 	key := f.String("key", "", "`file` with its key")
 	return func() (*admin.Cluster, error) {
+		if *password == "" {
+			*password = os.Getenv("QUIPU_REQUIREPASS")
+		}
 		c := &admin.Cluster{Addresses: strings.Split(*addr, ","), User: *user, Password: *password, Out: os.Stdout}
 		if !*secure {
 			return c, nil

@@ -6,7 +6,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+
+	"quipu/internal/manual"
 )
+
+// connectVerbs are what quipu-connect does.
+var connectVerbs = []manual.Word{
+	{Name: "check", Args: "FILE", Summary: "read the configuration and say what is wrong"},
+	{Name: "test", Args: "FILE [SOURCE]", Summary: "print the commands that records come to; nothing is sent"},
+	{Name: "run", Args: "FILE", Summary: "count and write, until it is stopped"},
+	{Name: "status", Args: "FILE", Summary: "how far partitions are counted and sinks are written"},
+	{Name: "accept", Args: "FILE SOURCE[/N]", Summary: "go on behind a gap, or with a topic that was created anew"},
+	{Name: "retry", Args: "FILE SOURCE", Summary: "count records that were set aside, once"},
+	{Name: "recount", Args: "FILE SOURCE", Summary: "count a source again from its beginning and compare"},
+	{Name: "adopt", Args: "FILE SINK", Summary: "begin anew with the data that Quipu has now"},
+}
 
 // runConnect becomes the program quipu-connect, which stands beside this one or in the PATH: what reads events from brokers
 // stays out of this binary. Sources of Pulsar need quipu-connect-pulsar, which is taken if it is the only one there.

@@ -5,7 +5,7 @@ import (
 	"os"
 	"runtime"
 
-	"quipu/config"
+	"quipu/internal/manual"
 	"quipu/server"
 )
 
@@ -15,12 +15,18 @@ func runVersion([]string) int {
 }
 
 func runHelp([]string) int {
-	fmt.Println("quipu is a counter server that speaks the Redis protocol.")
-	fmt.Println()
-	for _, sub := range subcommands() {
-		fmt.Printf("  quipu %-8s %-32s %s\n", sub.name, sub.usage, sub.summary)
-	}
-	fmt.Println("\nSettings, as --name value, as a line \"name value\" of the configuration file, or as QUIPU_NAME in the environment:")
-	config.Describe(os.Stdout)
+	program().Help(os.Stdout)
 	return 0
+}
+
+// runGenerate is quipu generate FILE.
+func runGenerate(args []string) int {
+	if len(args) == 1 {
+		if text, ok := program().Generate(args[0]); ok {
+			fmt.Print(text)
+			return 0
+		}
+	}
+	fmt.Fprintf(os.Stderr, "quipu: try quipu generate %s\n", verbList(manual.Files))
+	return 2
 }

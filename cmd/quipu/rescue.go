@@ -10,13 +10,18 @@ import (
 	"syscall"
 
 	"quipu/config"
+	"quipu/internal/admin"
 	"quipu/server"
 )
 
+func backupFlags() (*flag.FlagSet, func() (*admin.Cluster, error)) {
+	f := flag.NewFlagSet("quipu backup", flag.ContinueOnError)
+	return f, nodeFlags(f, "`address` of a node, for clients; one that does not lead has more time")
+}
+
 // runBackup is quipu backup FILE.
 func runBackup(args []string) int {
-	f := flag.NewFlagSet("quipu backup", flag.ContinueOnError)
-	reach := nodeFlags(f, "`address` of a node, for clients; one that does not lead has more time")
+	f, reach := backupFlags()
 	words, err := interspersed(f, args)
 	if status, over := usageStatus(err, len(words) == 1, "quipu backup FILE [--addr HOST:PORT]"); over {
 		return status
@@ -31,10 +36,14 @@ func runBackup(args []string) int {
 	return statusOf(c.Backup(ctx, words[0], server.VerifyBackup))
 }
 
+func restoreFlags() (f *flag.FlagSet, dir *string) {
+	f = flag.NewFlagSet("quipu restore", flag.ContinueOnError)
+	return f, f.String("dir", "", "`directory` for the data, which has none yet")
+}
+
 // runRestore is quipu restore FILE --dir DIRECTORY.
 func runRestore(args []string) int {
-	f := flag.NewFlagSet("quipu restore", flag.ContinueOnError)
-	dir := f.String("dir", "", "`directory` for the data, which has none yet")
+	f, dir := restoreFlags()
 	words, err := interspersed(f, args)
 	if status, over := usageStatus(err, len(words) == 1 && *dir != "", "quipu restore FILE --dir DIRECTORY"); over {
 		return status
@@ -44,19 +53,31 @@ func runRestore(args []string) int {
 	return statusOf(server.Restore(cfg, words[0], os.Stdout))
 }
 
+// recoverOptions is what the flags of quipu recover say.
+type recoverOptions struct {
+	from, dir *string
+	databases *int
+}
+
+func recoverFlags() (*flag.FlagSet, recoverOptions) {
+	f := flag.NewFlagSet("quipu recover", flag.ContinueOnError)
+	return f, recoverOptions{
+		from:      f.String("from", "", "data `directory` of a node that is stopped; the data in it stay as they are"),
+		dir:       f.String("dir", "", "`directory` for the new data, which has none yet; without it, only say how far the data reach"),
+		databases: f.Int("databases", 16, "setting databases of the cluster"),
+	}
+}
+
 // runRecover is quipu recover --from DIRECTORY [--dir DIRECTORY].
 func runRecover(args []string) int {
-	f := flag.NewFlagSet("quipu recover", flag.ContinueOnError)
-	from := f.String("from", "", "data `directory` of a node that is stopped; the data in it stay as they are")
-	dir := f.String("dir", "", "`directory` for the new data, which has none yet; without it, only say how far the data reach")
-	databases := f.Int("databases", 16, "setting databases of the cluster")
+	f, o := recoverFlags()
 	words, err := interspersed(f, args)
-	if status, over := usageStatus(err, len(words) == 0 && *from != "", "quipu recover --from DIRECTORY [--dir DIRECTORY]"); over {
+	if status, over := usageStatus(err, len(words) == 0 && *o.from != "", "quipu recover --from DIRECTORY [--dir DIRECTORY]"); over {
 		return status
 	}
 	cfg := config.Default()
-	cfg.Dir, cfg.Databases = *dir, *databases
-	return statusOf(server.Recover(cfg, *from, os.Stdout))
+	cfg.Dir, cfg.Databases = *o.dir, *o.databases
+	return statusOf(server.Recover(cfg, *o.from, os.Stdout))
 }
 
 // usageStatus is the exit status where the command line is at fault, or asks for help.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"quipu/config"
@@ -14,6 +15,10 @@ import (
 // runServer starts a node and returns when it has stopped: 0 after a graceful stop, 1 after a failure, 2 for a
 // configuration that cannot work.
 func runServer(args []string) int {
+	if slices.Contains(args, "--help") || slices.Contains(args, "-h") {
+		program().ServerHelp(os.Stdout)
+		return 0
+	}
 	cfg, err := config.Load(args, os.Environ())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quipu:", err)

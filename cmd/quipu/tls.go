@@ -10,8 +10,20 @@ import (
 	"path/filepath"
 	"strings"
 
+	"quipu/config"
 	"quipu/internal/certs"
 )
+
+// tlsOptions is what the flags of quipu tls init say.
+type tlsOptions struct{ dir, hosts *string }
+
+func tlsFlags() (*flag.FlagSet, tlsOptions) {
+	f := flag.NewFlagSet("quipu tls init", flag.ContinueOnError)
+	return f, tlsOptions{
+		dir:   f.String("dir", "quipu-tls", "`directory` that the files are written into"),
+		hosts: f.String("hosts", "", "`names` and addresses under which clients reach the servers, separated by commas; localhost is always one of them"),
+	}
+}
 
 // runTLS makes the certificates of a cluster: quipu tls init.
 func runTLS(args []string) int {
@@ -19,9 +31,7 @@ func runTLS(args []string) int {
 		fmt.Fprintln(os.Stderr, "quipu: try quipu tls init --dir DIRECTORY --hosts NAME,ADDRESS,…")
 		return 2
 	}
-	f := flag.NewFlagSet("quipu tls init", flag.ContinueOnError)
-	dir := f.String("dir", "quipu-tls", "`directory` that the files are written into")
-	hosts := f.String("hosts", "", "`names` and addresses under which clients reach the servers, separated by commas; localhost is always one of them")
+	f, o := tlsFlags()
 	if err := f.Parse(args[1:]); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -32,18 +42,18 @@ func runTLS(args []string) int {
 		return 2
 	}
 	var list []string
-	for _, h := range strings.Split(*hosts, ",") {
+	for _, h := range strings.Split(*o.hosts, ",") {
 		if h = strings.TrimSpace(h); h != "" {
 			list = append(list, h)
 		}
 	}
-	if err := certs.Init(*dir, list); err != nil {
+	if err := certs.Init(*o.dir, list); err != nil {
 		fmt.Fprintln(os.Stderr, "quipu:", err)
 		return 1
 	}
-	path, err := filepath.Abs(*dir)
+	path, err := filepath.Abs(*o.dir)
 	if err != nil {
-		path = *dir
+		path = *o.dir
 	}
 	printUse(path)
 	return 0
@@ -58,6 +68,7 @@ func printUse(dir string) {
   %s, %s   of a client
   %s, %s       of the port for other nodes
 `, dir, certs.AuthorityCert, certs.AuthorityKey, certs.ServerCert, certs.ServerKey, certs.ClientCert, certs.ClientKey, certs.PeerCert, certs.PeerKey)
+	line := func(name string) string { return config.Quote(file(name)) }
 	fmt.Printf(`
 Lines for the configuration file of a node (or flags, with -- in front). Clients must then show a certificate on the
 port for TLS; with "tls-auth-clients no" they need none. With "port 0" there is no other port.
@@ -78,8 +89,8 @@ A client connects with:
 redis-cli --tls -p 6380 --cacert %s --cert %s --key %s
 
 New certificates in place of these files are used once the node gets SIGHUP.
-`, file(certs.ServerCert), file(certs.ServerKey), file(certs.AuthorityCert),
-		file(certs.PeerCert), file(certs.PeerKey), file(certs.AuthorityCert),
+`, line(certs.ServerCert), line(certs.ServerKey), line(certs.AuthorityCert),
+		line(certs.PeerCert), line(certs.PeerKey), line(certs.AuthorityCert),
 		quote(file(certs.AuthorityCert)), quote(file(certs.ClientCert)), quote(file(certs.ClientKey)))
 }
 

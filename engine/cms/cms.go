@@ -42,6 +42,8 @@ const (
 	CountAt    = 16
 	CountBytes = 8
 
+	// HeaderBytes is the size of the header, which says all dimensions.
+	HeaderBytes = headerBytes
 	headerBytes = 24
 )
 
@@ -198,6 +200,27 @@ func (s *Sketch) Estimate(cells []uint32) int64 {
 		n = min(n, s.load(at))
 	}
 	return int64(n)
+}
+
+// EstimateSum is the count of an item in all of some sketches of the same shape, one behind the other: each cell is the sum of theirs.
+func EstimateSum(sketches []Sketch, cells []uint32) int64 {
+	least := int64(math.MaxInt64)
+	for _, at := range cells {
+		sum := int64(0)
+		for i := range sketches {
+			sum = addClamped(sum, int64(sketches[i].load(at)))
+		}
+		least = min(least, sum)
+	}
+	return least
+}
+
+// CountSum is the sum of Count of some sketches, as far as it fits 64 bits.
+func CountSum(sketches []Sketch) (n int64) {
+	for i := range sketches {
+		n = addClamped(n, sketches[i].Count())
+	}
+	return n
 }
 
 // Add adds n to the count of the item whose cells are given, and returns its estimate after that. It changes these cells

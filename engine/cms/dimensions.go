@@ -1,6 +1,7 @@
 package cms
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 	"math/bits"
@@ -71,4 +72,29 @@ func minusLog10(x float32) float32 {
 	whole := uint64(1-exponent) << digits
 	v, _ := bits.Mul64(whole-n, log2)
 	return float32(float64(v) / (1 << digits))
+}
+
+// Shape is what the headers of two sketches have in common that can be added up.
+func Shape(b []byte) []byte { return b[:widthAt+4] }
+
+// BlankBytes is the size of an empty sketch with the dimensions that another one's header says; the error is ErrCorrupt, or of Dimensions.
+func BlankBytes(header []byte) (size int, err error) {
+	if len(header) < headerBytes || header[0] != version || header[flagsAt]&^flagConservative != 0 || header[3] != 0 {
+		return 0, ErrCorrupt
+	}
+	width, depth, cell := dimensionsIn(header)
+	if width == 0 || depth == 0 || !ValidCell(int64(cell)) {
+		return 0, ErrCorrupt
+	}
+	return Dimensions(width, depth, cell)
+}
+
+// Blank makes b, which is as long as BlankBytes says and zero, an empty sketch with the dimensions that another one's header says.
+func Blank(b, header []byte) {
+	width, depth, cell := dimensionsIn(header)
+	Init(b, width, depth, cell, header[flagsAt] != 0)
+}
+
+func dimensionsIn(header []byte) (width, depth int64, cell int) {
+	return int64(binary.LittleEndian.Uint32(header[widthAt:])), int64(binary.LittleEndian.Uint32(header[depthAt:])), int(header[cellAt])
 }

@@ -220,6 +220,11 @@ func (s *Sketch) List() []Ranked {
 	for id := range s.inUse {
 		list = append(list, Ranked{s.item(id), int64(min(s.u64(s.entry(id)), countMax))})
 	}
+	rank(list)
+	return list
+}
+
+func rank(list []Ranked) {
 	slices.SortFunc(list, func(a, b Ranked) int {
 		if a.Count != b.Count {
 			if a.Count > b.Count {
@@ -229,5 +234,33 @@ func (s *Sketch) List() []Ranked {
 		}
 		return bytes.Compare(a.Item, b.Item)
 	})
-	return list
+}
+
+// ListSum returns the best of several sketches of the same shape together, as List does: of the items that are among the best of one, with the
+// sum of what is known of each in all.
+func ListSum(sketches []Sketch) []Ranked {
+	if len(sketches) == 1 {
+		return sketches[0].List()
+	}
+	seen := map[string]bool{}
+	var list []Ranked
+	for i := range sketches {
+		for _, r := range sketches[i].List() {
+			if !seen[string(r.Item)] {
+				seen[string(r.Item)] = true
+				list = append(list, Ranked{r.Item, EstimateSum(sketches, r.Item)})
+			}
+		}
+	}
+	rank(list)
+	return list[:min(len(list), int(sketches[0].k))]
+}
+
+// EstimateSum is the count of an item in all of some sketches of the same shape.
+func EstimateSum(sketches []Sketch, item []byte) int64 {
+	sum := uint64(0) // of numbers below 2^63 each: of two it does not overflow
+	for i := range sketches {
+		sum = min(sum+uint64(sketches[i].Estimate(item)), countMax)
+	}
+	return int64(sum)
 }

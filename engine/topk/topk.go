@@ -77,6 +77,8 @@ const (
 	usedAt  = 44
 	deadAt  = 48
 
+	// HeaderBytes is the size of the header, which says all dimensions.
+	HeaderBytes = headerBytes
 	headerBytes = 64
 	cellBytes   = 12
 	entryBytes  = 24
@@ -133,6 +135,27 @@ func Init(b []byte, k, width, depth int64, decay float64, seed uint64) {
 	binary.LittleEndian.PutUint64(b[seedAt:], seed)
 	binary.LittleEndian.PutUint64(b[stateAt:], seed)
 	fillPowers(b[headerBytes:headerBytes+powersBytes], decay)
+}
+
+// Shape is what the headers of two sketches have in common that can be added up: all dimensions, but not the seed, which no cell depends on.
+func Shape(b []byte) []byte { return b[:seedAt] }
+
+// BlankBytes is the size of an empty sketch with the dimensions that another one's header says; the error is ErrCorrupt, or of Dimensions.
+func BlankBytes(header []byte) (size int, err error) {
+	if len(header) < headerBytes || binary.LittleEndian.Uint32(header) != version {
+		return 0, ErrCorrupt
+	}
+	s := Sketch{b: header}
+	if decay := s.Decay(); s.u32(kAt) == 0 || s.u32(widthAt) == 0 || s.u32(depthAt) == 0 || !(decay > 0 && decay <= 1) {
+		return 0, ErrCorrupt
+	}
+	return Dimensions(int64(s.u32(kAt)), int64(s.u32(widthAt)), int64(s.u32(depthAt)))
+}
+
+// Blank makes b, which is as long as BlankBytes says and zero, an empty sketch with the dimensions and the seed that another one's header says.
+func Blank(b, header []byte) {
+	s := Sketch{b: header}
+	Init(b, int64(s.u32(kAt)), int64(s.u32(widthAt)), int64(s.u32(depthAt)), s.Decay(), s.u64(seedAt))
 }
 
 // Open checks that the dimensions of b fit its length. What it does not check, because it would take as long as the

@@ -157,3 +157,20 @@ func (st *Status) find(prefix string) (found *Member, err error) {
 	}
 	return found, nil
 }
+
+// Ping asks the first of the addresses whether it serves, and says so. A node that wants a password serves as well; one that
+// still loads its data does not.
+func (c *Cluster) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	_, err := c.do(ctx, c.Addresses[0], askLimit, "PING")
+	switch {
+	case err == nil:
+		c.say("PONG")
+	case strings.Contains(err.Error(), "NOAUTH"):
+		c.say("PONG (it wants a password)")
+	default:
+		return err
+	}
+	return nil
+}

@@ -66,12 +66,12 @@ func TestRollingUpgrade(t *testing.T) {
 		}
 		loads[i].goOn()
 		refusesLevel(t, nodes, i)
-		if got := level(); got != 2 {
+		if got := level(); got != 3 {
 			t.Fatalf("level %d before the upgrade", got)
 		}
 		before = old
 	}
-	if err := cluster.Upgrade(ctx); err != nil || level() != 3 {
+	if err := cluster.Upgrade(ctx); err != nil || level() != 4 {
 		t.Fatalf("the cluster is at level %d, %v", level(), err)
 	}
 	for i, n := range nodes {
@@ -127,7 +127,7 @@ func refusesLevel(t *testing.T, nodes []*redistest.Server, upgraded int) {
 		t.Fatal(epoch, err)
 	}
 	for _, command := range [][]string{{"INCREX", "new"}, {"ONCE", "upgrade", epoch.Text, "1", "INCREX", "new"}} {
-		if r, err := conn.Do(command...); err != nil || !strings.Contains(r.Text, "needs semantics level 3") {
+		if r, err := conn.Do(command...); err != nil || !strings.Contains(r.Text, "needs semantics level 4") {
 			t.Errorf("%v before the upgrade: %v, %v", command, r, err)
 		}
 	}

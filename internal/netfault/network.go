@@ -4,6 +4,7 @@ package netfault
 import (
 	"encoding/binary"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -19,7 +20,8 @@ type Network struct {
 	changed *sync.Cond
 	cut     map[[2]int]bool // from one node to another
 	delay   time.Duration   // one way
-	callers map[string]int  // nodes by their ID
+	stall   stall
+	callers map[string]int // nodes by their ID
 	ended   bool
 	conns   map[net.Conn]bool
 	proxies []net.Listener
@@ -48,6 +50,21 @@ func (n *Network) Close() {
 
 // Open makes the proxy of a node whose peer port is target, and returns the proxy's address.
 func (n *Network) Open(node int, target string) (address string, err error) {
+	return n.open(func(c net.Conn) {
+		if hello, caller := n.readHello(c); hello != nil {
+			n.carry(c, hello, caller, node, target)
+		}
+	})
+}
+
+// OpenFor makes a proxy that caller alone uses, to reach a port of node that speaks whatever it likes: regions reach each other at their
+// ports for clients.
+func (n *Network) OpenFor(caller, node int, target string) (address string, err error) {
+	return n.open(func(c net.Conn) { n.carry(c, nil, caller, node, target) })
+}
+
+// open makes a proxy, which serves each connection.
+func (n *Network) open(serve func(c net.Conn)) (address string, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -61,7 +78,11 @@ func (n *Network) Open(node int, target string) (address string, err error) {
 			if err != nil {
 				return
 			}
-			go n.carry(c, node, target)
+			go func() {
+				n.note(c, true)
+				defer n.note(c, false)
+				serve(c)
+			}()
 		}
 	}()
 	return l.Addr().String(), nil
@@ -97,6 +118,30 @@ func (n *Network) Delay(d time.Duration) {
 	n.mu.Unlock()
 }
 
+// stall holds some of what is sent.
+type stall struct {
+	share float64
+	hold  time.Duration
+}
+
+// Stall has a share of what is sent from now on, a read from a connection at a time, wait so much longer; what follows on the
+// connection waits behind it, as behind a packet that TCP sends again.
+func (n *Network) Stall(share float64, hold time.Duration) {
+	n.mu.Lock()
+	n.stall = stall{share, hold}
+	n.mu.Unlock()
+}
+
+// way is how long what is sent now is on its way.
+func (n *Network) way() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stall.share > 0 && rand.Float64() < n.stall.share {
+		return n.delay + n.stall.hold
+	}
+	return n.delay
+}
+
 func (n *Network) note(c net.Conn, open bool) {
 	n.mu.Lock()
 	if open && !n.ended {
@@ -108,14 +153,8 @@ func (n *Network) note(c net.Conn, open bool) {
 	n.mu.Unlock()
 }
 
-// carry serves one connection to a node.
-func (n *Network) carry(from net.Conn, node int, target string) {
-	n.note(from, true)
-	defer n.note(from, false)
-	hello, caller := n.readHello(from)
-	if hello == nil {
-		return
-	}
+// carry serves one connection to a node, of which hello was read already.
+func (n *Network) carry(from net.Conn, hello []byte, caller, node int, target string) {
 	if !n.await(caller, node) {
 		return
 	}
@@ -209,10 +248,7 @@ func (n *Network) copy(dst, src net.Conn, from, to int) {
 	for {
 		k, err := src.Read(buf)
 		if k > 0 {
-			n.mu.Lock()
-			delay := n.delay
-			n.mu.Unlock()
-			way <- chunk{append([]byte(nil), buf[:k]...), time.Now().Add(delay)}
+			way <- chunk{append([]byte(nil), buf[:k]...), time.Now().Add(n.way())}
 		}
 		if err != nil {
 			return

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // hello is the beginning of what a node says, as far as a network reads it.
@@ -61,4 +62,45 @@ func TestLastWords(t *testing.T) {
 		})
 	}
 	busy.Wait()
+}
+
+// TestStall: what is stalled arrives later, and in order.
+func TestStall(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		io.Copy(c, c)
+		c.Close()
+	}()
+	n := New()
+	defer n.Close()
+	address, err := n.OpenFor(0, 1, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hold = 30 * time.Millisecond
+	n.Stall(1, hold)
+	begun := time.Now()
+	for i := range byte(3) {
+		c.Write([]byte{i})
+	}
+	b := make([]byte, 3)
+	if _, err := io.ReadFull(c, b); err != nil || b[0] != 0 || b[1] != 1 || b[2] != 2 {
+		t.Errorf("%v, %v", b, err)
+	}
+	if took := time.Since(begun); took < 2*hold {
+		t.Errorf("there and back in %v", took)
+	}
+	c.Close()
 }

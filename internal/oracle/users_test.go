@@ -115,6 +115,9 @@ func (u *userGame) call() []string {
 		if isForeign(args) || word(args, 0) == "pfmerge" && len(args) == 2 {
 			continue // Redis finds no key in PFMERGE of one, and so lets anybody write it
 		}
+		if strings.Contains(word(args, 1), "\x00") {
+			continue // Redis compares it with +command|argument up to there
+		}
 		full := word(args, 0) + "|" + word(args, 1)
 		if slices.Contains(u.names, word(args, 0)) || slices.Contains(u.names, full) {
 			return args

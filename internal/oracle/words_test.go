@@ -46,15 +46,15 @@ var unknownNames = []string{"", "nosuch", "gett", "ge\x00t", "getx", " get", "se
 var foreign = [][]string{
 	{"swapdb", "0", "99"}, {"lrange", "a", "0", "-1"}, {"llen", "a"}, {"hget", "a", "f"}, {"hgetall", "no such key"},
 	{"smembers", "b"}, {"scard", "a"}, {"zscore", "a", "m"}, {"zcard", "b"}, {"bitcount", "a"}, {"getbit", "a", "1"},
-	{"xlen", "a"}, {"geopos", "a"}, {"dump", "a"}, {"sort", "no such key"}, {"lcs", "no such key", "a"}, {"slowlog", "len"},
-	{"latency", "latest"}, {"pubsub", "channels"}, {"eval", "return 1", "0"}, {"script", "load", "return 1"}, {"publish", "c", "m"},
+	{"xlen", "a"}, {"geopos", "a"}, {"dump", "a"}, {"sort", "no such key"}, {"lcs", "no such key", "a"},
+	{"pubsub", "channels"}, {"eval", "return 1", "0"}, {"script", "load", "return 1"}, {"publish", "c", "m"},
 	{"function", "dump"}, {"module", "list"}, {"lolwut", "version", "1", "1"},
 }
 
 var (
 	foreignNames = []string{
 		"swapdb", "lrange", "llen", "hget", "hgetall", "smembers", "scard", "zscore", "zcard", "bitcount", "getbit", "xlen",
-		"geopos", "dump", "sort", "lcs", "slowlog", "latency", "pubsub", "eval", "publish",
+		"geopos", "dump", "sort", "lcs", "pubsub", "eval", "publish",
 		"module", "sync", "lolwut",
 	}
 	foreignSubcommands = []string{"function|dump", "script|load"}
@@ -220,6 +220,17 @@ var commandShapes = []shapes{
 	{"acl|load", 1, []string{""}},
 	{"acl|save", 1, []string{"", "v"}},
 	{"acl|help", 1, []string{""}},
+	{"slowlog|get", 3, []string{"", "0", "-1", "i", "v", "1 2", "10"}},
+	{"slowlog|len", 1, []string{"", "v"}},
+	{"slowlog|reset", 1, []string{"", "v"}},
+	{"slowlog|help", 1, []string{""}},
+	{"latency|latest", 1, []string{"", "v"}},
+	{"latency|history", 2, []string{"command", "fast-command", "v", "", "v v"}},
+	{"latency|graph", 2, []string{"command", "v", "", "v v"}},
+	{"latency|reset", 2, []string{"", "command", "v v", "v*"}},
+	{"latency|histogram", 2, []string{"", "C", "v", "C C config", "nosuch"}},
+	{"latency|doctor", 1, []string{"", "v"}},
+	{"latency|help", 1, []string{""}},
 }
 
 // rareShapes are called once in a long while, because they write to the disk.

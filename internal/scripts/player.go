@@ -11,7 +11,7 @@ import (
 
 // replyTimeout bounds the wait for one reply; a script that waits in vain more than maxTimeouts times is given up.
 const (
-	replyTimeout = 5 * time.Second
+	replyTimeout = 20 * time.Second
 	maxTimeouts  = 4
 )
 

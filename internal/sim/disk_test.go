@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"quipu/internal/histogram"
 	"quipu/replication"
 	"quipu/replication/storage"
 )
@@ -119,20 +120,26 @@ func (l *logStore) StoreLogs(logs []*raft.Log) error {
 	return errors.Join(err, gap)
 }
 
+// DeleteRange deletes of the range what is there. It may be none: Raft's snapshot goroutine looks up the first entry and then
+// deletes, and an install empties the log in between.
 func (l *logStore) DeleteRange(low, high uint64) error {
-	return l.write(func(d *disk) {
-		switch {
-		case len(d.logs) == 0:
+	inside := error(nil)
+	err := l.write(func(d *disk) {
+		switch last := d.last(); {
+		case len(d.logs) == 0 || high < d.first || low > last:
 		case low <= d.first:
-			n := min(uint64(len(d.logs)), high-d.first+1)
+			n := min(high, last) - d.first + 1
 			d.logs = slices.Clone(d.logs[n:])
 			if d.first += n; len(d.logs) == 0 {
 				d.first = 0
 			}
+		case high < last:
+			inside = fmt.Errorf("entries %d to %d are inside of the log", low, high)
 		default:
 			d.logs = d.logs[:low-d.first]
 		}
 	})
+	return errors.Join(err, inside)
 }
 
 // IsMonotonic implements raft.MonotonicLogStore: there are no gaps, so after an install Raft empties the log.
@@ -146,6 +153,7 @@ func (l *logStore) KeepTail(bool)                   {}
 func (l *logStore) Room(int) *storage.DiskFullError { return nil }
 func (l *logStore) Stalled() time.Duration          { return 0 }
 func (l *logStore) Segments() int                   { return 1 }
+func (l *logStore) Syncs() histogram.Values         { return histogram.Values{} }
 func (l *logStore) Trailing(int64) (entries uint64) { return 16 }
 func (l *logStore) Written() int64 {
 	d := l.d()

@@ -7,4 +7,5 @@
 //	node_test.go     a node: started, crashed, started again on what its disk has
 //	network_test.go  connections with delays and cuts
 //	disk_test.go     stores that lose what was not synced
+//	log_test.go      the simulated log does what the real one does
 package sim

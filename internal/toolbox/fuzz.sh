@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# fuzz.sh TIME runs every fuzz target of the modules for that long, one after the
-# other, and stops at the first that fails.
+# fuzz.sh TIME [K/N] runs every fuzz target of the modules for that long, one after the
+# other, and stops at the first that fails; with K/N only the K-th of each N targets.
 #
 # Go before 1.27 sometimes fails a run just because its time is over, with nothing
 # but "context deadline exceeded" (go.dev/issue/75804). Such a run is repeated; a
 # failing input always names a file or a stack and is not.
 set -euo pipefail
 time=$1
+share=${2:-1/1}
+number=0
 root=$(cd "$(dirname "$0")/../.." && pwd)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -27,6 +29,8 @@ for module in . connect; do
 	for package in $packages; do
 		list=$("${GO:-go}" test -list '^Fuzz' "$package") # ends the script if a package does not build
 		for target in $(grep '^Fuzz' <<<"$list" || true); do
+			number=$((number + 1))
+			(((number - ${share%/*}) % ${share#*/} == 0)) || continue
 			echo "== $package $target $time"
 			if ! fuzz "$package" "$target"; then
 				deadline_only || exit 1

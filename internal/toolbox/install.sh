@@ -12,7 +12,7 @@ brokers=(kafka "$@")
 export DEBIAN_FRONTEND=noninteractive
 exec </dev/null
 
-# Installing redis-server, etcd-server or postgresql may start it as a service: what did not run
+# Installing redis-server, etcd-server, prometheus or postgresql may start it as a service: what did not run
 # before is stopped again, as our tests start servers of their own.
 install_debian() {
 	local missing=() started=() package probe
@@ -27,6 +27,7 @@ install_debian() {
 	fi
 	pidof redis-server >/dev/null || started+=(redis-server)
 	pidof etcd >/dev/null || started+=(etcd)
+	pidof prometheus >/dev/null || started+=(prometheus)
 	pidof postgres >/dev/null || started+=(postgresql)
 	apt-get update -q
 	apt-get install -y -q --no-install-recommends "${missing[@]}"

@@ -283,7 +283,7 @@ func TestLinks(t *testing.T) {
 		s     Status
 	}
 	answers := make(chan answer, 1000)
-	links := NewLinks(a, func(id string, round uint64, s Status) { answers <- answer{id, round, s} })
+	links := NewLinks(a, func() uint64 { return 7 }, func(id string, round uint64, s Status) { answers <- answer{id, round, s} })
 	defer links.Close()
 	links.SetMembers([]Member{{ID: "b", Address: b.Addr().String()}})
 	if got := within(t, answers); got.id != "b" || got.round != 0 || !got.s.Serves || got.s.Applied != 9 {
@@ -301,7 +301,7 @@ func TestLinks(t *testing.T) {
 			}
 		}
 	}
-	if seen, known := links.Seen("b"); !known || !seen.Up || seen.Hello.ClientAddress != "b:2" {
+	if seen, known := links.Seen("b"); !known || !seen.Up || seen.Committed != 7 || seen.Hello.ClientAddress != "b:2" {
 		t.Errorf("%+v, %v", seen, known)
 	}
 	links.SetMembers(nil)

@@ -13,8 +13,9 @@ import (
 // Links keeps a connection to each other member, and asks over it for the state of that node: every statusEvery, and at once
 // when Ask is called.
 type Links struct {
-	listener *Listener
-	answered func(id string, round uint64, s Status)
+	listener  *Listener
+	committed func() uint64
+	answered  func(id string, round uint64, s Status)
 
 	mu     sync.Mutex
 	links  map[string]*link // by node ID
@@ -25,11 +26,12 @@ type Links struct {
 
 // Seen is what is known of another member.
 type Seen struct {
-	Hello  Hello  // its last one; zero: it was never reached
-	Status Status // its last answer
-	At     time.Time
-	Up     bool          // it is connected
-	Skew   time.Duration // of its wall clock from this node's, when they connected; as exact as the connection is fast
+	Hello     Hello  // its last one; zero: it was never reached
+	Status    Status // its last answer
+	Committed uint64 // this node's commit index when it asked for that
+	At        time.Time
+	Up        bool          // it is connected
+	Skew      time.Duration // of its wall clock from this node's, when they connected; as exact as the connection is fast
 }
 
 const (
@@ -39,10 +41,10 @@ const (
 	redialAtMost = time.Second
 )
 
-// NewLinks returns links without members. answered is called with each answer that was asked for in a round or a later one,
-// by one goroutine for each member; round is 0 before the first Ask.
-func NewLinks(l *Listener, answered func(id string, round uint64, s Status)) *Links {
-	return &Links{listener: l, answered: answered, links: map[string]*link{}}
+// NewLinks returns links without members. committed is this node's commit index, read before each question (Seen.Committed). answered is called with
+// each answer that was asked for in a round or a later one, by one goroutine for each member; round is 0 before the first Ask.
+func NewLinks(l *Listener, committed func() uint64, answered func(id string, round uint64, s Status)) *Links {
+	return &Links{listener: l, committed: committed, answered: answered, links: map[string]*link{}}
 }
 
 // link is the connection to one other member.
@@ -171,6 +173,7 @@ func (k *link) ask(c net.Conn) error {
 		k.of.mu.Lock()
 		round := k.of.round // before the question is sent
 		k.of.mu.Unlock()
+		committed := k.of.committed()
 		question := frame{kind: frameAsk, sequence: sequence}
 		out = question.append(out[:0])
 		c.SetDeadline(time.Now().Add(statusWait))
@@ -188,7 +191,7 @@ func (k *link) ask(c net.Conn) error {
 		if err != nil {
 			return err
 		}
-		k.note(func(seen *Seen) { seen.Status, seen.At = s, time.Now() })
+		k.note(func(seen *Seen) { seen.Status, seen.Committed, seen.At = s, committed, time.Now() })
 		k.of.answered(k.member.ID, round, s)
 		select {
 		case <-k.kick:

@@ -17,6 +17,8 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+
+	"quipu/internal/histogram"
 )
 
 // LogStore is Raft's log on raft-wal, with what raft-wal lacks:
@@ -431,6 +433,9 @@ func (s *LogStore) Stalled() time.Duration {
 	}
 	return time.Since(time.Unix(0, since))
 }
+
+// Syncs is how long syncs of the log took, in ns.
+func (s *LogStore) Syncs() histogram.Values { return s.fs.syncs.Read() }
 
 // Segments is the number of segment files.
 func (s *LogStore) Segments() int {

@@ -189,3 +189,14 @@ func TestTrapTrailingByBytes(t *testing.T) {
 		t.Errorf("5000 bytes of 50-byte entries are %d entries", got)
 	}
 }
+
+// TestSyncsAreCounted: each write of the log is one sync.
+func TestSyncsAreCounted(t *testing.T) {
+	s, _ := newLog(t)
+	defer s.Close()
+	before := s.Syncs()
+	appendLog(t, s, 2, 5)
+	if got := s.Syncs(); got.Count < before.Count+1 || got.Sum <= before.Sum {
+		t.Errorf("%+v, before %+v", got, before)
+	}
+}

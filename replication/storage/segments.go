@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft-wal/types"
+
+	"quipu/internal/histogram"
 )
 
 // segmentFS gives raft-wal its segment files (types.VFS), with three differences to its own:
@@ -37,6 +39,7 @@ type segmentFS struct {
 	log   *slog.Logger
 	fail  func(error) // storage error
 	guard *DiskGuard
+	syncs *histogram.Histogram // of the newest segment, in ns
 
 	mu       sync.Mutex
 	cond     *sync.Cond // signalled when any of these fields has changed
@@ -70,13 +73,14 @@ const (
 	maxSlack      = 1 << 20 // an entry at the soft limit, as much again from other callers, and the index of these
 	appendExtra   = 256     // what an entry needs besides its data: frames, header, a barrier beside it
 	roomPoll      = 50 * time.Millisecond
+	syncUnit      = 32 * time.Microsecond // a fast device's, and the first bound of their histogram
 )
 
 // segmentSlack is how much of a segment of size bytes raft-wal does not know of.
 func segmentSlack(size int64) int64 { return min(size/4, maxSlack) }
 
 func newSegmentFS(dir string, size int64, log *slog.Logger, fail func(error), guard *DiskGuard) *segmentFS {
-	fs := &segmentFS{dir: dir, size: size, log: log, fail: fail, guard: guard, early: true}
+	fs := &segmentFS{dir: dir, size: size, log: log, fail: fail, guard: guard, syncs: histogram.New(int64(syncUnit)), early: true}
 	fs.cond = sync.NewCond(&fs.mu)
 	fs.hasty.Store(true)
 	return fs
@@ -375,7 +379,7 @@ func (fs *segmentFS) create(path string) (*segmentFile, error) {
 func (fs *segmentFS) openTail(path string) (*segmentFile, error) {
 	f, err := openSegment(path, os.O_RDWR)
 	if err == nil {
-		f.patient = fs.patient
+		f.patient, f.syncs = fs.patient, fs.syncs
 		fs.mu.Lock()
 		fs.tail = path
 		fs.mu.Unlock()
@@ -439,6 +443,7 @@ const (
 type segmentFile struct {
 	f       *os.File
 	patient func(func() error) error // for writing
+	syncs   *histogram.Histogram     // for writing
 
 	mu     sync.Mutex
 	buf    []byte // of windowSize, made at the first read
@@ -515,7 +520,10 @@ func (s *segmentFile) Sync() error {
 	if err := diskFault(); err != nil {
 		return err
 	}
-	return fdatasync(s.f)
+	began := time.Now()
+	err := fdatasync(s.f)
+	s.syncs.Observe(int64(time.Since(began)))
+	return err
 }
 
 // Close implements io.Closer.

@@ -1,0 +1,507 @@
+// Package regionlink tells another region what this one counts. The node that leads connects to it as a client, says REGION HELLO,
+// and sends what has changed as frames (REGION MERGE, REGION WHOLE in commands/region.go). What the other region answers is how far it has
+// incorporated each part, and that is all the state that a link has: a frame that got lost, or that nobody knows the fate of, is sent
+// again, and changes nothing if it had come.
+package regionlink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Parts is how many parts the keyspace has.
+const Parts = 256
+
+// Source is this region.
+type Source interface {
+	// Hello returns the arguments of REGION HELLO, and what they depend on: when that changes they are said anew. ok is false
+	// while this node does not lead, or is no region yet.
+	Hello() (args []any, state string, ok bool)
+	// Mark is this region's last mark of its history, and Judge returns an error unless it is in this history that another region was told what it has, up
+	// to these positions, and last under that mark (engine/regionmarks.go).
+	Mark() (number, random uint64)
+	Judge(number, random uint64, has *[Parts]uint64) error
+	// Table returns the incarnations that frames name by number, as the last arguments of REGION MERGE.
+	Table() []any
+	// BeginDigest passes over what this region has counted in a part, and EndDigest, to be called once, returns the digest, nil: there is none. It is
+	// true of all positions from the one to the other. FullFrame is all there is of a part.
+	BeginDigest(part int) any
+	EndDigest(begun any) []byte
+	FullFrame(part int) []byte
+	// Now is the log time in milliseconds.
+	Now() int64
+	// Positions is how far this region is; nil: the cluster is none.
+	Positions() *Positions
+	// Frame returns what changed in a part behind a position, nil for nothing; whole says that it is all there is; to is where the part is.
+	Frame(part int, from uint64) (frame []byte, whole bool, to uint64)
+	// Lost returns the numbers of lost incarnations, and LostFrame what this region has of one.
+	Lost() []int
+	LostFrame(part, number int) []byte
+	// Sketches returns a frame of what changed of the sketches of a part behind a position, nil for nothing. Rest is what is left to tell when
+	// the frame has been confirmed.
+	Sketches(part int, from uint64, rest *Rest) []byte
+	// LostSketches returns a frame of what this region has of a lost incarnation's sketches, nil when there is no more.
+	LostSketches(part, number int, rest *Rest) []byte
+}
+
+// Positions is how far something is, by part.
+type Positions struct{ Counters, Sketches [Parts]uint64 }
+
+// Rest is engine.SketchRest, which a link only keeps.
+type Rest struct {
+	Names [][]byte
+	To    uint64
+	All   bool
+	Told  []byte
+}
+
+// Config says whom a link tells, and how.
+type Config struct {
+	Region         string   // name of the other region
+	Addresses      []string // of its nodes, tried in turn
+	User, Password string
+	TLS            *tls.Config // nil: none
+	Interval       time.Duration
+	Log            *slog.Logger
+}
+
+const (
+	askLimit    = 10 * time.Second // for an answer
+	dialLimit   = 3 * time.Second
+	retryFirst  = 100 * time.Millisecond
+	retryMax    = time.Second           // so that all regions are equal within 2 s after a fault
+	idleLook    = 50 * time.Millisecond // whether this node leads by now
+	window      = 4 << 20               // bytes of frames under way
+	pingEvery   = time.Second           // so that a dead connection is noticed while nothing changes
+	helloAnswer = 8
+	frameAnswer = 4
+	// Sketches are large, and those that change all the time would be sent whole at each moment: a link sends 16 MiB of them a second, 1 MiB at
+	// once.
+	sketchWindow = 1 << 20
+	sketchRate   = 16 << 20
+)
+
+// Status is how a link is.
+type Status struct {
+	Region, Address string // Address: the last one that was tried
+	State           string // idle: this node does not lead; connecting, connected, refused
+	Error           string // why it is not connected
+	Since           time.Time
+	Heard           time.Time     // the last answer
+	RTT             time.Duration // of the last question
+	Frames, Whole   int64         // answered, and those of all keys of a part among them
+	Telling         int64         // of those, under way
+	Rows            int64         // in the frames that were answered
+	Bytes, Gaps     int64
+	Sketches        int64     // frames of sketches among those that were answered
+	Known           bool      // the other region has said how far it is, since this node leads
+	Acked           Positions // how far the other region is, if that is known
+	Clock           Clock
+	Digests, Differ int64 // parts whose digests were compared, and those that differed
+}
+
+// Link is a link to one other region.
+type Link struct {
+	cfg    Config
+	source Source
+	checks chan *check
+	due    digestTurn // of Run's goroutine
+	mu     sync.Mutex
+	status Status
+}
+
+// silent takes the client's own log: what goes wrong is in errors.
+type silent struct{}
+
+// Printf implements the client's logger.
+func (silent) Printf(context.Context, string, ...any) {}
+
+// New returns a link that Run starts.
+func New(cfg Config, source Source) *Link {
+	redis.SetLogger(silent{})
+	return &Link{cfg: cfg, source: source, checks: make(chan *check), status: Status{Region: cfg.Region, State: "idle", Since: time.Now()}}
+}
+
+// Status returns how the link is.
+func (l *Link) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+func (l *Link) update(fn func(s *Status)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.status.State
+	if fn(&l.status); l.status.State != was {
+		l.status.Since = time.Now()
+	}
+}
+
+// Run keeps the link until the context ends.
+func (l *Link) Run(ctx context.Context) {
+	pause := retryFirst
+	for try := 0; ctx.Err() == nil; try++ {
+		if _, _, ok := l.source.Hello(); !ok {
+			l.update(func(s *Status) { s.State, s.Error, s.Known = "idle", "", false })
+			wait(ctx, idleLook)
+			continue
+		}
+		address := l.cfg.Addresses[try%len(l.cfg.Addresses)]
+		begun := time.Now()
+		err := l.connect(ctx, address)
+		if ctx.Err() != nil || err == nil || errors.Is(err, errAnew) {
+			continue // it is said anew
+		}
+		if time.Since(begun) > retryMax {
+			pause = retryFirst
+		}
+		l.failed(address, err)
+		wait(ctx, pause)
+		pause = min(2*pause, retryMax)
+	}
+}
+
+func (l *Link) failed(address string, err error) {
+	state := "connecting"
+	var refusal redis.Error
+	if errors.As(err, &refusal) {
+		state = "refused"
+	}
+	known := false
+	l.update(func(s *Status) {
+		known = s.Error == err.Error()
+		s.State, s.Error = state, err.Error()
+	})
+	if !known {
+		l.cfg.Log.Warn("no link to another region", "region", l.cfg.Region, "address", address, "error", err)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// connect serves one connection. nil: it ended because HELLO has to be said anew.
+func (l *Link) connect(ctx context.Context, address string) error {
+	l.update(func(s *Status) { s.Address = address })
+	client := redis.NewClient(&redis.Options{
+		Addr: address, Username: l.cfg.User, Password: l.cfg.Password, TLSConfig: l.cfg.TLS, MaxRetries: -1, DialerRetries: 1, DialTimeout: dialLimit,
+		ReadTimeout: askLimit, WriteTimeout: askLimit, DisableIdentity: true, PoolSize: 1, ContextTimeoutEnabled: true,
+	})
+	defer client.Close()
+	conn := client.Conn()
+	defer conn.Close()
+	s := &session{link: l, conn: conn}
+	if ok, err := s.hello(ctx); !ok {
+		return err
+	}
+	l.cfg.Log.Info("link to another region", "region", l.cfg.Region, "address", address)
+	if err := s.lost(ctx); err != nil {
+		return err
+	}
+	for {
+		if _, state, ok := l.source.Hello(); !ok || state != s.state {
+			return nil
+		}
+		begun := time.Now()
+		s.spent = 0
+		if err := s.send(ctx); err != nil {
+			return err
+		}
+		if err := s.digests(ctx); err != nil {
+			return err
+		}
+		if wait(ctx, time.Until(l.cfg.next(begun, s.spent))); ctx.Err() != nil { // far away, the answers have taken as long already
+			return nil
+		}
+	}
+}
+
+// next is when frames are made next, where making those before and merging them took some time: with many keys that change all the time, that
+// would take a third of the processors that count. What changes meanwhile is in one row: with 10,000 keys there are a quarter as many. All links of a node do it at the same moments, so that frames are
+// made once for all (engine.Keyspace.Frame).
+func (c *Config) next(now time.Time, spent time.Duration) time.Time {
+	period := c.Interval
+	for period < dutyCycle*spent && period < restMost*c.Interval {
+		period *= 2
+	}
+	return now.Truncate(period).Add(period)
+}
+
+const (
+	dutyCycle = 8
+	restMost  = 4
+	mergeCost = time.Microsecond // of a row (BenchmarkMergeFrame)
+)
+
+// session is one connection of a link.
+type session struct {
+	link  *Link
+	conn  *redis.Conn
+	state string
+	name  string // this region's, and its incarnation, as frames begin
+	inc   string
+	acked Positions
+	asked time.Time
+	spent time.Duration // on making frames, in this turn, and about as long the other region takes to merge them
+	// Of sketches a part has one frame under way at the most: the last of several moves the position, and must not come without the others.
+	rests      [Parts]Rest
+	sketchPart int       // the next one to look at
+	sketchTime time.Time // not before
+}
+
+// hello says HELLO; false: this region cannot say it now.
+func (s *session) hello(ctx context.Context) (bool, error) {
+	args, state, ok := s.link.source.Hello()
+	if !ok {
+		return false, nil
+	}
+	s.state, s.name, s.inc = state, fmt.Sprint(args[3]), fmt.Sprint(args[4])
+	begun, from := time.Now(), s.link.source.Now()
+	reply, err := s.conn.Do(ctx, args...).Slice()
+	if err != nil {
+		return false, err
+	}
+	var now int64
+	if len(reply) != helloAnswer || !whole(reply[5], &now) {
+		return false, errNonsense
+	}
+	if name := fmt.Sprint(reply[0]); name != s.link.cfg.Region {
+		return false, fmt.Errorf("that is the region %s, and not %s: see the setting region-peers", name, s.link.cfg.Region)
+	}
+	at := s.link.source.Positions()
+	if at == nil {
+		return false, nil // a snapshot has taken the place of the state since
+	}
+	if err := s.link.known(reply[3], &at.Counters, &s.acked.Counters); err != nil {
+		return false, err
+	}
+	if err := s.link.known(reply[4], &at.Sketches, &s.acked.Sketches); err != nil {
+		return false, err
+	}
+	if err := s.history(ctx, reply[6:]); err != nil {
+		return false, err
+	}
+	s.heard(time.Since(begun))
+	s.link.compare(from, now)
+	s.link.update(func(st *Status) { st.State, st.Error, st.Acked, st.Known = "connected", "", s.acked, true })
+	return true, nil
+}
+
+var (
+	errAnew     = errors.New("HELLO has to be said anew")
+	errNonsense = errors.New("the answer to REGION HELLO makes no sense")
+)
+
+// known reads how far the other region is, which is not farther than this one.
+func (l *Link) known(reply any, at, acked *[Parts]uint64) error {
+	parts, _ := reply.([]any)
+	if len(parts) != Parts {
+		return errNonsense
+	}
+	for i, p := range parts {
+		var n int64
+		if !whole(p, &n) {
+			return errNonsense
+		}
+		if uint64(n) > at[i] {
+			return fmt.Errorf("%s knows more of this region than it knows itself (part %d: %d, not %d): its data are an older copy. REGION RENEW keeps them as they are, as another incarnation", l.cfg.Region, i, n, at[i])
+		}
+		acked[i] = uint64(n)
+	}
+	return nil
+}
+
+// history finds out whether the other region was told of this history, and then tells it the mark of what comes now.
+func (s *session) history(ctx context.Context, heard []any) error {
+	var m [2]uint64
+	for i := range m {
+		var err error
+		if m[i], err = strconv.ParseUint(fmt.Sprint(heard[i]), 10, 64); err != nil {
+			return errNonsense
+		}
+	}
+	src := s.link.source
+	if err := src.Judge(m[0], m[1], &s.acked.Counters); err != nil {
+		return fmt.Errorf("%s was told by another history of this region than this one, so these data are an older copy: %w. REGION RENEW keeps them as they are, as another incarnation", s.link.cfg.Region, err)
+	}
+	number, random := src.Mark()
+	if number == 0 || number == m[0] && random == m[1] {
+		return nil
+	}
+	return s.conn.Do(ctx, "REGION", "MARK", s.name, s.inc, strconv.FormatUint(number, 10), strconv.FormatUint(random, 10)).Err()
+}
+
+func (s *session) heard(rtt time.Duration) {
+	s.asked = time.Now()
+	s.link.update(func(st *Status) { st.Heard, st.RTT = s.asked, rtt })
+}
+
+// lost sends what this region has of those that are lost.
+func (s *session) lost(ctx context.Context) error {
+	for _, number := range s.link.source.Lost() {
+		q := s.pipeline()
+		for part := range Parts {
+			q.add(part, s.link.source.LostFrame(part, number), true)
+			for rest := (Rest{}); ; {
+				frame := s.link.source.LostSketches(part, number, &rest)
+				if len(frame) == 0 {
+					break
+				}
+				q.add(part, frame, false)
+			}
+			if q.bytes > window || part == Parts-1 {
+				if err := q.exec(ctx, nil); err != nil {
+					return err
+				}
+				q = s.pipeline()
+			}
+		}
+	}
+	return nil
+}
+
+// send sends what has changed, as much as may be under way at once.
+func (s *session) send(ctx context.Context) error {
+	for part := 0; part < Parts; {
+		q := s.pipeline()
+		for ; part < Parts && q.bytes < window; part++ {
+			begun := time.Now()
+			frame, whole, to := s.link.source.Frame(part, s.acked.Counters[part])
+			s.spent += time.Since(begun)
+			if len(frame) > 0 {
+				q.add(part, frame, whole)
+			} else if to < s.acked.Counters[part] {
+				return errors.New("this region's data went back")
+			}
+		}
+		if len(q.parts) == 0 {
+			break
+		}
+		if err := q.exec(ctx, &s.acked.Counters); err != nil {
+			return err
+		}
+	}
+	if err := s.sendSketches(ctx); err != nil {
+		return err
+	}
+	if time.Since(s.asked) > pingEvery {
+		begun := time.Now()
+		if err := s.conn.Ping(ctx).Err(); err != nil {
+			return err
+		}
+		s.heard(time.Since(begun))
+	}
+	return nil
+}
+
+// sendSketches sends what has changed of sketches, as much as may be sent by now.
+func (s *session) sendSketches(ctx context.Context) error {
+	if time.Now().Before(s.sketchTime) {
+		return nil
+	}
+	q := s.pipeline()
+	for n := 0; n < Parts && q.bytes < sketchWindow; n++ {
+		part := s.sketchPart
+		if frame := s.link.source.Sketches(part, s.acked.Sketches[part], &s.rests[part]); len(frame) > 0 {
+			q.add(part, frame, false)
+		}
+		s.sketchPart = (part + 1) % Parts
+	}
+	s.sketchTime = time.Now().Add(time.Duration(q.bytes) * time.Second / sketchRate)
+	n := len(q.parts)
+	err := q.exec(ctx, &s.acked.Sketches)
+	s.link.update(func(st *Status) { st.Sketches += int64(n) })
+	return err
+}
+
+// pipeline is some frames under way.
+type pipeline struct {
+	s     *session
+	pipe  redis.Pipeliner
+	table []any
+	parts []int
+	whole int64
+	bytes int
+}
+
+func (s *session) pipeline() *pipeline {
+	return &pipeline{s: s, pipe: s.conn.Pipeline(), table: s.link.source.Table()}
+}
+
+func (q *pipeline) add(part int, frame []byte, whole bool) {
+	what := "MERGE"
+	if whole {
+		what = "WHOLE"
+		q.whole++
+	}
+	q.pipe.Do(context.Background(), append([]any{"REGION", what, q.s.name, q.s.inc, part, frame}, q.table...)...)
+	q.parts = append(q.parts, part)
+	q.bytes += len(frame)
+}
+
+// exec sends them and waits for the answers. acked is how far the other region is, nil if they are not of this region itself.
+func (q *pipeline) exec(ctx context.Context, acked *[Parts]uint64) error {
+	if len(q.parts) == 0 {
+		return nil
+	}
+	l := q.s.link
+	if _, state, ok := l.source.Hello(); acked != nil && (!ok || state != q.s.state) {
+		return errAnew // what the frames have may be of another history than that of the mark
+	}
+	l.update(func(st *Status) { st.Telling = q.whole })
+	defer l.update(func(st *Status) { st.Telling = 0 })
+	begun, from := time.Now(), l.source.Now()
+	replies, err := q.pipe.Exec(ctx)
+	gaps, rows, now := int64(0), int64(0), int64(0)
+	for i, cmd := range replies {
+		reply, failed := cmd.(*redis.Cmd).Slice()
+		if failed != nil {
+			return failed
+		}
+		at, n := int64(0), int64(0)
+		ok := len(reply) == frameAnswer && whole(reply[1], &at) && whole(reply[2], &n) && whole(reply[3], &now)
+		if !ok {
+			return errors.New("the answer to a frame makes no sense")
+		}
+		if rows += n; reply[0] == "gap" {
+			gaps++
+		}
+		if acked != nil {
+			acked[q.parts[i]] = uint64(at)
+			q.s.spent += time.Duration(n) * mergeCost
+		}
+	}
+	if err != nil {
+		return err
+	}
+	q.s.heard(time.Since(begun))
+	l.compare(from, now)
+	l.update(func(st *Status) {
+		st.Acked = q.s.acked
+		st.Rows += rows
+		st.Frames += int64(len(q.parts))
+		st.Whole += q.whole
+		st.Bytes += int64(q.bytes)
+		st.Gaps += gaps
+	})
+	return nil
+}
+
+// whole stores what is a whole number.
+func whole(v any, to *int64) (ok bool) {
+	*to, ok = v.(int64)
+	return ok
+}
