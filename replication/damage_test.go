@@ -13,30 +13,6 @@ import (
 	"quipu/internal/redistest"
 )
 
-func copyDir(t testing.TB, from, to string) {
-	t.Helper()
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel(from, path)
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o700)
-		}
-		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a temporary file that was renamed meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, rel), b, 0o600)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 const damageWrites = 900
 
 // damagedBase makes a data directory with two snapshots and several segments and copies it while the node runs, as kill -9
@@ -56,7 +32,7 @@ func damagedBase(t *testing.T) (dir string, cfg Config) {
 	}
 	waitForSpare(t, live.Dir)
 	dir = filepath.Join(redistest.FastDir(t), "base")
-	copyDir(t, live.Dir, dir)
+	redistest.CopyDir(t, live.Dir, dir)
 	n.stop(t)
 	return dir, live
 }
@@ -136,7 +112,7 @@ func TestDamagedFiles(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(uint64(i), 77))
 		file := files[i%len(files)]
 		dir := filepath.Join(work, fmt.Sprint(i))
-		copyDir(t, base, dir)
+		redistest.CopyDir(t, base, dir)
 		what := fmt.Sprintf("case %d: %s: %s", i, file, damage(t, filepath.Join(dir, file), rnd))
 		cfg.Dir = dir
 		n, err := tryNode(cfg, &counter{})

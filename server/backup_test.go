@@ -135,9 +135,7 @@ func TestRecoveredSeed(t *testing.T) {
 	expect(t, n.dial(), "INCR k", ":1\r\n")
 	was := n.srv.replicas[0].Keyspace.Seed()
 	killed := filepath.Join(t.TempDir(), "killed") // a node that stops in order leaves a snapshot
-	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
+	redistest.CopyDir(t, dir, killed)
 	cfg := testConfig(t, func(cfg *config.Config) { cfg.Dir = redistest.FastDir(t) })
 	if err := Recover(cfg, killed, io.Discard); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func TestDamagedFiles(t *testing.T) {
 		kind := damages[rng.IntN(len(damages))]
 		t.Run(fmt.Sprintf("%02d %s %s", i, kind.name, filepath.Base(file)), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
-			copyDir(t, pristine, dir)
+			redistest.CopyDir(t, pristine, dir)
 			detail := kind.damage(t, rng, filepath.Join(dir, file))
 			if judgeDamaged(t, dir, file, detail, want) {
 				served++
@@ -254,55 +254,4 @@ func writeFile(t *testing.T, path string, b []byte) {
 	if err := os.WriteFile(path, b, mode); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// copyDir copies a directory and leaves blocks of zeros as holes, since log segments are preallocated.
-func copyDir(t *testing.T, from, to string) {
-	t.Helper()
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		target := filepath.Join(to, rel)
-		info, err := d.Info()
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir():
-			return os.MkdirAll(target, 0o755)
-		case !d.Type().IsRegular():
-			return nil
-		}
-		return copySparse(path, target, info.Mode().Perm())
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func copySparse(from, to string, mode fs.FileMode) error {
-	b, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	const block = 4096
-	var zeros [block]byte
-	for at := 0; at < len(b); at += block {
-		part := b[at:min(at+block, len(b))]
-		if !bytes.Equal(part, zeros[:len(part)]) {
-			if _, err := f.WriteAt(part, int64(at)); err != nil {
-				return err
-			}
-		}
-	}
-	return f.Truncate(int64(len(b)))
 }

@@ -88,7 +88,7 @@ func TestTornTail(t *testing.T) {
 		"length beyond file":   {frameEntry, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f, 1},
 	} {
 		cfg := testLog(t, filepath.Join(redistest.FastDir(t), "wal"))
-		copyDir(t, base.Dir, cfg.Dir)
+		redistest.CopyDir(t, base.Dir, cfg.Dir)
 		f, err := os.OpenFile(filepath.Join(cfg.Dir, tail), os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)

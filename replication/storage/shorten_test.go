@@ -68,7 +68,7 @@ func TestShortenedLogOpens(t *testing.T) {
 					if got := markOnDisk(t, dir); got >= first {
 						t.Errorf("the watermark is still %d when the entries from %d on are deleted", got, first)
 					}
-					copyDir(t, dir, during)
+					redistest.CopyDir(t, dir, during)
 				}
 				return replace(op)
 			}
@@ -78,7 +78,7 @@ func TestShortenedLogOpens(t *testing.T) {
 			if commits == 0 {
 				t.Fatal("the list of segments was not replaced: the test tests nothing")
 			}
-			copyDir(t, dir, after)
+			redistest.CopyDir(t, dir, after)
 			checkShortened(t, during, first, last)
 			checkShortened(t, after, first, first-1)
 			// The node that goes on instead.
