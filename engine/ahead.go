@@ -173,7 +173,7 @@ func (ks *Keyspace) answerAhead(k *target, inc *Increment, now int64) bool {
 		place = g.find(k.hash, k.db, inc.Key)
 	}
 	var b base
-	if place == 0 || !b.hinted(k.sh, &g.list[place-1], p.moved, now) {
+	if place == 0 || !g.list[place-1].leads(p.moved) || !b.of(k.sh, g.list[place-1].ref, now) {
 		b = k.base(inc.Key, now)
 	}
 	if b.err != nil {
@@ -282,26 +282,29 @@ type base struct {
 	err      error
 }
 
-// hinted takes the base from the record that a tally was answered against last, if that record is still the key's and a
-// counter. It compares no keys: while the part's moved is the same, no record of the part has been moved or freed.
-func (b *base) hinted(sh *shard, t *tally, moved uint32, now int64) bool {
-	if t.ref == 0 || t.moved != moved {
+// leads reports whether a tally's reference still leads to the record of its key. It compares no keys: while the part's moved is the same,
+// no record of the part has been moved or freed.
+func (t *tally) leads(moved uint32) bool { return t.ref != 0 && t.moved == moved }
+
+// of takes the base from a record, if that is a counter and has not expired.
+func (b *base) of(sh *shard, ref uint32, now int64) bool {
+	r := sh.at(ref)
+	switch kind := r.kind(); {
+	case kind != KindInt && kind != KindShared || r.expired(now):
 		return false
+	case kind == KindInt:
+		b.n = r.int()
+	default:
+		b.n = sh.sharedValue(r, now).Int
 	}
-	r := sh.at(t.ref)
-	if r.kind() != KindInt || r.expired(now) {
-		return false
-	}
-	b.ref, b.n, b.deadline = t.ref, r.int(), r.deadline()
+	b.ref, b.deadline = ref, r.deadline()
 	return true
 }
 
 // base is lookupBase for a target that fetchAll may have filled in.
 func (k *target) base(key []byte, now int64) (b base) {
-	if k.ref != 0 {
-		if r := k.sh.at(k.ref); r.kind() == KindInt && r.hasKey(key) && !r.expired(now) {
-			return base{ref: k.ref, n: r.int(), deadline: r.deadline()}
-		}
+	if k.ref != 0 && k.sh.at(k.ref).hasKey(key) && b.of(k.sh, k.ref, now) {
+		return b
 	}
 	return lookupBase(k.sh, k.hash, key, now)
 }
@@ -314,13 +317,12 @@ func lookupBase(sh *shard, h uint64, key []byte, now int64) (b base) {
 	if ref == 0 {
 		return b
 	}
+	if b.of(sh, ref, now) {
+		return b
+	}
 	r := sh.at(ref)
 	b.ref, b.deadline = ref, r.deadline()
 	switch r.kind() {
-	case KindInt:
-		b.n = r.int()
-	case KindShared:
-		b.n = sh.sharedValue(r, now).Int
 	case KindString, KindRaw:
 		var ok bool
 		if b.n, ok = parseInt(r.content()); !ok {

@@ -2,7 +2,10 @@
 
 package engine
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 // BenchmarkAnswerAhead answers random increments ahead, one by one and WarmMax together, and
 // throws them away every 20,000: as many as a busy node gathers between two sections.
@@ -118,5 +121,57 @@ func forget(ks *Keyspace) {
 			ks.aheadParts.Add(-1)
 		}
 		ks.UnlockPart(p)
+	}
+}
+
+// BenchmarkAheadWhole is all that an increment answered ahead costs the keyspace of the node that it is answered on: answering, sealing and
+// landing, 20,000 in a section; of keys that nobody shares, and of keys that three regions have counted, of which frames are cut for one other
+// region every fourth section.
+func BenchmarkAheadWhole(b *testing.B) {
+	const section = 20_000
+	for _, regions := range []bool{false, true} {
+		for _, keys := range []int{10_000, 1_000_000} {
+			b.Run(fmt.Sprintf("regions=%v/%d", regions, keys), func(b *testing.B) {
+				ks := New(Config{Seed: 7, Databases: 1})
+				defer ks.Close()
+				fill(ks, keys, 0)
+				if regions {
+					ks.SetRegionRing(64 << 20)
+					if _, err := ks.Txn(0, 1000, false).OpenRegions("eu", []string{"*"}, 0); err != nil {
+						b.Fatal(err)
+					}
+					shareWithTwo(b, ks)
+				}
+				if err := ks.SetSelf("node", 7); err != nil {
+					b.Fatal(err)
+				}
+				incs := newIncrements(WarmMax)
+				var buf, frame []byte
+				var acked [Parts]uint64
+				r := uint64(0)
+				b.ReportAllocs()
+				b.ResetTimer()
+				defer reportCPU(b, cpuTime())
+				for done := 0; done < b.N; done += section {
+					for range section / WarmMax {
+						r = randomIncrements(incs, r, keys)
+						if n := ks.AnswerAhead(incs, 1000); n != WarmMax {
+							b.Fatal("refused")
+						}
+					}
+					var o Origin
+					buf, _ = ks.Counted(buf[:0], 8<<20, func(dst []byte, of *Origin) []byte {
+						o = *of
+						return dst
+					})
+					applyCounted(b, ks, &o, buf)
+					if regions && done/section%4 == 3 {
+						for part := range Parts {
+							frame, acked[part] = ks.Frame(frame[:0], part, acked[part], 1000)
+						}
+					}
+				}
+			})
+		}
 	}
 }

@@ -395,15 +395,21 @@ func (t Txn) landPart(part int, s *tallies) {
 	}
 }
 
-// landInPlace adds a tally to the record that it was answered against last, if base.hinted finds that record as it was. It
-// returns false, and changes nothing, if the tally must be applied by way of a lookup.
-func (t Txn) landInPlace(part int, s *tallies, one *tally) bool {
+// landInPlace adds a tally to the record that it was answered against last, if that is still where it was and a counter. It returns
+// false, and changes nothing, if the tally must be applied by way of a lookup.
+func (t Txn) landInPlace(part int, s *tallies, one *tally) (ok bool) {
 	sh := t.ks.shard(part, s.db(one))
-	var b base
-	if sh == nil || !b.hinted(sh, one, t.ks.parts[part].moved, t.now) {
+	if sh == nil || !one.leads(t.ks.parts[part].moved) {
 		return false
 	}
-	_, ok := sh.addInt(one.ref, one.delta, t.now, t.cause)
+	switch r := sh.at(one.ref); {
+	case r.expired(t.now):
+	case r.kind() == KindInt:
+		_, ok = sh.addInt(one.ref, one.delta, t.now, t.cause)
+	case r.kind() == KindShared:
+		_, key, _ := s.key(one)
+		_, ok = sh.addInPlace(t.ks.hash(key), one.ref, key, one.delta, t.now, t.cause)
+	}
 	return ok
 }
 
