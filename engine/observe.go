@@ -82,6 +82,12 @@ func (t Txn) tell(sh *shard, ref uint32, key []byte, op Op, old, is Integer) {
 	}
 }
 
+// heard reports whether anybody hears what tell says of a change of the record at ref: else the values need not be known.
+func (t Txn) heard(sh *shard, ref uint32) bool {
+	f := t.ks.feed
+	return f != nil && f.opened && !sh.fed.has(ref, f.epoch) || t.ks.observed()
+}
+
 // Announce tells the observers once more of what the transaction has done to a key, as another event with an Op of its
 // own: SET with an expiry is "set" and "expire" in Redis. The key's value is what it is now, before and after.
 func (t Txn) Announce(key []byte, op Op) {

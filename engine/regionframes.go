@@ -191,13 +191,17 @@ func (s *regionStore) Quick(o shared.Origin, to uint64, row *shared.Row) bool {
 	}
 	r := sh.at(ref)
 	content := r.content()
-	was, _, ok := shared.Quick(content, &s.p.Part)
-	if !ok {
-		return false
+	var was int64
+	heard := s.t.heard(sh, ref)
+	if heard {
+		was, _, _ = shared.Quick(content, &s.p.Part)
 	}
 	sh.touch(ref, r.contentOffset(), uint32(len(content)))
 	if !shared.QuickMerge(content, o, to, row) {
 		return false
+	}
+	if !heard {
+		return true
 	}
 	if is, _, _ := shared.Quick(content, s.state); was != is {
 		s.t.tell(sh, ref, row.Key, OpSet, Integer{was, true}, Integer{is, true})

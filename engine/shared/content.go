@@ -3,6 +3,7 @@ package shared
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 )
 
 // A key's content, as it is stored. The own share is in front, at fixed places, so that an increment changes 15 bytes and
@@ -311,13 +312,33 @@ func (r *reader) fixed(n int) (v uint64) {
 	return v
 }
 
-// uvarint is refused if it is longer than it has to be.
+// uvarint is refused if it is longer than it has to be. Up to eight bytes are read at once: the highest bit of each says that more follow, and
+// three steps close the gaps that those bits leave. Byte by byte it was a seventh of the time of who merges frames.
 func (r *reader) uvarint() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 {
-		v := r.b[0]
-		r.b = r.b[1:]
-		return uint64(v)
+	const more = 0x8080808080808080
+	if len(r.b) < 8 || binary.LittleEndian.Uint64(r.b)&more == more {
+		return r.uvarintBytes()
 	}
+	v := binary.LittleEndian.Uint64(r.b)
+	if v&0x80 == 0 {
+		r.b = r.b[1:]
+		return v & 0x7f
+	}
+	last := ^v & more
+	last &= -last // the highest bit of the last byte
+	n := bits.TrailingZeros64(last)/8 + 1
+	if v &= last - 1; v>>(8*n-8) == 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	v &^= more
+	v = v&0x007f007f007f007f | v&0x7f007f007f007f00>>1
+	v = v&0x00003fff00003fff | v&0x3fff00003fff0000>>2
+	return v&0x0fffffff | v>>32<<28
+}
+
+func (r *reader) uvarintBytes() uint64 {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || n > 1 && r.b[n-1] == 0 {
 		r.fail()
