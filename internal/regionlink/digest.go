@@ -3,6 +3,7 @@ package regionlink
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -67,90 +68,85 @@ func (l *Link) Check(ctx context.Context) (Check, error) {
 	return c.got, err
 }
 
-// digests compares a part if it is time, or all if somebody waits for that.
+// comparison is some parts that are compared at the moment: one whose turn it is, or all of them, checkParts at a time, for a check.
+type comparison struct {
+	check *check // nil: nobody waits
+	parts []int
+	begun time.Time
+	spent time.Duration // on passing over keys
+	asked []int         // those that could be compared
+	sum   Check
+}
+
+// compares reports whether a part is compared just now. Nothing is told of it meanwhile: the digest is true of where the part is.
+func (s *session) compares(part int) bool {
+	return s.comparing != nil && slices.Contains(s.comparing.parts, part)
+}
+
+// digests compares a part if it is time.
 func (s *session) digests(ctx context.Context) error {
-	select {
-	case c := <-s.link.checks:
-		err := s.check(ctx, c)
-		c.done <- err
-		if errors.Is(err, errGivenUp) {
-			return nil
-		}
-		return err
-	default:
-	}
 	turn := &s.link.due
-	if time.Now().Before(turn.at) {
+	if s.comparing != nil || time.Now().Before(turn.at) {
 		return nil
 	}
-	begun := time.Now()
 	if turn.part++; turn.part >= Parts {
 		turn.part = 0
 	}
-	spent, err := s.compare(ctx, []int{turn.part}, &Check{})
-	turn.at = begun.Add(max(digestEvery, digestShare*spent))
-	return err
+	return s.compare(ctx, &comparison{parts: []int{turn.part}})
 }
 
-// check compares all parts, some at a time.
-func (s *session) check(ctx context.Context, c *check) error {
-	var sum Check
-	for first := 0; first < Parts; first += checkParts {
-		if c.ctx.Err() != nil {
-			return errGivenUp
+// compare begins a comparison, or goes on with the next parts of a check.
+func (s *session) compare(ctx context.Context, c *comparison) error {
+	if c.check != nil {
+		first := 0
+		if len(c.parts) > 0 {
+			first = c.parts[len(c.parts)-1] + 1
 		}
-		var parts []int
+		c.parts = nil
 		for part := first; part < first+checkParts; part++ {
-			parts = append(parts, part)
-		}
-		_, err := s.compare(ctx, parts, &sum)
-		s.link.mu.Lock()
-		c.got = sum
-		s.link.mu.Unlock()
-		if err != nil {
-			return err
+			c.parts = append(c.parts, part)
 		}
 	}
-	return nil
-}
-
-// compare compares some parts, and tells those whole that differ. It returns how long it passed over keys. What is not told yet is told before the digest
-// is sent: the other region has to be where it is true.
-func (s *session) compare(ctx context.Context, parts []int, sum *Check) (spent time.Duration, err error) {
+	s.comparing = c
 	src := s.link.source
-	begun := time.Now()
+	c.begun = time.Now()
 	var under []any
-	for _, part := range parts {
+	for _, part := range c.parts {
 		under = append(under, src.BeginDigest(part))
 	}
-	spent = time.Since(begun)
-	err = s.send(ctx)
-	pipe := s.conn.Pipeline()
-	var asked []int
-	for i, part := range parts { // each, whatever has happened
-		if digest := src.EndDigest(under[i]); digest != nil {
-			pipe.Do(ctx, "REGION", "DIGEST", s.name, s.inc, part, digest)
-			asked = append(asked, part)
-		} else {
-			sum.Elsewhere++
+	c.spent = time.Since(c.begun)
+	// What may not be there yet goes before the digest, in the same flight: the other region has to be where it is true.
+	f := s.flight(flightDigest)
+	var err error
+	for _, part := range c.parts {
+		if err == nil {
+			err = s.tell(f, part, s.acked.Counters[part])
 		}
 	}
-	if err != nil || len(asked) == 0 {
-		return spent, err
+	c.asked = nil
+	for i, part := range c.parts { // each, whatever has happened
+		if digest := src.EndDigest(under[i]); digest != nil {
+			f.pipe.Do(ctx, "REGION", "DIGEST", s.name, s.inc, part, digest)
+			c.asked = append(c.asked, part)
+		} else {
+			c.sum.Elsewhere++
+		}
 	}
-	from := src.Now()
-	replies, err := pipe.Exec(ctx)
-	if err != nil {
-		return spent, err
+	switch {
+	case err != nil:
+		return err
+	case len(f.parts)+len(c.asked) == 0:
+		return s.compared(ctx)
 	}
-	return spent, s.judge(ctx, asked, replies, from, sum)
+	return s.launch(ctx, f)
 }
 
 // judge does what the answers to digests ask for.
-func (s *session) judge(ctx context.Context, parts []int, replies []redis.Cmder, from int64, sum *Check) error {
-	q := s.pipeline()
-	compared := 0
-	for i, cmd := range replies {
+func (s *session) judge(ctx context.Context, f *flight) error {
+	c := s.comparing
+	repair := s.flight(flightRepair)
+	same := 0
+	for i, cmd := range f.replies[len(f.parts):] {
 		reply, err := cmd.(*redis.Cmd).Slice()
 		if err != nil {
 			return err
@@ -159,29 +155,58 @@ func (s *session) judge(ctx context.Context, parts []int, replies []redis.Cmder,
 		if len(reply) != digestAnswer || !whole(reply[1], &buckets) || !whole(reply[2], &differ) || !whole(reply[3], &now) {
 			return errors.New("the answer to a digest makes no sense")
 		}
-		s.link.compare(from, now)
-		switch reply[0] {
+		s.link.compare(f.from, now)
+		switch part := c.asked[i]; reply[0] {
 		case "elsewhere":
-			sum.Elsewhere++
+			c.sum.Elsewhere++
 		case "differs":
-			compared++
-			s.warn(parts[i], buckets, differ)
-			q.add(parts[i], s.link.source.FullFrame(parts[i]), true)
+			s.warn(part, buckets, differ)
+			repair.add(s, part, s.link.source.FullFrame(part), true)
 		default:
-			compared++
+			same++
 		}
 	}
-	sum.Compared += compared
-	sum.Differ += len(q.parts)
+	differ := len(repair.parts)
+	c.sum.Compared += same + differ
+	c.sum.Differ += differ
 	s.link.update(func(st *Status) {
-		st.Digests += int64(compared)
-		st.Differ += int64(len(q.parts))
+		st.Digests += int64(same + differ)
+		st.Differ += int64(differ)
 	})
-	err := q.exec(ctx, &s.acked.Counters)
-	if err == nil {
-		sum.Repaired += len(q.parts)
+	if differ == 0 {
+		return s.compared(ctx)
 	}
-	return err
+	return s.launch(ctx, repair)
+}
+
+// compared ends the comparison, or goes on with the next parts of a check.
+func (s *session) compared(ctx context.Context) error {
+	c := s.comparing
+	if c.check == nil {
+		s.link.due.at = c.begun.Add(max(digestEvery, digestShare*c.spent))
+		s.comparing = nil
+		return nil
+	}
+	s.link.mu.Lock()
+	c.check.got = c.sum
+	s.link.mu.Unlock()
+	switch {
+	case c.parts[len(c.parts)-1] == Parts-1:
+		s.giveUp(nil)
+	case c.check.ctx.Err() != nil:
+		s.giveUp(errGivenUp)
+	default:
+		return s.compare(ctx, c)
+	}
+	return nil
+}
+
+// giveUp ends a comparison, and tells who waits for it.
+func (s *session) giveUp(err error) {
+	if c := s.comparing; c != nil && c.check != nil {
+		c.check.done <- err
+	}
+	s.comparing = nil
 }
 
 const digestAnswer = 4

@@ -94,10 +94,11 @@ func frameReply(verdict string, at, rows, now int64) string {
 	return fmt.Sprintf("*4\r\n$%d\r\n%s\r\n:%d\r\n:%d\r\n:%d\r\n", len(verdict), verdict, at, rows, now)
 }
 
-// fakeSource is this region: one part, at a position, each of whose frames is its number.
+// fakeSource is this region: one part has something to tell, and a frame is the positions from and to which it leads.
 type fakeSource struct {
 	mu    sync.Mutex
 	pos   uint64
+	turns int // in which the last part was looked at
 	whole bool
 	now   atomic.Int64
 	idle  atomic.Bool // another node leads
@@ -118,10 +119,13 @@ func (s *fakeSource) Positions() *Positions {
 func (s *fakeSource) Frame(part int, from uint64) ([]byte, bool, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if part == Parts-1 {
+		s.turns++
+	}
 	if part != 3 || from == s.pos {
 		return nil, false, from
 	}
-	return []byte("frame"), s.whole, s.pos
+	return fmt.Appendf(nil, "%d-%d", from, s.pos), s.whole, s.pos
 }
 func (s *fakeSource) BeginDigest(part int) any { return part }
 func (s *fakeSource) EndDigest(begun any) []byte {
@@ -150,13 +154,30 @@ func (s *fakeSource) move(pos uint64, whole bool) {
 	s.mu.Unlock()
 }
 
+// pass waits until the link has looked at all parts a few times.
+func (s *fakeSource) pass(t *testing.T) {
+	t.Helper()
+	looked := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.turns
+	}
+	from := looked()
+	eventually(t, "the next turns", func() bool { return looked() > from+2 })
+}
+
 func runLink(t *testing.T, s Source, o *otherRegion) *Link {
 	l := New(Config{Region: "us", Addresses: []string{o.addr}, Interval: time.Millisecond, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, s)
+	startLink(t, l)
+	return l
+}
+
+// startLink runs a link until the test ends.
+func startLink(t *testing.T, l *Link) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { l.Run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return l
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

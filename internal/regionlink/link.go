@@ -5,6 +5,7 @@
 package regionlink
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -193,40 +194,22 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// connect serves one connection. nil: it ended because HELLO has to be said anew.
+// connect serves one connection, or rather some to the same address, one for each pipeline under way. nil: it ended because HELLO has to be said anew.
 func (l *Link) connect(ctx context.Context, address string) error {
 	l.update(func(s *Status) { s.Address = address })
 	client := redis.NewClient(&redis.Options{
 		Addr: address, Username: l.cfg.User, Password: l.cfg.Password, TLSConfig: l.cfg.TLS, MaxRetries: -1, DialerRetries: 1, DialTimeout: dialLimit,
-		ReadTimeout: askLimit, WriteTimeout: askLimit, DisableIdentity: true, PoolSize: 1, ContextTimeoutEnabled: true,
+		ReadTimeout: askLimit, WriteTimeout: askLimit, DisableIdentity: true, PoolSize: flightsMost + flightsBeside, ContextTimeoutEnabled: true,
 	})
-	defer client.Close()
-	conn := client.Conn()
-	defer conn.Close()
-	s := &session{link: l, conn: conn}
-	if ok, err := s.hello(ctx); !ok {
-		return err
+	s := &session{link: l, client: client, landed: make(chan *flight)}
+	err := s.run(ctx)
+	client.Close() // whatever is under way ends
+	for ; s.flights > 0; s.flights-- {
+		<-s.landed
 	}
-	l.cfg.Log.Info("link to another region", "region", l.cfg.Region, "address", address)
-	if err := s.lost(ctx); err != nil {
-		return err
-	}
-	for {
-		if _, state, ok := l.source.Hello(); !ok || state != s.state {
-			return nil
-		}
-		begun := time.Now()
-		s.spent = 0
-		if err := s.send(ctx); err != nil {
-			return err
-		}
-		if err := s.digests(ctx); err != nil {
-			return err
-		}
-		if wait(ctx, time.Until(l.cfg.next(begun, s.spent))); ctx.Err() != nil { // far away, the answers have taken as long already
-			return nil
-		}
-	}
+	s.giveUp(cmp.Or(err, errAnew))
+	l.update(func(st *Status) { st.Telling = 0 })
+	return err
 }
 
 // next is when frames are made next, where making those before and merging them took some time: with many keys that change all the time, that
@@ -246,20 +229,78 @@ const (
 	mergeCost = time.Microsecond // of a row (BenchmarkMergeFrame)
 )
 
-// session is one connection of a link.
+// session is a link while it is connected. All of it is of one goroutine, which sends and settles; flights only wait for their answers.
 type session struct {
-	link  *Link
-	conn  *redis.Conn
-	state string
-	name  string // this region's, and its incarnation, as frames begin
-	inc   string
-	acked Positions
-	asked time.Time
-	spent time.Duration // on making frames, in this turn, and about as long the other region takes to merge them
+	link   *Link
+	client *redis.Client
+	state  string
+	name   string // this region's, and its incarnation, as frames begin
+	inc    string
+	acked  Positions     // how far the other region is, by its answers
+	told   [Parts]uint64 // how far the frames lead that it was sent: acked, but for what is under way
+	back   [Parts]uint64 // the first flight behind a gap: gaps of those before it are known
+	part   int           // the next one to look at
+	asked  time.Time
+	spent  time.Duration // on making frames, and about as long the other region takes to merge them, since the last turn
+
+	landed  chan *flight
+	flights int    // under way
+	number  uint64 // of flights, ever
+	bytes   int    // of frames under way
+	telling int64  // whole parts under way
+	frames  int    // flights of frames under way
+
+	comparing *comparison // under way, nil: none
 	// Of sketches a part has one frame under way at the most: the last of several moves the position, and must not come without the others.
 	rests      [Parts]Rest
+	sketching  bool
 	sketchPart int       // the next one to look at
 	sketchTime time.Time // not before
+}
+
+// run serves a session until it ends.
+func (s *session) run(ctx context.Context) error {
+	l := s.link
+	if ok, err := s.hello(ctx); !ok {
+		return err
+	}
+	l.cfg.Log.Info("link to another region", "region", l.cfg.Region, "address", s.client.Options().Addr)
+	if err := s.lost(ctx); err != nil {
+		return err
+	}
+	due := time.NewTimer(0)
+	defer due.Stop()
+	for {
+		checks, turn := l.checks, due.C
+		if s.comparing != nil {
+			checks = nil
+		}
+		if s.full() {
+			turn = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-s.landed:
+			if err := s.settle(ctx, f); err != nil {
+				return err
+			}
+		case c := <-checks:
+			if err := s.compare(ctx, &comparison{check: c}); err != nil {
+				return err
+			}
+		case <-turn:
+			if _, state, ok := l.source.Hello(); !ok || state != s.state {
+				return nil
+			}
+			begun := time.Now()
+			if err := s.turn(ctx); err != nil {
+				return err
+			}
+			due.Reset(time.Until(l.cfg.next(begun, s.spent)))
+			s.spent = 0
+		}
+	}
 }
 
 // hello says HELLO; false: this region cannot say it now.
@@ -270,7 +311,7 @@ func (s *session) hello(ctx context.Context) (bool, error) {
 	}
 	s.state, s.name, s.inc = state, fmt.Sprint(args[3]), fmt.Sprint(args[4])
 	begun, from := time.Now(), s.link.source.Now()
-	reply, err := s.conn.Do(ctx, args...).Slice()
+	reply, err := s.client.Do(ctx, args...).Slice()
 	if err != nil {
 		return false, err
 	}
@@ -291,6 +332,7 @@ func (s *session) hello(ctx context.Context) (bool, error) {
 	if err := s.link.known(reply[4], &at.Sketches, &s.acked.Sketches); err != nil {
 		return false, err
 	}
+	s.told = s.acked.Counters
 	if err := s.history(ctx, reply[6:]); err != nil {
 		return false, err
 	}
@@ -341,167 +383,10 @@ func (s *session) history(ctx context.Context, heard []any) error {
 	if number == 0 || number == m[0] && random == m[1] {
 		return nil
 	}
-	return s.conn.Do(ctx, "REGION", "MARK", s.name, s.inc, strconv.FormatUint(number, 10), strconv.FormatUint(random, 10)).Err()
+	return s.client.Do(ctx, "REGION", "MARK", s.name, s.inc, strconv.FormatUint(number, 10), strconv.FormatUint(random, 10)).Err()
 }
 
 func (s *session) heard(rtt time.Duration) {
 	s.asked = time.Now()
 	s.link.update(func(st *Status) { st.Heard, st.RTT = s.asked, rtt })
-}
-
-// lost sends what this region has of those that are lost.
-func (s *session) lost(ctx context.Context) error {
-	for _, number := range s.link.source.Lost() {
-		q := s.pipeline()
-		for part := range Parts {
-			q.add(part, s.link.source.LostFrame(part, number), true)
-			for rest := (Rest{}); ; {
-				frame := s.link.source.LostSketches(part, number, &rest)
-				if len(frame) == 0 {
-					break
-				}
-				q.add(part, frame, false)
-			}
-			if q.bytes > window || part == Parts-1 {
-				if err := q.exec(ctx, nil); err != nil {
-					return err
-				}
-				q = s.pipeline()
-			}
-		}
-	}
-	return nil
-}
-
-// send sends what has changed, as much as may be under way at once.
-func (s *session) send(ctx context.Context) error {
-	for part := 0; part < Parts; {
-		q := s.pipeline()
-		for ; part < Parts && q.bytes < window; part++ {
-			begun := time.Now()
-			frame, whole, to := s.link.source.Frame(part, s.acked.Counters[part])
-			s.spent += time.Since(begun)
-			if len(frame) > 0 {
-				q.add(part, frame, whole)
-			} else if to < s.acked.Counters[part] {
-				return errors.New("this region's data went back")
-			}
-		}
-		if len(q.parts) == 0 {
-			break
-		}
-		if err := q.exec(ctx, &s.acked.Counters); err != nil {
-			return err
-		}
-	}
-	if err := s.sendSketches(ctx); err != nil {
-		return err
-	}
-	if time.Since(s.asked) > pingEvery {
-		begun := time.Now()
-		if err := s.conn.Ping(ctx).Err(); err != nil {
-			return err
-		}
-		s.heard(time.Since(begun))
-	}
-	return nil
-}
-
-// sendSketches sends what has changed of sketches, as much as may be sent by now.
-func (s *session) sendSketches(ctx context.Context) error {
-	if time.Now().Before(s.sketchTime) {
-		return nil
-	}
-	q := s.pipeline()
-	for n := 0; n < Parts && q.bytes < sketchWindow; n++ {
-		part := s.sketchPart
-		if frame := s.link.source.Sketches(part, s.acked.Sketches[part], &s.rests[part]); len(frame) > 0 {
-			q.add(part, frame, false)
-		}
-		s.sketchPart = (part + 1) % Parts
-	}
-	s.sketchTime = time.Now().Add(time.Duration(q.bytes) * time.Second / sketchRate)
-	n := len(q.parts)
-	err := q.exec(ctx, &s.acked.Sketches)
-	s.link.update(func(st *Status) { st.Sketches += int64(n) })
-	return err
-}
-
-// pipeline is some frames under way.
-type pipeline struct {
-	s     *session
-	pipe  redis.Pipeliner
-	table []any
-	parts []int
-	whole int64
-	bytes int
-}
-
-func (s *session) pipeline() *pipeline {
-	return &pipeline{s: s, pipe: s.conn.Pipeline(), table: s.link.source.Table()}
-}
-
-func (q *pipeline) add(part int, frame []byte, whole bool) {
-	what := "MERGE"
-	if whole {
-		what = "WHOLE"
-		q.whole++
-	}
-	q.pipe.Do(context.Background(), append([]any{"REGION", what, q.s.name, q.s.inc, part, frame}, q.table...)...)
-	q.parts = append(q.parts, part)
-	q.bytes += len(frame)
-}
-
-// exec sends them and waits for the answers. acked is how far the other region is, nil if they are not of this region itself.
-func (q *pipeline) exec(ctx context.Context, acked *[Parts]uint64) error {
-	if len(q.parts) == 0 {
-		return nil
-	}
-	l := q.s.link
-	if _, state, ok := l.source.Hello(); acked != nil && (!ok || state != q.s.state) {
-		return errAnew // what the frames have may be of another history than that of the mark
-	}
-	l.update(func(st *Status) { st.Telling = q.whole })
-	defer l.update(func(st *Status) { st.Telling = 0 })
-	begun, from := time.Now(), l.source.Now()
-	replies, err := q.pipe.Exec(ctx)
-	gaps, rows, now := int64(0), int64(0), int64(0)
-	for i, cmd := range replies {
-		reply, failed := cmd.(*redis.Cmd).Slice()
-		if failed != nil {
-			return failed
-		}
-		at, n := int64(0), int64(0)
-		ok := len(reply) == frameAnswer && whole(reply[1], &at) && whole(reply[2], &n) && whole(reply[3], &now)
-		if !ok {
-			return errors.New("the answer to a frame makes no sense")
-		}
-		if rows += n; reply[0] == "gap" {
-			gaps++
-		}
-		if acked != nil {
-			acked[q.parts[i]] = uint64(at)
-			q.s.spent += time.Duration(n) * mergeCost
-		}
-	}
-	if err != nil {
-		return err
-	}
-	q.s.heard(time.Since(begun))
-	l.compare(from, now)
-	l.update(func(st *Status) {
-		st.Acked = q.s.acked
-		st.Rows += rows
-		st.Frames += int64(len(q.parts))
-		st.Whole += q.whole
-		st.Bytes += int64(q.bytes)
-		st.Gaps += gaps
-	})
-	return nil
-}
-
-// whole stores what is a whole number.
-func whole(v any, to *int64) (ok bool) {
-	*to, ok = v.(int64)
-	return ok
 }
