@@ -8,7 +8,13 @@ import (
 	"quipu/internal/redistest"
 )
 
-func TestMain(m *testing.M) { os.Exit(redistest.Main(m)) }
+func TestMain(m *testing.M) {
+	code := redistest.Main(m)
+	if connectors.dir != "" {
+		os.RemoveAll(connectors.dir)
+	}
+	os.Exit(code)
+}
 
 // TestCommandList: docs/compatibility.md names every command there is.
 func TestCommandList(t *testing.T) {

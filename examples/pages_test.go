@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"quipu/internal/ports"
 	"quipu/internal/redistest"
 	"quipu/internal/toolbox"
 )
@@ -53,12 +54,12 @@ func (s *shell) play(t *testing.T, name string, commands int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := string(text)
+	var moved []string
 	for from, to := range s.ports {
-		page = strings.ReplaceAll(page, from, to)
+		moved = append(moved, from, to)
 	}
 	p := redistest.Page{
-		Text:     page,
+		Text:     strings.NewReplacer(moved...).Replace(string(text)), // 17001 is found before the 7001 in it
 		Setup:    s.setup,
 		Hear:     func(output string) string { return killed.ReplaceAllString(output, "") },
 		Await:    s.await,
@@ -69,8 +70,17 @@ func (s *shell) play(t *testing.T, name string, commands int) {
 
 var namedPort = regexp.MustCompile(`--port (\d+)`)
 
-// await waits until a server serves.
+// await waits until what a line starts is there.
 func (s *shell) await(line string) string {
+	switch {
+	case strings.Contains(line, "--join "):
+		return "" // it waits for others
+	case strings.Contains(line, "bin/kfake"): // which the page starts behind three nodes
+		return s.await("quipu server --port "+s.ports["7001"]) + "\n" + s.await("quipu server --port "+s.ports["7002"]) + "\n" +
+			s.await("quipu server --port "+s.ports["7003"])
+	case !strings.Contains(line, "quipu server") && !strings.Contains(line, "make run") && line != "":
+		return ""
+	}
 	port := "$PAGE_PORT"
 	if m := namedPort.FindStringSubmatch(line); m != nil {
 		port = m[1]
@@ -82,6 +92,15 @@ func (s *shell) await(line string) string {
 		wait += "; until redis-cli -p " + port + " REGION KEYS | grep -q '^[*]'; do sleep 0.02; done"
 	}
 	return wait
+}
+
+// peerPort is the port for other nodes that belongs to one for clients, and is taken with it.
+func peerPort(t *testing.T, port string) string {
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(n + ports.PeerOffset)
 }
 
 // serve starts a server before the page begins.

@@ -43,6 +43,21 @@ func opening(page string) (title, question string, err error) {
 	return title, question, nil
 }
 
+func TestOpening(t *testing.T) {
+	for page, ok := range map[string]bool{
+		"# A\n\nWhat is\nit?\n\nIt is.\n":                                    true,
+		"A\n\nWhat is it?\n\nIt is.\n":                                       false,
+		"# A\n\nIt is this.\n\nIt is.\n":                                     false,
+		"# A\n\nIt is. What is it?\n\nIt.\n":                                 false,
+		"# A\nWhat is it?\n\nIt.\n":                                          false,
+		"# A\n\n" + strings.Repeat("What is it, ", 20) + "and why?\n\nIt.\n": false,
+	} {
+		if title, question, err := opening(page); (err == nil) != ok || ok && title+question != "AWhat is it?" {
+			t.Errorf("%q: %q, %q, %v", page, title, question, err)
+		}
+	}
+}
+
 // TestBook: each page of docs stands in the table of contents, with its title and the question that it begins with, and
 // leads at its end to the page before it, to the contents and to the next page. -rewrite writes all of that, and leaves the order.
 func TestBook(t *testing.T) {
