@@ -24,6 +24,7 @@ type shell struct {
 // newShell makes the folder. The first port is the one of servers and clients that name none.
 func newShell(t *testing.T, ports ...string) *shell {
 	t.Helper()
+	t.Parallel()
 	redistest.Tool(t, "redis-cli")
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -39,9 +40,11 @@ func newShell(t *testing.T, ports ...string) *shell {
 	if err := os.Symlink(redistest.Binary(t), filepath.Join(s.dir, "bin/quipu")); err != nil {
 		t.Fatal(err)
 	}
-	// make does what stands in the Makefile, with the programs that are here; go has the module around it.
+	// make does what stands in the Makefile, with the programs that are here; go has the module around it; and what is killed has ended
+	// before the next line, as a person is not that quick.
 	s.setup = "cd " + s.dir + "\nPATH=" + s.dir + "/bin:$PATH\nROOT=" + root + "\nPAGE_PORT=" + s.ports[ports[0]] + `
 make() { export QUIPU_PORT=$PAGE_PORT; eval "$(command make -n --no-print-directory -C "$ROOT" "$@" | tail -n 1)"; }
+kill() { command kill "$@"; for pid; do case $pid in -*) ;; *) while command kill -0 "$pid" 2>/dev/null; do sleep 0.02; done;; esac; done; }
 go() { local verb=$1; shift; command go "$verb" -C "$ROOT" "$@"; }
 `
 	return s
@@ -171,6 +174,12 @@ func TestSecurityPage(t *testing.T) {
 	s := newShell(t, "6379")
 	s.serve()
 	s.play(t, "../docs/security.md", 1)
+}
+
+// TestOperationsPage plays docs/operations.md.
+func TestOperationsPage(t *testing.T) {
+	redistest.Tool(t, "curl")
+	newShell(t, "6379", "8379").play(t, "../docs/operations.md", 5)
 }
 
 // TestSketchesPage plays docs/sketches.md.

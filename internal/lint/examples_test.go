@@ -20,6 +20,7 @@ var players = map[string]string{
 	"docs/likes.md":           "TestLikesPage",
 	"docs/security.md":        "TestSecurityPage",
 	"docs/install.md":         "TestInstallPage",
+	"docs/operations.md":      "TestOperationsPage",
 	"docs/sketches.md":        "TestSketchesPage",
 }
 
