@@ -15,7 +15,7 @@ func TestPages(t *testing.T) {
 	}
 	seen := 0
 	for _, b := range redistest.Blocks(string(page)) {
-		if b.Mark != redistest.RunBy+t.Name() {
+		if b.Note != redistest.RunBy+t.Name() {
 			continue
 		}
 		seen++

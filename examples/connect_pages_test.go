@@ -72,7 +72,7 @@ func TestEventsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, b := range redistest.Blocks(string(page)) {
-		if b.Mark == redistest.RunBy+t.Name() && !strings.HasSuffix(string(conf), "\n\n"+b.Text) {
+		if b.Note == redistest.RunBy+t.Name() && !strings.HasSuffix(string(conf), "\n\n"+b.Text) {
 			t.Errorf("the page shows another configuration than examples/flights/flights.conf:\n%s", b.Text)
 		}
 	}

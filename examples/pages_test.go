@@ -129,7 +129,7 @@ func TestPythonExample(t *testing.T) {
 	var program, shown string
 	for _, b := range redistest.Blocks(string(text)) {
 		switch {
-		case b.Mark != redistest.RunBy+t.Name():
+		case b.Note != redistest.RunBy+t.Name():
 		case b.Language == "python":
 			program = b.Text
 		default:

@@ -57,13 +57,13 @@ func TestExamplesAreRun(t *testing.T) {
 
 // notRun says why nobody knows whether a block is true; "" for one that is run.
 func notRun(tr *tree, name, page string, b redistest.Block) string {
-	if reason, is := strings.CutPrefix(b.Mark, redistest.NotRun); is {
+	if reason, is := strings.CutPrefix(b.Note, redistest.NotRun); is {
 		if len(reason) < 15 {
 			return "a reason, please"
 		}
 		return ""
 	}
-	if test, is := strings.CutPrefix(b.Mark, redistest.RunBy); is {
+	if test, is := strings.CutPrefix(b.Note, redistest.RunBy); is {
 		return testsPage(tr, test, name)
 	}
 	switch {
@@ -104,7 +104,7 @@ func testsPage(tr *tree, test, page string) string {
 // usedBelow: a line that is typed below the block names its file.
 func usedBelow(page string, b redistest.Block) bool {
 	for _, later := range redistest.Blocks(page) {
-		if later.Line > b.Line && later.Language == "console" && !strings.HasPrefix(later.Mark, redistest.NotRun) && strings.Contains(later.Text, b.File) {
+		if later.Line > b.Line && later.Language == "console" && !strings.HasPrefix(later.Note, redistest.NotRun) && strings.Contains(later.Text, b.File) {
 			return true
 		}
 	}
@@ -120,11 +120,11 @@ func TestNotRun(t *testing.T) {
 		{redistest.Block{Language: "console", Text: "$ a\n"}, true},
 		{redistest.Block{Language: "sh", Text: "make build\n"}, false},
 		{redistest.Block{Language: "python", Text: "import redis\n"}, false},
-		{redistest.Block{Language: "sh", Mark: "not run: it takes half an hour"}, true},
-		{redistest.Block{Language: "sh", Mark: "not run: no"}, false},
-		{redistest.Block{Language: "sh", Mark: "run by TestClusterPage"}, true},
-		{redistest.Block{Language: "sh", Mark: "run by TestNothing"}, false},
-		{redistest.Block{Language: "sh", Mark: "run by TestLikesPage"}, false}, // of another page
+		{redistest.Block{Language: "sh", Note: "not run: it takes half an hour"}, true},
+		{redistest.Block{Language: "sh", Note: "not run: no"}, false},
+		{redistest.Block{Language: "sh", Note: "run by TestClusterPage"}, true},
+		{redistest.Block{Language: "sh", Note: "run by TestNothing"}, false},
+		{redistest.Block{Language: "sh", Note: "run by TestLikesPage"}, false}, // of another page
 		{redistest.Block{Language: "conf", File: "x.conf"}, true},
 		{redistest.Block{Language: "conf", File: "y.conf"}, false},
 		{redistest.Block{Language: "text", Text: "a ─► b\n"}, true},

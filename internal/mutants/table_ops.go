@@ -72,7 +72,7 @@ var opsMutants = []mutant{
 		"(exit $PAGE_STATUS)", "true",
 		"internal/redistest TestPlay"},
 	{"book: what a page does not run is typed all the same", "internal/redistest/page.go",
-		"case strings.HasPrefix(b.Mark, NotRun), strings.HasPrefix(b.Mark, RunBy):", "case strings.HasPrefix(b.Mark, RunBy):",
+		"case strings.HasPrefix(b.Note, NotRun), strings.HasPrefix(b.Note, RunBy):", "case strings.HasPrefix(b.Note, RunBy):",
 		"internal/redistest TestPageSteps"},
 	{"book: a page shows what redis-cli writes into a pipe", "internal/redistest/page.go",
 		"then raw=--no-raw; fi", "then raw=; fi",

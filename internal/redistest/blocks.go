@@ -9,12 +9,12 @@ import (
 type Block struct {
 	Language string // the first word behind the fence: console, sh, conf …
 	File     string // the second one: the name of the file that the block is; "" for none
-	Mark     string // the comment in the line above the fence, without its brackets; "" for none
+	Note     string // the comment in the line above the fence, without its brackets; "" for none
 	Text     string
 	Line     int // of the fence, from 1
 }
 
-// Marks of blocks; what stands behind notRun is the reason.
+// Notes above blocks; what stands behind NotRun is the reason.
 const (
 	OwnTerminal = "in a terminal of its own" // each of its lines goes on while what follows is typed
 	NotRun      = "not run: "
@@ -37,7 +37,7 @@ func Blocks(page string) (list []Block) {
 		case fence:
 			b := Block{Line: number}
 			if m := commentLine.FindStringSubmatch(above); m != nil {
-				b.Mark = m[1]
+				b.Note = m[1]
 			}
 			b.Language, b.File, _ = strings.Cut(info, " ")
 			list, in = append(list, b), true

@@ -14,7 +14,7 @@ import (
 
 // Page is a document whose console blocks a test plays: what stands behind "$ " is typed, all of it in one bash, and what stands below
 // such a line is printed. What stands behind a prompt of redis-cli is one session of it. A block that has the name of a file behind its
-// language is written into that file. Blocks with the mark OwnTerminal go on while what follows is typed; those with NotRun or RunBy are
+// language is written into that file. Blocks with the note OwnTerminal go on while what follows is typed; those with NotRun or RunBy are
 // left out.
 type Page struct {
 	Text     string
@@ -91,11 +91,11 @@ func (p *Page) steps() (list []step) {
 	}
 	for _, b := range Blocks(p.Text) {
 		switch {
-		case strings.HasPrefix(b.Mark, NotRun), strings.HasPrefix(b.Mark, RunBy):
+		case strings.HasPrefix(b.Note, NotRun), strings.HasPrefix(b.Note, RunBy):
 		case b.File != "":
 			list = append(list, step{line: "cat >" + b.File, typed: heredoc("cat >"+b.File, write(b.Text))})
 		case b.Language != "console":
-		case b.Mark == OwnTerminal:
+		case b.Note == OwnTerminal:
 			list = append(list, p.background(b, write)...)
 		default:
 			list = append(list, typedSteps(b.Text, write)...)

@@ -10,8 +10,8 @@ func TestBlocks(t *testing.T) {
 	got := Blocks("text\n```console\n$ a\n```\n<!-- not run: because -->\n```sh\nb\n\nc\n```\n\n<!-- run by TestX -->\n\n```conf my.conf\n```\n```\n```\n")
 	want := []Block{
 		{Language: "console", Text: "$ a\n", Line: 2},
-		{Language: "sh", Mark: "not run: because", Text: "b\n\nc\n", Line: 6},
-		{Language: "conf", File: "my.conf", Mark: "run by TestX", Line: 14},
+		{Language: "sh", Note: "not run: because", Text: "b\n\nc\n", Line: 6},
+		{Language: "conf", File: "my.conf", Note: "run by TestX", Line: 14},
 		{Line: 16},
 	}
 	if !slices.Equal(got, want) {
