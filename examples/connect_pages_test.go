@@ -53,7 +53,12 @@ func connectShell(t *testing.T, ports ...string) *shell {
 	}
 	// What is counted is in the database a moment later: a person looks again.
 	s.setup += `sqlite3() {
-for again in $(seq 300); do [ "$(command sqlite3 -cmd '.timeout 5000' "$@" 2>&1 | grep -v '^Error')" ] && break; case "$2" in SELECT*) sleep 0.05;; *) return;; esac; done
+case $2 in SELECT*)
+  for again in $(seq 300); do
+    if command sqlite3 -cmd '.timeout 5000' "$@" 2>/dev/null | grep -q .; then break; fi
+    sleep 0.05
+  done
+esac
 command sqlite3 -cmd '.timeout 5000' "$@"
 }
 `

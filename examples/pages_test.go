@@ -40,10 +40,10 @@ func newShell(t *testing.T, ports ...string) *shell {
 	if err := os.Symlink(redistest.Binary(t), filepath.Join(s.dir, "bin/quipu")); err != nil {
 		t.Fatal(err)
 	}
-	// make does what stands in the Makefile, with the programs that are here; go has the module around it; and what is killed has ended
-	// before the next line, as a person is not that quick.
+	// make does what stands in the Makefile, with the programs that are here, whatever a make around the test was told; go has the
+	// module around it; and what is killed has ended before the next line, as a person is not that quick.
 	s.setup = "cd " + s.dir + "\nPATH=" + s.dir + "/bin:$PATH\nROOT=" + root + "\nPAGE_PORT=" + s.ports[ports[0]] + `
-make() { export QUIPU_PORT=$PAGE_PORT; eval "$(command make -n --no-print-directory -C "$ROOT" "$@" | tail -n 1)"; }
+make() { export QUIPU_PORT=$PAGE_PORT; eval "$(env -u MAKEFLAGS -u ARGS make -n --no-print-directory -C "$ROOT" "$@" | tail -n 1)"; }
 kill() { command kill "$@"; for pid; do case $pid in -*) ;; *) while command kill -0 "$pid" 2>/dev/null; do sleep 0.02; done;; esac; done; }
 go() { local verb=$1; shift; command go "$verb" -C "$ROOT" "$@"; }
 `

@@ -99,6 +99,14 @@ func TestBook(t *testing.T) {
 	}
 }
 
+// TestReadmeIsShort: README.md says what this is and shows it; what is longer is a page of the book.
+func TestReadmeIsShort(t *testing.T) {
+	const most = 140 // lines
+	if n := strings.Count(mustLoad(t).texts["README.md"], "\n"); n > most {
+		t.Errorf("README.md has %d lines, at most %d: move what is longer into a page of docs and link it", n, most)
+	}
+}
+
 func checkContents(t *testing.T, tr *tree, files, titles, questions []string) {
 	t.Helper()
 	i := -1
