@@ -224,6 +224,46 @@ func TestNamesOfTests(t *testing.T) {
 	}
 }
 
+// unwitnessed are the rows of a page's tables of failures that name no test: their last cell names one, or what the page itself shows, or
+// says why there is none. rows is the number of all.
+func unwitnessed(page string) (bad []string, rows int) {
+	for _, section := range strings.Split(page, "\n## ")[1:] {
+		if !strings.HasPrefix(section, "At each failure") {
+			continue
+		}
+		_, table, _ := strings.Cut(section, "|---|")
+		for _, row := range strings.Split(table, "\n")[1:] {
+			if !strings.HasPrefix(row, "|") {
+				continue
+			}
+			rows++
+			cells := strings.Split(strings.Trim(row, "| "), "|")
+			last := strings.TrimSpace(cells[len(cells)-1])
+			if !testName.MatchString(last) && !strings.Contains(last, "](#") && !strings.HasPrefix(last, "none: ") {
+				bad = append(bad, row)
+			}
+		}
+	}
+	return bad, rows
+}
+
+// TestFailuresAreShown: each row of the tables of failures has a witness.
+func TestFailuresAreShown(t *testing.T) {
+	bad, rows := unwitnessed(mustLoad(t).texts["docs/durability.md"])
+	for _, row := range bad {
+		t.Errorf("docs/durability.md: no test shows it: %s", row)
+	}
+	if rows < 30 {
+		t.Errorf("only %d rows found", rows)
+	}
+	const head = "\n## At each failure: x\n\n| a | b |\n|---|---|\n"
+	for row, shown := range map[string]bool{"| a | `TestA` |": true, "| a | [below](#b) |": true, "| a | none: of a promise |": true, "| a | |": false, "| `TestA` | – |": false} {
+		if bad, rows := unwitnessed("# A\n" + head + row + "\n"); rows != 1 || (len(bad) == 0) != shown {
+			t.Errorf("%s: %q of %d", row, bad, rows)
+		}
+	}
+}
+
 // TestMakeTargets: what pages say of make can be typed.
 func TestMakeTargets(t *testing.T) {
 	tr := mustLoad(t)
