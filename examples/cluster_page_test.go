@@ -17,6 +17,7 @@ func TestClusterPage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
+	t.Parallel() // it mostly waits
 	redistest.Tool(t, "redis-cli")
 	text, err := os.ReadFile("../docs/cluster.md")
 	if err != nil {

@@ -1,3 +1,4 @@
-// Package examples tests that the tour in README.md is true: it plays every
-// command against a server of its own and compares what redis-cli prints.
+// Package examples tests that README.md and the pages of the book are true: it types what they show, in a shell of each page's own, and
+// compares what is printed. What the notes above blocks mean stands in internal/lint/examples_test.go, how a page is played in
+// internal/redistest/page.go.
 package examples

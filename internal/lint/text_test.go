@@ -112,7 +112,7 @@ func moduleOf(modules []string, name string) string {
 
 var markdownLink = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// TestLinks: each relative link of a Markdown file leads to a file.
+// TestLinks: each relative link of a Markdown file leads to a file, and to a heading of it where it names one.
 func TestLinks(t *testing.T) {
 	tr := mustLoad(t)
 	for name, text := range tr.texts {
@@ -120,13 +120,18 @@ func TestLinks(t *testing.T) {
 			continue
 		}
 		for _, m := range markdownLink.FindAllStringSubmatch(text, -1) {
-			target, _, _ := strings.Cut(m[1], "#")
-			if target == "" || strings.Contains(target, "://") {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
 				continue
 			}
-			rel := path.Join(path.Dir(name), target)
+			rel := name
+			if target != "" {
+				rel = path.Join(path.Dir(name), target)
+			}
 			if _, err := os.Stat(filepath.Join(tr.root, filepath.FromSlash(rel))); err != nil {
 				t.Errorf("%s: link to %s leads nowhere", name, m[1])
+			} else if anchor != "" && !anchors(tr.texts[rel])[anchor] {
+				t.Errorf("%s: link to %s: there is no such heading", name, m[1])
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -150,3 +151,15 @@ func inDir(dir, root string) bool {
 func isProgram(dir string) bool {
 	return inDir(dir, "cmd") || inDir(dir, "connect/cmd") || inDir(dir, "connect/bench") || inDir(dir, "connect/testbed") || dir == "connect/likes" || inDir(dir, "bench") || inDir(dir, "examples") || inDir(dir, "internal/mutants")
 }
+
+// testFunctions are the names of a file's tests, fuzz targets and benchmarks.
+func testFunctions(f *goFile) (names []string) {
+	for _, d := range f.syntax.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && testFunction.MatchString(fn.Name.Name) {
+			names = append(names, fn.Name.Name)
+		}
+	}
+	return names
+}
+
+var testFunction = regexp.MustCompile("^(Test|Fuzz|Benchmark)[A-Z]")
