@@ -112,7 +112,7 @@ func (s *shell) serve() {
 }
 
 // TestReadme plays README.md; its part about three nodes is played by the test in examples/cluster.
-func TestReadme(t *testing.T) { newShell(t, "6379").play(t, "../README.md", 9) }
+func TestReadme(t *testing.T) { newShell(t, "6379", "6380").play(t, "../README.md", 11) }
 
 // TestGettingStartedPage plays docs/getting-started.md.
 func TestGettingStartedPage(t *testing.T) {
