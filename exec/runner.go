@@ -47,6 +47,9 @@ func (r *Runner) CountReads(stats *commands.ReadStats, stripe uint32) {
 	r.call.Stats, r.call.Stripe = stats, stripe
 }
 
+// Frequencies has OBJECT FREQ answered by of, which may be called with keys locked.
+func (r *Runner) Frequencies(of func(db int, key []byte) int64) { r.call.Frequency = of }
+
 // Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
 func (r *Runner) Read(cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
 	r.ReadAt(nil, cmd, args, db, now, SeesApplied, w)

@@ -106,6 +106,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		RingBytes: int(cfg.Regions.Ring),
 		FeedBase:  rand.Uint64(),
 		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
+		Frequency: func(db int, key []byte) int64 { return srv.hot.frequency(srv.meter.Clock(), db, key) },
 		Ahead: func() replica.AheadLimits {
 			cfg := srv.config()
 			return replica.AheadLimits{Interval: cfg.LocalInterval, MaxAge: cfg.LocalMaxAge, MaxBytes: cfg.LocalMaxBytes}
@@ -259,6 +260,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 			srv.reading.RUnlock()
 			if srv.stats.sample(srv) {
 				srv.settleTimes()
+				srv.hot.second(srv.meter.Clock())
 				srv.evictAgain()
 				srv.giveBack(&rest)
 			}

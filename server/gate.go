@@ -37,12 +37,12 @@ func (s *Session) dispatch(args [][]byte) bool {
 			s.srv.rejected[s.last.ID()].Add(1)
 		}
 		s.refuse(args[0], refusal)
-		s.afterCommand(nil)
+		s.afterCommand(nil, nil)
 		return true
 	}
 	if s.multi != nil && !s.srv.handlers[cmd.ID()].control {
 		s.queue(cmd, args)
-		s.afterCommand(nil)
+		s.afterCommand(nil, nil)
 		return true
 	}
 	if s.srv.pausedFor(cmd) {
@@ -60,7 +60,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 			return false
 		}
 	}
-	s.afterCommand(cmd)
+	s.afterCommand(cmd, args)
 	return true
 }
 
@@ -99,6 +99,12 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 // read runs a read at once, or adds it to what is pending. false: it has to wait.
 func (s *Session) read(cmd *commands.Command, args [][]byte) bool {
 	at := s.placeOf(cmd, args)
+	if at == asked && cmd.OfNode {
+		if s.awaitPending() {
+			return false
+		}
+		at = here
+	}
 	if at == here && !s.pending() {
 		s.lane.runner.ReadAt(s, cmd, args, s.db, s.readTime(), s.sees(), s.beginReply())
 		s.endReply()
@@ -215,13 +221,21 @@ func (s *Session) reserves(cmd *commands.Command, args [][]byte) bool {
 }
 
 // afterCommand moves CLIENT REPLY SKIP on and counts the command, which is nil if it did not run.
-func (s *Session) afterCommand(cmd *commands.Command) {
+func (s *Session) afterCommand(cmd *commands.Command, args [][]byte) {
 	if s.silent != replyOn {
 		s.stepReplyMode()
 	}
 	s.ran++
 	if cmd != nil {
-		s.worker.calls[cmd.ID()].Add(1)
+		s.called(cmd, args)
+	}
+}
+
+// called counts a command that has run, or was handed over.
+func (s *Session) called(cmd *commands.Command, args [][]byte) {
+	s.worker.calls[cmd.ID()].Add(1)
+	if s.worker.hot.left--; s.worker.hot.left < 0 {
+		s.lookAtKeys(cmd, args)
 	}
 }
 

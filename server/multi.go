@@ -298,7 +298,7 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 	for i := range t.queue {
 		q := &t.queue[i]
 		cmd, args := q.cmd, t.arguments(q)
-		s.worker.calls[cmd.ID()].Add(1)
+		s.called(cmd, args)
 		if s.restricted != nil || s.srv.handlers[cmd.ID()].write != nil || cmd.Write == nil && cmd.Read == nil {
 			var literal []byte
 			if cmd, args, literal = s.queuedHere(cmd, args, &room); cmd == nil {

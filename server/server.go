@@ -61,6 +61,7 @@ type Server struct {
 	stats        statistics
 	meter        exec.Meter
 	times        timings
+	hot          hotKeys
 	slow         slowLog
 	latency      latencyEvents
 	limits       limitsMet
