@@ -45,6 +45,7 @@ type Options struct {
 	Reading      func(read func()) bool         // runs read, unless a snapshot is taking the place of the keyspace; nil: read()
 	Watches      func(r *Replica) Watches       // what the clients of one node watch here; nil: nobody can watch anything
 	CountError   func(text string)              // called for each error reply to a command in a sub-batch; any goroutine, one at a time
+	Failed       func(cmd *commands.Command)    // called for each command that has replied with an error; any goroutine; nil: nobody cares
 	UsersChanged func(ks *engine.Keyspace)      // called when users may have changed, before anybody is answered, by the goroutine that applies; nil: nobody cares
 	Frequency    func(db int, key []byte) int64 // see exec.Runner.Frequencies; nil: OBJECT FREQ is 0
 	Meter        *exec.Meter                    // is told how long commands took; nil: nobody is
@@ -125,6 +126,7 @@ func (r *Replica) NewRunner() *exec.Runner {
 		runner.TimeWith(r.opt.Meter)
 	}
 	runner.Frequencies(r.opt.Frequency)
+	runner.TellFailures(r.opt.Failed)
 	return runner
 }
 

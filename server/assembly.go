@@ -77,6 +77,7 @@ func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uin
 	}
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
 	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
+	srv.failed = make([]atomic.Int64, len(srv.table.All()))
 	srv.stats.startMemory = heapBytes()
 	srv.startTiming()
 	if err := srv.openReplicas(seed, opens); err != nil {
@@ -122,6 +123,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		},
 		Watches:      srv.watchSet,
 		CountError:   srv.stats.errors.count,
+		Failed:       srv.commandFailed,
 		UsersChanged: srv.readUsers,
 		LongLock:     srv.awaitLoops,
 		Meter:        &srv.meter,

@@ -140,10 +140,10 @@ func (s *Session) runHandler(cmd *commands.Command, args [][]byte) bool {
 		return s.runSlowHandler(cmd, args)
 	}
 	if h.write != nil || !s.timesHandler(cmd) {
-		return s.handle(h, args)
+		return s.handle(cmd, args)
 	}
 	start := s.worker.times.Now()
-	done := s.handle(h, args)
+	done := s.handle(cmd, args)
 	if done && s.waiting == waitNothing {
 		s.tookHandler(start, cmd, args)
 	}
@@ -160,15 +160,21 @@ func (s *Session) tookHandler(start int64, cmd *commands.Command, args [][]byte)
 	s.worker.times.Took(start, exec.Timed{Cmd: cmd, Args: args, Client: s, Count: 1, Sampled: cmd.Flags&commands.FlagAdmin == 0})
 }
 
-// handle calls a handler.
-func (s *Session) handle(h *handler, args [][]byte) bool {
+// handle calls the handler of a command. What it replies itself, and not later or from the log, is looked at for errors.
+func (s *Session) handle(cmd *commands.Command, args [][]byte) (done bool) {
+	h, errors := &s.srv.handlers[cmd.ID()], s.out.Errors+s.side.Errors
 	if h.flow != nil {
-		return h.flow(s, args)
+		done = h.flow(s, args)
+	} else {
+		w := s.beginReply()
+		h.run(s, args, w)
+		s.endReply()
+		done = true
 	}
-	w := s.beginReply()
-	h.run(s, args, w)
-	s.endReply()
-	return true
+	if s.out.Errors+s.side.Errors != errors {
+		s.srv.commandFailed(cmd)
+	}
+	return done
 }
 
 // runSlowHandler executes a command of the connection or the node on another goroutine.
@@ -182,6 +188,9 @@ func (s *Session) runSlowHandler(cmd *commands.Command, args [][]byte) bool {
 	s.replyFromTask(func(w *protocol.Writer) {
 		start := s.srv.meter.Clock()
 		h.run(s, args, w)
+		if w.Errors > 0 {
+			s.srv.commandFailed(cmd)
+		}
 		s.srv.tookTask(s, cmd, args, start)
 	})
 	return true

@@ -327,6 +327,9 @@ func (s *Session) queuedHere(cmd *commands.Command, args [][]byte, room *int) (l
 	}
 	if write := s.srv.handlers[cmd.ID()].write; write != nil {
 		if logged, loggedArgs = write(s, args, &w); logged == nil {
+			if w.Errors > 0 {
+				s.srv.commandFailed(cmd)
+			}
 			return nil, nil, w.B
 		}
 		return logged, loggedArgs, nil
@@ -355,6 +358,11 @@ func (s *Session) textInExec(cmd *commands.Command, args [][]byte) string {
 
 // runQueued executes a command of the connection inside EXEC.
 func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Writer) {
+	defer func() {
+		if w.Errors > 0 {
+			s.srv.commandFailed(cmd)
+		}
+	}()
 	h := &s.srv.handlers[cmd.ID()]
 	if h.run == nil {
 		w.Error(protocol.ErrNotInMulti)
@@ -386,6 +394,7 @@ func (s *Session) runReadTransaction(t *transaction) (aborted bool) {
 	}
 	b := exec.NewSubBatch(s.srv.table)
 	b.CountErrors(s.out.Failed)
+	b.TellFailures(s.srv.commandFailed)
 	b.Begin(s, 0)
 	s.addTransaction(readsOnly{b}, t)
 	b.End()

@@ -73,6 +73,7 @@ func (s *Session) runTask(work func() error) {
 			reply(func(w *protocol.Writer) {
 				if err != nil {
 					w.Error("ERR " + err.Error())
+					s.srv.commandFailed(cmd)
 					return
 				}
 				w.OK()
