@@ -74,17 +74,20 @@ func clientInfo(s *Session, _ [][]byte, w *protocol.Writer) {
 }
 
 func clientList(s *Session, args [][]byte, w *protocol.Writer) {
-	wanted := map[int64]bool{}
-	normal := true
+	var list []*Session
+	all := s.srv.clients.all()
 	switch {
 	case len(args) == 2:
+		list = all
 	case len(args) == 4 && commands.LowerWord(args[2]) == "type":
 		kind, ok := clientType(args[3])
 		if !ok {
 			w.Error(protocol.ErrClientType(args[3]))
 			return
 		}
-		normal = kind == "normal"
+		if kind == "normal" {
+			list = all
+		}
 	case len(args) > 3 && commands.LowerWord(args[2]) == "id":
 		for _, arg := range args[3:] {
 			id, ok := protocol.ParseInt(arg)
@@ -92,7 +95,9 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 				w.Error(protocol.ErrClientID)
 				return
 			}
-			wanted[id] = true
+			if other := s.srv.clients.find(id); other != nil {
+				list = append(list, other) // as often, and where, it is named
+			}
 		}
 	default:
 		w.Error(protocol.ErrSyntax)
@@ -100,8 +105,8 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	}
 	var b strings.Builder
 	now := time.Now()
-	for _, other := range s.srv.clients.all() {
-		if normal && (len(wanted) == 0 || wanted[other.id]) && !other.kill.Load() {
+	for _, other := range list {
+		if !other.kill.Load() {
 			b.WriteString(other.describe(now))
 			b.WriteByte('\n')
 		}
@@ -146,10 +151,7 @@ func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
 		w.OK()
 		return
 	}
-	filter, text := parseKillFilter(args[2:])
-	if filter.user != nil && s.srv.users.Load().Find(*filter.user) == nil && text == "" {
-		text = protocol.ErrNoSuchUser([]byte(*filter.user))
-	}
+	filter, text := s.parseKillFilter(args[2:])
 	if text != "" {
 		w.Error(text)
 		return
@@ -157,7 +159,7 @@ func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
 	w.Int(int64(s.killMatching(&filter)))
 }
 
-func parseKillFilter(args [][]byte) (f killFilter, text string) {
+func (s *Session) parseKillFilter(args [][]byte) (f killFilter, text string) {
 	f.skipSelf = true
 	for i := 0; i < len(args); i += 2 {
 		if i+1 == len(args) {
@@ -185,7 +187,9 @@ func parseKillFilter(args [][]byte) (f killFilter, text string) {
 			f.laddr = &addr
 		case "user":
 			user := string(value)
-			f.user = &user
+			if f.user = &user; s.srv.users.Load().Find(user) == nil {
+				return f, protocol.ErrNoSuchUser(value)
+			}
 		case "skipme":
 			switch commands.LowerWord(value) {
 			case "yes":

@@ -1,6 +1,6 @@
 package main
 
-// hotKeysMutants are those of HOTKEYS and OBJECT FREQ.
+// hotKeysMutants are those of HOTKEYS and OBJECT FREQ, and of the filters of CLIENT.
 var hotKeysMutants = []mutant{
 	{"hot keys: a key that takes a counter over is shown with what others had", "server/hotsketch.go",
 		"cut: len(key) - len(kept), db: db}", "cut: len(key) - len(kept), db: db, reads: inherited}",
@@ -53,6 +53,15 @@ var hotKeysMutants = []mutant{
 	{"hot keys: shown to users who may not read all keys", "server/node_commands.go",
 		"commands.FlagStale | commands.FlagAllKeys,\n\t\t\tCategories: commands.CatDangerous, Tips", "commands.FlagStale,\n\t\t\tCategories: commands.CatDangerous, Tips",
 		"server TestHotKeysCommand"},
+	{"client kill: users that do not exist match nobody", "server/client_commands.go",
+		"if f.user = &user; s.srv.users.Load().Find(user) == nil {", "if f.user = &user; false {",
+		"server TestClientFiltersAreThoseOfRedis"},
+	{"client kill: the filter by user is forgotten", "server/client_commands.go",
+		"(f.user == nil || s.seen.user.Load().Name == *f.user) && ", "",
+		"server TestClientFiltersAreThoseOfRedis"},
+	{"client list: IDs that are no clients stand for all", "server/client_commands.go",
+		"			if other := s.srv.clients.find(id); other != nil {\n				list = append(list, other)", "			if other := s.srv.clients.find(id); other == nil {\n				list = all\n			} else {\n				list = append(list, other)",
+		"server TestClientFiltersAreThoseOfRedis"},
 	{"hot keys: OBJECT FREQ is asked of the node that leads", "server/gate.go",
 		"at == asked && cmd.OfNode", "false",
 		"server TestHotKeysOfEachNode"},
