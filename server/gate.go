@@ -235,17 +235,16 @@ func (s *Session) afterCommand(cmd *commands.Command, args [][]byte) {
 		s.stepReplyMode()
 	}
 	s.ran++
-	if cmd != nil {
-		s.called(cmd, args)
+	if cmd != nil && s.worker.called(cmd) {
+		s.lookAtKeys(cmd, args)
 	}
 }
 
-// called counts a command that has run, or was handed over.
-func (s *Session) called(cmd *commands.Command, args [][]byte) {
-	s.worker.calls[cmd.ID()].Add(1)
-	if s.worker.hot.left--; s.worker.hot.left < 0 {
-		s.lookAtKeys(cmd, args)
-	}
+// called counts a command that has run, or was handed over, and reports whether its keys are to be looked at. It is inlined.
+func (w *worker) called(cmd *commands.Command) (look bool) {
+	w.calls[cmd.ID()].Add(1)
+	w.hot.left--
+	return w.hot.left < 0
 }
 
 func (s *Session) stepReplyMode() {

@@ -21,7 +21,7 @@ import (
 // clients, such as the same keys in the same order in each pipeline, cannot hide from it, as they could from every n-th command.
 //
 // All workers share one sketch, under a lock: only what is looked at takes it, and the step is chosen so that that is about hotBudget
-// a second, on the whole node, at any load. Below that load every command is looked at, and nothing is estimated.
+// a second, on the whole node, at any load (each takes 0.2 to 0.5 µs, BenchmarkHotKeys). Below that load every command is looked at, and nothing is estimated.
 
 const (
 	hotBudget   = 4096 // keys that are looked at in a second, about

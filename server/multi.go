@@ -298,7 +298,9 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 	for i := range t.queue {
 		q := &t.queue[i]
 		cmd, args := q.cmd, t.arguments(q)
-		s.called(cmd, args)
+		if s.worker.called(cmd) {
+			s.lookAtKeys(cmd, args)
+		}
 		if s.restricted != nil || s.srv.handlers[cmd.ID()].write != nil || cmd.Write == nil && cmd.Read == nil {
 			var literal []byte
 			if cmd, args, literal = s.queuedHere(cmd, args, &room); cmd == nil {
