@@ -38,7 +38,7 @@ func clientHandlers() handler {
 		{entry: own(entry("setinfo", 4, flagsControl, "7.2.0", "O(1)", "<LIB-NAME libname:string | LIB-VER libver:string>", "Tell the client library's name and version")), run: clientSetInfo},
 		{entry: entry("reply", 3, flagsControl, "3.2.0", "O(1)", "<on_off_skip=ON|OFF|SKIP>", "Turn replies on or off"), run: clientReplyQueued, flow: clientReply},
 		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<enabled=ON|OFF>", "Never close this connection for maxmemory-clients"), run: clientSwitch("no-evict")},
-		{entry: own(entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's reads as use of a key")), run: clientSwitch("no-touch")},
+		{entry: own(entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's commands as use of their keys")), run: clientSwitch("no-touch")},
 		{entry: entry("pause", -3, flagsAdmin, "2.9.50", "O(1)", "timeout:integer [mode@6.2.0=WRITE|ALL]", "Hold back commands for some time"), run: clientPause},
 		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) for N paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
 		{entry: entry("unblock", -3, flagsAdmin, "5.0.0", "O(N) for N client connections",
@@ -307,8 +307,8 @@ func clientReply(s *Session, args [][]byte) bool {
 	return true
 }
 
-// clientSwitch is CLIENT NO-EVICT, which keeps maxmemory-clients from closing the connection, and CLIENT NO-TOUCH, which is
-// accepted and kept, without effect on a server that does not track the use of keys.
+// clientSwitch is CLIENT NO-EVICT, which keeps maxmemory-clients from closing the connection, and CLIENT NO-TOUCH, which keeps the
+// connection's commands from being counted for hot keys.
 func clientSwitch(name string) func(s *Session, args [][]byte, w *protocol.Writer) {
 	return func(s *Session, args [][]byte, w *protocol.Writer) {
 		flag := &s.seen.noEvict
