@@ -188,6 +188,9 @@ type Command struct {
 	// Moves says that the command copies the whole value of its first key, however small the change is.
 	Moves bool
 
+	// OfNode says that the reply, of a read, is about this node: no other one is asked.
+	OfNode bool
+
 	// Parent is the container of a subcommand, nil otherwise. Set by NewTable.
 	Parent *Command
 	full   string
@@ -219,6 +222,9 @@ type Call struct {
 	Random    uint64 // a fresh random number; reads only
 	Stats     *ReadStats
 	Stripe    uint32 // of Stats
+
+	// Frequency says how often clients of this node use a key, from 0 to 255; nil, or less than 0: nobody knows. For reads only: each node says something else.
+	Frequency func(db int, key []byte) int64
 
 	pf    *pfScratch
 	once  protocol.Writer // for the command inside ONCE

@@ -157,6 +157,7 @@ func runOnce(c *Call, t engine.Txn) {
 	slot := engine.Slot(cmd.FirstKey(args[4:]))
 	t.RecordOnce(o.Producer, o.Number, slot, c.once.B)
 	w.FromRESP3(c.once.B)
+	w.Errors += c.once.Errors
 	if cap(c.once.B) > 16*engine.MaxOnceReply {
 		c.once.B = nil
 	}

@@ -57,6 +57,7 @@ type Config struct {
 	SlowerThan         int64     // microseconds, of SLOWLOG; 0: every command, -1: none
 	SlowLogMax         int64     // entries
 	LatencyThreshold   int64     // milliseconds, of LATENCY; 0: never
+	HotKeys            bool      // which keys are used most is counted
 	LatencyTracking    bool      // histograms of commands
 	LatencyPercentiles []float64 // of INFO latencystats; never changed in place
 

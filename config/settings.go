@@ -133,6 +133,7 @@ var settings = slices.Concat([]Setting{
 	intSetting("slowlog-max-len", "128", 0, "entries of SLOWLOG that are kept, and no more than 8 MiB of them", func(c *Config) *int64 { return &c.SlowLogMax }, 0, math.MaxInt64),
 	intSetting("latency-monitor-threshold", "0", 0, "milliseconds from which on LATENCY notes what took that long; 0: nothing", func(c *Config) *int64 { return &c.LatencyThreshold }, 0, math.MaxInt64),
 	boolSetting("latency-tracking", "yes", 0, "keep the times of commands by their names, for LATENCY HISTOGRAM and INFO latencystats", func(c *Config) *bool { return &c.LatencyTracking }),
+	boolSetting("hotkeys", "yes", 0, "count which keys are used most, for HOTKEYS and OBJECT FREQ", func(c *Config) *bool { return &c.HotKeys }),
 	{"latency-tracking-info-percentiles", "50 99 99.9", false, "percentiles that INFO latencystats shows, separated by blanks", setPercentiles, getPercentiles},
 }, regionSettings())
 

@@ -13,9 +13,11 @@ const BurstMax = engine.WarmMax
 type BurstClient interface {
 	// ThroughLog takes an increment that cannot be answered ahead: the client sends it through the log. The client's
 	// increments come in the order in which it sent them.
-	ThroughLog(key []byte, delta int64, silent bool)
+	ThroughLog(cmd *commands.Command, key []byte, delta int64, silent bool)
 	// EndThroughLog is called after the last ThroughLog of several in a row.
 	EndThroughLog()
+	// FailedSilently is called for an increment that has an error and no reply.
+	FailedSilently(cmd *commands.Command, text string)
 }
 
 // burst gathers commands of one or several clients that are carried out together: either increments that are answered
@@ -29,6 +31,7 @@ type burst struct {
 	increments int // used elements of incs and whose
 	incs       [BurstMax]engine.Increment
 	whose      [BurstMax]BurstClient
+	kin        [BurstMax]uint16 // Command.ID of each: which of INCR and its kin
 
 	silent silentTable
 
@@ -55,12 +58,12 @@ func (r *Runner) Gathered() int { return r.burst.increments + r.burst.silent.n +
 // GatherIncrement adds an increment to be answered ahead, with its reply to w, and returns how many elements of the burst
 // are used; at BurstMax it is time for Answer. No reads may be gathered, and no silent increments: the reply would have to
 // count them. key must not change until Answer.
-func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta int64, w *protocol.Writer) int {
+func (r *Runner) GatherIncrement(client BurstClient, cmd *commands.Command, db int, key []byte, delta int64, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.increments
 	if n > 0 {
 		if last := &b.incs[n-1]; last.Delta == delta && last.Count < engine.IncrementMax && last.DB == db &&
-			b.out[n-1] == w && b.whose[n-1] == client && string(last.Key) == string(key) {
+			b.out[n-1] == w && b.whose[n-1] == client && b.kin[n-1] == uint16(cmd.ID()) && string(last.Key) == string(key) {
 			last.Count++
 			return n
 		}
@@ -70,7 +73,7 @@ func (r *Runner) GatherIncrement(client BurstClient, db int, key []byte, delta i
 	}
 	inc := &b.incs[n]
 	inc.DB, inc.Key, inc.Delta, inc.Count = db, key, delta, 1
-	b.whose[n], b.out[n] = client, w
+	b.whose[n], b.out[n], b.kin[n] = client, w, uint16(cmd.ID())
 	b.increments++
 	return n + 1
 }
@@ -145,9 +148,9 @@ func (r *Runner) answerIncrements(now int64) {
 	b.increments = 0 // first: in ThroughLog a client may ask what is gathered
 	done := r.ks.AnswerAhead(b.incs[:n], now)
 	for i := range done {
-		replyIncrements(b.out[i], &b.incs[i])
+		r.replyIncrements(b.out[i], &b.incs[i], b.kin[i])
 	}
-	throughLog(b.incs[done:n], b.whose[done:n], false)
+	r.throughLog(b.incs[done:n], b.whose[done:n], b.kin[done:n], false)
 	for i := range n {
 		b.incs[i].Key = nil
 	}
@@ -155,10 +158,10 @@ func (r *Runner) answerIncrements(now int64) {
 	clear(b.out[:n])
 }
 
-func throughLog(incs []engine.Increment, whose []BurstClient, silent bool) {
+func (r *Runner) throughLog(incs []engine.Increment, whose []BurstClient, kin []uint16, silent bool) {
 	for i := range incs {
 		for range incs[i].Count {
-			whose[i].ThroughLog(incs[i].Key, incs[i].Delta, silent)
+			whose[i].ThroughLog(r.table.All()[kin[i]], incs[i].Key, incs[i].Delta, silent)
 		}
 		if i == len(incs)-1 || whose[i+1] != whose[i] {
 			whose[i].EndThroughLog()
@@ -167,12 +170,13 @@ func throughLog(incs []engine.Increment, whose []BurstClient, silent bool) {
 }
 
 // replyIncrements gives each increment of a row its reply.
-func replyIncrements(w *protocol.Writer, inc *engine.Increment) {
+func (r *Runner) replyIncrements(w *protocol.Writer, inc *engine.Increment, kin uint16) {
 	for i := range inc.Count {
 		if i < inc.Done {
 			w.Int(inc.Sum - inc.Delta*int64(inc.Done-1-i))
 		} else {
 			w.Error(commands.ErrorText(inc.Err))
+			r.failed(r.table.All()[kin])
 		}
 	}
 }

@@ -45,18 +45,20 @@ type burstClient struct {
 }
 
 func (c *burstClient) gather(r *Runner, key string, delta int64) int {
-	return r.GatherIncrement(c, c.db, []byte(key), delta, &c.w)
+	return r.GatherIncrement(c, r.increment, c.db, []byte(key), delta, &c.w)
 }
 
 func (c *burstClient) gatherSilent(r *Runner, key string, delta int64) bool {
-	return r.GatherSilent(c, c.db, []byte(key), delta)
+	return r.GatherSilent(c, r.increment, c.db, []byte(key), delta)
 }
 
-func (c *burstClient) ThroughLog(key []byte, delta int64, silent bool) {
+func (c *burstClient) ThroughLog(_ *commands.Command, key []byte, delta int64, silent bool) {
 	c.rest = append(c.rest, fmt.Sprintf("%s %d %v", key, delta, silent))
 }
 
 func (c *burstClient) EndThroughLog() { c.ends++ }
+
+func (c *burstClient) FailedSilently(*commands.Command, string) {}
 
 func (g *rig) value(key string) string {
 	w := &protocol.Writer{}

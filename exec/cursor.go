@@ -118,7 +118,9 @@ func (c *cursor) aside(x *executor) (more bool, err error) {
 				}
 			}
 		case itemJoin: // of a run that stands in an earlier submission
-			c.b.runs[it.at].reply(c.writer(), it.n)
+			if !c.b.runs[it.at].reply(c.writer(), it.n) {
+				c.b.failed(it)
+			}
 			c.done()
 		default:
 			return true, nil
@@ -187,12 +189,16 @@ func (c *cursor) ran() error {
 		start := len(w.B)
 		switch {
 		case it.kind == itemJoin:
-			b.runs[it.at].reply(w, it.n)
+			if !b.runs[it.at].reply(w, it.n) {
+				b.failed(it)
+			}
 		case it.kind == itemRun && next < set.n:
 			r := &b.runs[it.at]
 			r.before, r.applied, r.err = set.runs[next].Before, set.applied[next], set.runs[next].Err
 			next++
-			r.reply(w, 0)
+			if !r.reply(w, 0) {
+				b.failed(it)
+			}
 		case it.kind == itemLiteral && next < set.n:
 			w.B = append(w.B, b.aside[it.at:it.at+it.n]...)
 		case next < set.n:
@@ -209,16 +215,18 @@ func (c *cursor) ran() error {
 	return nil
 }
 
-// reply replies to the i-th increment of a run that was applied, the same in both protocols.
-func (r *run) reply(w *protocol.Writer, i uint32) {
+// reply replies to the i-th increment of a run that was applied, the same in both protocols. false: it has failed.
+func (r *run) reply(w *protocol.Writer, i uint32) bool {
 	switch {
 	case r.err != nil:
 		w.Error(commands.ErrorText(r.err))
+		return false
 	case i >= r.applied:
 		w.Error(protocol.ErrOverflow)
-	default:
-		w.Int(r.before + r.delta*int64(i+1))
+		return false
 	}
+	w.Int(r.before + r.delta*int64(i+1))
+	return true
 }
 
 // void replies to a transaction that does not run, and passes over its items.

@@ -26,6 +26,7 @@ func (b *SubBatch) fail(s *Submission, write, read string) {
 		}
 		if text != "" {
 			w.Error(text)
+			b.failed(it)
 		}
 		if it.kind == itemTxn {
 			at += int(it.n)

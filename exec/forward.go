@@ -298,7 +298,7 @@ func (a *absorber) item(kind byte, flags uint8, as As) error {
 		}
 		r := &a.runs[i]
 		as.DB = r.db
-		a.to.Increment(r.key, r.delta, as)
+		a.to.Increment(nil, r.key, r.delta, as)
 		return nil
 	case kind == recRead:
 		return a.read(as)
@@ -402,7 +402,7 @@ func (a *absorber) increment(as As) error {
 	}
 	a.runs = append(a.runs, absRun{o.db, o.delta, o.key})
 	as.DB = o.db
-	a.to.Increment(o.key, o.delta, as)
+	a.to.Increment(nil, o.key, o.delta, as)
 	return nil
 }
 

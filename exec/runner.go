@@ -22,9 +22,10 @@ type Runner struct {
 	executing executor
 	burst     burst
 	once      onceTxn
-	counts    engine.Cause    // of runs
-	unread    protocol.Writer // takes the replies that nobody waits for
-	onLoop    bool            // see OnLoop
+	counts    engine.Cause                // of runs
+	unread    protocol.Writer             // takes the replies that nobody waits for
+	onLoop    bool                        // see OnLoop
+	failures  func(cmd *commands.Command) // see TellFailures; nil: nobody cares
 
 	Timer
 	increment *commands.Command // INCR, for the Timer
@@ -45,6 +46,19 @@ func NewRunner(ks *engine.Keyspace, table *commands.Table) *Runner {
 // CountReads makes the runner count the hits and misses of reads in a stripe of stats.
 func (r *Runner) CountReads(stats *commands.ReadStats, stripe uint32) {
 	r.call.Stats, r.call.Stripe = stats, stripe
+}
+
+// Frequencies has OBJECT FREQ answered by of, which may be called with keys locked.
+func (r *Runner) Frequencies(of func(db int, key []byte) int64) { r.call.Frequency = of }
+
+// TellFailures has fn called for each command that has replied with an error, where somebody waits for the reply.
+func (r *Runner) TellFailures(fn func(cmd *commands.Command)) { r.failures = fn }
+
+// failed is called when a command has replied with an error.
+func (r *Runner) failed(cmd *commands.Command) {
+	if r.failures != nil {
+		r.failures(cmd)
+	}
 }
 
 // Read runs a command that has a Read handler on database db at log time now and appends its reply to w.
@@ -101,7 +115,12 @@ func (r *Runner) unchanged(cmd *commands.Command, args [][]byte, db int, now int
 	r.ks.LockPart(part)
 	defer r.ks.UnlockPart(part)
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
-	return cmd.Unchanged(&r.call, r.ks.View(db, now, false).In(part))
+	errors := w.Errors
+	done := cmd.Unchanged(&r.call, r.ks.View(db, now, false).In(part))
+	if w.Errors != errors {
+		r.failed(cmd)
+	}
+	return done
 }
 
 // write runs a command that has a Write handler. Only the state machine calls it.
@@ -133,13 +152,17 @@ func (r *Runner) lockKeys(cmd *commands.Command, args [][]byte) {
 
 func (r *Runner) runRead(cmd *commands.Command, args [][]byte, v engine.View, w *protocol.Writer) {
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	errors := w.Errors
 	if cmd.HasKeys() {
 		cmd.Read(&r.call, v)
-		return
+	} else {
+		r.call.Random = rand.Uint64()
+		cmd.Read(&r.call, v)
+		r.call.Random = 0 // a write that depended on it would differ from node to node
 	}
-	r.call.Random = rand.Uint64()
-	cmd.Read(&r.call, v)
-	r.call.Random = 0 // a write that depended on it would differ from node to node
+	if w.Errors != errors {
+		r.failed(cmd)
+	}
 }
 
 // writeHeld is write for a caller that holds the locks of the command's keys; all says that they are all parts' locks.
@@ -154,12 +177,20 @@ func (r *Runner) writeHeld(cmd *commands.Command, args [][]byte, db int, now int
 // writeIn runs a command whose only key is in a part that is locked.
 func (r *Runner) writeIn(part int, cmd *commands.Command, args [][]byte, db int, now int64, w *protocol.Writer) {
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	errors := w.Errors
 	cmd.Write(&r.call, r.ks.TxnIn(part, db, now, r.call.Cause()))
+	if w.Errors != errors {
+		r.failed(cmd)
+	}
 }
 
 func (r *Runner) runWrite(cmd *commands.Command, args [][]byte, t engine.Txn, w *protocol.Writer) {
 	r.call.Cmd, r.call.Args, r.call.W = cmd, args, w
+	errors := w.Errors
 	r.call.RunWrite(t)
+	if w.Errors != errors {
+		r.failed(cmd)
+	}
 }
 
 // BeginEntry tells the runner which entry of the log it executes from now on; observers of the keyspace are told.

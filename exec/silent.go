@@ -1,6 +1,9 @@
 package exec
 
-import "quipu/engine"
+import (
+	"quipu/commands"
+	"quipu/engine"
+)
 
 // silentTable adds up increments that get no reply (CLIENT REPLY OFF or SKIP), by key: those of a hot key become one. It
 // belongs to one event loop. The loop empties the table before it carries out any other command, and at the latest before
@@ -21,6 +24,7 @@ type silentTable struct {
 	place [silentMax]uint8   // where in index the increment is entered
 	incs  [silentMax]engine.Increment
 	whose [silentMax]BurstClient
+	kin   [silentMax]uint16 // Command.ID of each
 }
 
 const (
@@ -32,7 +36,7 @@ const (
 
 // GatherSilent adds an increment without a reply. If it returns false, it is time for Answer, and the increment must be
 // added again afterwards. No reads may be gathered. key must not change until Answer.
-func (r *Runner) GatherSilent(client BurstClient, db int, key []byte, delta int64) bool {
+func (r *Runner) GatherSilent(client BurstClient, cmd *commands.Command, db int, key []byte, delta int64) bool {
 	t := &r.burst.silent
 	h := engine.Part(key)
 	for {
@@ -42,7 +46,7 @@ func (r *Runner) GatherSilent(client BurstClient, db int, key []byte, delta int6
 		}
 		inc := &t.incs[e-1]
 		if t.whose[e-1] == client && inc.DB == db && string(inc.Key) == string(key) {
-			if inc.Delta != delta || inc.Count == silentCount {
+			if inc.Delta != delta || inc.Count == silentCount || t.kin[e-1] != uint16(cmd.ID()) {
 				return false // the order of different amounts matters near the limits of 64 bits
 			}
 			inc.Count++
@@ -57,7 +61,7 @@ func (r *Runner) GatherSilent(client BurstClient, db int, key []byte, delta int6
 		r.burst.timed = true
 	}
 	t.incs[t.n] = engine.Increment{DB: db, Key: key, Delta: delta, Count: 1}
-	t.whose[t.n] = client
+	t.whose[t.n], t.kin[t.n] = client, uint16(cmd.ID())
 	t.place[t.n] = uint8(h)
 	t.n++
 	t.index[h] = uint8(t.n)
@@ -78,7 +82,12 @@ func (r *Runner) answerSilent(now int64) {
 			break
 		}
 	}
-	throughLog(t.incs[done:n], t.whose[done:n], true)
+	for i := range t.incs[:done] {
+		for inc := &t.incs[i]; inc.Done < inc.Count; inc.Done++ {
+			t.whose[i].FailedSilently(r.table.All()[t.kin[i]], commands.ErrorText(inc.Err))
+		}
+	}
+	r.throughLog(t.incs[done:n], t.whose[done:n], t.kin[done:n], true)
 	for i := range n {
 		t.incs[i].Key, t.whose[i] = nil, nil
 	}

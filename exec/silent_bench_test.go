@@ -36,7 +36,7 @@ func BenchmarkSilent(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			r, c := NewRunner(ks, table), &burstClient{}
 			for n := 1; pb.Next(); n++ {
-				if !r.GatherSilent(c, 0, key, 1) || n%1000 == 0 {
+				if !r.GatherSilent(c, r.increment, 0, key, 1) || n%1000 == 0 {
 					r.Answer(1)
 				}
 			}

@@ -3,6 +3,7 @@ package exec
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"unsafe"
 
 	"quipu/commands"
@@ -44,7 +45,8 @@ type SubBatch struct {
 	recent   [recentRuns]recentRun // the runs that an increment may still join, by hash of the key
 	recentOf uint32                // elements of recent with another generation are void
 
-	out protocol.Writer // replies of all submissions, one after the other
+	out      protocol.Writer             // replies of all submissions, one after the other
+	failures func(cmd *commands.Command) // see TellFailures; nil: nobody cares
 }
 
 // Submission is one client's uninterrupted stretch of commands in a sub-batch.
@@ -90,12 +92,15 @@ type item struct {
 	kind  itemKind
 	flags uint8
 	db    uint16
-	cmd   uint16 // Command.ID of a read
+	cmd   uint16 // Command.ID of a read, a write or an increment; noCommand: it has none, or is not known
 	at    uint32 // where the rest of it is: an index or an offset, see the kinds
 	n     uint32 // how much of it there is: a number or a length, see the kinds
 }
 
-const itemBytes = 16 // size of an item
+const (
+	itemBytes = 16 // size of an item
+	noCommand = math.MaxUint16
+)
 
 // run is one operation: count equal increments of one key.
 type run struct {
@@ -142,6 +147,38 @@ func NewSubBatch(table *commands.Table) *SubBatch {
 // CountErrors has fn called with the text of each error that is replied to a command of the sub-batch. fn may run on any
 // goroutine, one at a time.
 func (b *SubBatch) CountErrors(fn func(text string)) { b.out.Failed = fn }
+
+// TellFailures has fn called for each command that has replied with an error and was not executed by itself: increments of a run, and what
+// Fail replies to. Runner.TellFailures does so for all others.
+func (b *SubBatch) TellFailures(fn func(cmd *commands.Command)) { b.failures = fn }
+
+// failed is called when an item has an error as its reply.
+func (b *SubBatch) failed(it *item) {
+	if b.failures == nil {
+		return
+	}
+	cmd := b.commandOf(it)
+	if cmd != nil {
+		b.failures(cmd)
+	}
+}
+
+// commandOf is the command of an item, or nil. Which of its kin a forwarded increment was is not told; its amount says which it is like.
+func (b *SubBatch) commandOf(it *item) *commands.Command {
+	switch {
+	case it.kind == itemLiteral:
+		return nil
+	case it.kind == itemTxn:
+		return b.table.Lookup([]byte("exec"))
+	case it.kind == itemWatch:
+		return b.table.Lookup([]byte("watch"))
+	case it.cmd != noCommand:
+		return b.table.All()[it.cmd]
+	case it.kind == itemRun || it.kind == itemJoin:
+		return b.table.Lookup(incrementArgs(nil, b.runs[it.at].delta)[0])
+	}
+	return nil
+}
 
 // Reset empties the sub-batch for reuse.
 func (b *SubBatch) Reset() {
@@ -221,7 +258,7 @@ func (b *SubBatch) Write(cmd *commands.Command, args [][]byte, as As) {
 	if b.txnAt < 0 {
 		if cmd.Delta != nil {
 			if delta, ok := cmd.Delta(args); ok {
-				b.Increment(args[1], delta, as)
+				b.Increment(cmd, args[1], delta, as)
 				return
 			}
 		}
@@ -232,7 +269,9 @@ func (b *SubBatch) Write(cmd *commands.Command, args [][]byte, as As) {
 		t.cost.add(cmd, args)
 	}
 	b.ops = appendCommand(b.ops, as.DB, cmd, args)
-	b.items = append(b.items, as.item(itemWrite))
+	it := as.item(itemWrite)
+	it.cmd = uint16(cmd.ID()) // noCommand for those that clients cannot name
+	b.items = append(b.items, it)
 }
 
 // Read adds a command that has a Read handler, to run behind what was added before.
@@ -297,15 +336,19 @@ func (b *SubBatch) EndTxn() {
 func (t *txn) writes() bool { return t.end > t.at }
 
 // Increment adds an increment outside of a transaction, as one of INCR, DECR, INCRBY and DECRBY does: it starts a run of
-// the key, or joins the one that is open.
-func (b *SubBatch) Increment(key []byte, delta int64, as As) {
+// the key, or joins the one that is open. cmd is which of these it is, nil if that is not known.
+func (b *SubBatch) Increment(cmd *commands.Command, key []byte, delta int64, as As) {
+	kin := uint16(noCommand)
+	if cmd != nil {
+		kin = uint16(cmd.ID())
+	}
 	recent := &b.recent[maphash.Bytes(runSeed, key)%recentRuns]
 	ahead := as.Sees == SeesAhead
 	if recent.generation == b.recentOf && recent.db == uint16(as.DB) &&
 		string(b.ops[recent.keyAt:recent.keyAt+recent.keyLen]) == string(key) {
 		if r := &b.runs[recent.run]; r.delta == delta && r.ahead == ahead {
 			it := as.item(itemJoin)
-			it.at, it.n = recent.run, r.count
+			it.cmd, it.at, it.n = kin, recent.run, r.count
 			r.count++
 			binary.LittleEndian.PutUint32(b.ops[r.countAt:], r.count)
 			b.items = append(b.items, it)
@@ -315,7 +358,7 @@ func (b *SubBatch) Increment(key []byte, delta int64, as As) {
 	var countAt, keyAt int
 	b.ops, countAt, keyAt = appendRun(b.ops, as.DB, delta, key)
 	it := as.item(itemRun)
-	it.at = uint32(len(b.runs))
+	it.cmd, it.at = kin, uint32(len(b.runs))
 	b.runs = append(b.runs, run{countAt: countAt, count: 1, delta: delta, ahead: ahead})
 	b.items = append(b.items, it)
 	*recent = recentRun{b.recentOf, uint16(as.DB), it.at, uint32(keyAt), uint32(len(key))}

@@ -284,7 +284,7 @@ func TestRunsAfterReset(t *testing.T) {
 	}
 	// An element of recent written just before the wrap must not look current when the generations come by again.
 	b.recentOf = 2
-	b.Increment([]byte("old"), 1, plain)
+	b.Increment(nil, []byte("old"), 1, plain)
 	b.recentOf = math.MaxUint32
 	b.endRuns()
 	for i := range b.recent {

@@ -102,6 +102,7 @@ complete -c quipu -n '__fish_seen_subcommand_from server' -l slowlog-log-slower-
 complete -c quipu -n '__fish_seen_subcommand_from server' -l slowlog-max-len -x -d 'entries of SLOWLOG that are kept, and no more than 8 MiB of them'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l latency-monitor-threshold -x -d 'milliseconds from which on LATENCY notes what took that long; 0: nothing'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l latency-tracking -x -a 'no yes' -d 'keep the times of commands by their names, for LATENCY HISTOGRAM and INFO latencystats'
+complete -c quipu -n '__fish_seen_subcommand_from server' -l hotkeys -x -a 'no yes' -d 'count which keys are used most, for HOTKEYS and OBJECT FREQ'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l latency-tracking-info-percentiles -x -d 'percentiles that INFO latencystats shows, separated by blanks'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l region -x -d 'name of the region that this cluster is; empty: none'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l region-peers -x -d 'other regions, as name=host:port of a node\'s port for clients, separated by commas; a name may be there for each of its nodes'

@@ -322,6 +322,12 @@ func ErrClientInfoValue(attribute []byte) string {
 	return withText("ERR ", attribute, " cannot contain spaces, newlines or special characters.")
 }
 
+// For HOTKEYS.
+const (
+	ErrHotKeysCount = "ERR COUNT must be a whole number from 1"
+	ErrHotKeysOff   = "ERR hot keys are not counted on this node: CONFIG SET hotkeys yes turns it on"
+)
+
 // ErrSlowlogCount is for SLOWLOG GET.
 const ErrSlowlogCount = "ERR count should be greater than or equal to -1"
 

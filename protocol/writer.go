@@ -14,6 +14,8 @@ type Writer struct {
 	V int
 	// Failed is told the text of each error, for statistics. It may be nil.
 	Failed func(text string)
+	// Errors counts the errors that Failed was told of: whoever has a command executed sees by it whether the reply has one.
+	Errors int
 }
 
 // OK appends +OK.
@@ -32,6 +34,7 @@ func (w *Writer) Simple(s string) { w.B = redcon.AppendString(w.B, s) }
 func (w *Writer) Error(text string) {
 	if w.Failed != nil {
 		w.Failed(text)
+		w.Errors++
 	}
 	w.B = redcon.AppendError(w.B, text)
 }

@@ -45,6 +45,7 @@ type SubBatch struct {
 func (r *Replica) NewSubBatch(owner Owner) *SubBatch {
 	s := &SubBatch{SubBatch: exec.NewSubBatch(r.opt.Table), replica: r, owner: owner}
 	s.CountErrors(r.opt.CountError)
+	s.TellFailures(r.opt.Failed)
 	s.UseWatches(r.watches)
 	return s
 }

@@ -34,20 +34,22 @@ type Options struct {
 	Open         OpenGroup
 	WriteTimeout time.Duration
 	Observer     engine.Observer
-	Interest     *atomic.Int64                 // of Observer, see engine.Keyspace.Observe
-	FeedBytes    int64                         // of the ring of the feed; 0: there is none
-	RingBytes    int                           // see engine.Keyspace.SetRegionRing
-	FeedBase     uint64                        // see engine.Keyspace.OpenFeed
-	LocalKeys    func(key []byte) bool         // whether the settings have a key at ack level local
-	Ahead        func() AheadLimits            // called again and again, since the settings may change
-	Loading      func(load func() error) error // runs load with nobody else using the keyspace of a replica that is open; nil: load()
-	LongLock     func()                        // see engine.Keyspace.OnLongLock; nil: there are no event loops
-	Reading      func(read func()) bool        // runs read, unless a snapshot is taking the place of the keyspace; nil: read()
-	Watches      func(r *Replica) Watches      // what the clients of one node watch here; nil: nobody can watch anything
-	CountError   func(text string)             // called for each error reply to a command in a sub-batch; any goroutine, one at a time
-	UsersChanged func(ks *engine.Keyspace)     // called when users may have changed, before anybody is answered, by the goroutine that applies; nil: nobody cares
-	Meter        *exec.Meter                   // is told how long commands took; nil: nobody is
-	Reclaimed    func(keys int)                // called with a number of expired keys whose memory is free again
+	Interest     *atomic.Int64                  // of Observer, see engine.Keyspace.Observe
+	FeedBytes    int64                          // of the ring of the feed; 0: there is none
+	RingBytes    int                            // see engine.Keyspace.SetRegionRing
+	FeedBase     uint64                         // see engine.Keyspace.OpenFeed
+	LocalKeys    func(key []byte) bool          // whether the settings have a key at ack level local
+	Ahead        func() AheadLimits             // called again and again, since the settings may change
+	Loading      func(load func() error) error  // runs load with nobody else using the keyspace of a replica that is open; nil: load()
+	LongLock     func()                         // see engine.Keyspace.OnLongLock; nil: there are no event loops
+	Reading      func(read func()) bool         // runs read, unless a snapshot is taking the place of the keyspace; nil: read()
+	Watches      func(r *Replica) Watches       // what the clients of one node watch here; nil: nobody can watch anything
+	CountError   func(text string)              // called for each error reply to a command in a sub-batch; any goroutine, one at a time
+	Failed       func(cmd *commands.Command)    // called for each command that has replied with an error; any goroutine; nil: nobody cares
+	UsersChanged func(ks *engine.Keyspace)      // called when users may have changed, before anybody is answered, by the goroutine that applies; nil: nobody cares
+	Frequency    func(db int, key []byte) int64 // see exec.Runner.Frequencies; nil: OBJECT FREQ is 0
+	Meter        *exec.Meter                    // is told how long commands took; nil: nobody is
+	Reclaimed    func(keys int)                 // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
 }
 
@@ -97,10 +99,7 @@ func Open(opt Options) (*Replica, error) {
 	if opt.FeedBytes > 0 {
 		r.Feed = r.Keyspace.OpenFeed(int(opt.FeedBytes), opt.FeedBase)
 	}
-	r.machine = &machine{keyspace: r.Keyspace, feed: r.Feed, runner: exec.NewRunner(r.Keyspace, opt.Table), fatal: opt.Group.OnFatal, loading: opt.Loading, usersChanged: opt.UsersChanged, applied: r.landing.applied}
-	if opt.Meter != nil {
-		r.machine.runner.TimeWith(opt.Meter)
-	}
+	r.machine = &machine{keyspace: r.Keyspace, feed: r.Feed, runner: r.NewRunner(), fatal: opt.Group.OnFatal, loading: opt.Loading, usersChanged: opt.UsersChanged, applied: r.landing.applied}
 	group, err := opt.Open(opt.Group, r.machine)
 	if err != nil {
 		r.Keyspace.Close()
@@ -126,6 +125,8 @@ func (r *Replica) NewRunner() *exec.Runner {
 	if r.opt.Meter != nil {
 		runner.TimeWith(r.opt.Meter)
 	}
+	runner.Frequencies(r.opt.Frequency)
+	runner.TellFailures(r.opt.Failed)
 	return runner
 }
 

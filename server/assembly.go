@@ -77,6 +77,7 @@ func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uin
 	}
 	srv.netCalls = make([]atomic.Int64, len(srv.table.All()))
 	srv.rejected = make([]atomic.Int64, len(srv.table.All()))
+	srv.failed = make([]atomic.Int64, len(srv.table.All()))
 	srv.stats.startMemory = heapBytes()
 	srv.startTiming()
 	if err := srv.openReplicas(seed, opens); err != nil {
@@ -106,6 +107,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		RingBytes: int(cfg.Regions.Ring),
 		FeedBase:  rand.Uint64(),
 		LocalKeys: func(key []byte) bool { return srv.config().KeyIsLocal(key) },
+		Frequency: func(db int, key []byte) int64 { return srv.hot.frequency(srv.meter.Clock(), db, key) },
 		Ahead: func() replica.AheadLimits {
 			cfg := srv.config()
 			return replica.AheadLimits{Interval: cfg.LocalInterval, MaxAge: cfg.LocalMaxAge, MaxBytes: cfg.LocalMaxBytes}
@@ -121,6 +123,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 		},
 		Watches:      srv.watchSet,
 		CountError:   srv.stats.errors.count,
+		Failed:       srv.commandFailed,
 		UsersChanged: srv.readUsers,
 		LongLock:     srv.awaitLoops,
 		Meter:        &srv.meter,
@@ -259,6 +262,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 			srv.reading.RUnlock()
 			if srv.stats.sample(srv) {
 				srv.settleTimes()
+				srv.hot.second(srv.meter.Clock())
 				srv.evictAgain()
 				srv.giveBack(&rest)
 			}

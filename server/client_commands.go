@@ -38,7 +38,7 @@ func clientHandlers() handler {
 		{entry: own(entry("setinfo", 4, flagsControl, "7.2.0", "O(1)", "<LIB-NAME libname:string | LIB-VER libver:string>", "Tell the client library's name and version")), run: clientSetInfo},
 		{entry: entry("reply", 3, flagsControl, "3.2.0", "O(1)", "<on_off_skip=ON|OFF|SKIP>", "Turn replies on or off"), run: clientReplyQueued, flow: clientReply},
 		{entry: entry("no-evict", 3, flagsAdmin, "7.0.0", "O(1)", "<enabled=ON|OFF>", "Never close this connection for maxmemory-clients"), run: clientSwitch("no-evict")},
-		{entry: own(entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's reads as use of a key")), run: clientSwitch("no-touch")},
+		{entry: own(entry("no-touch", 3, flagsControl, "7.2.0", "O(1)", "<ON | OFF>", "Do not count this connection's commands as use of their keys")), run: clientSwitch("no-touch")},
 		{entry: entry("pause", -3, flagsAdmin, "2.9.50", "O(1)", "timeout:integer [mode@6.2.0=WRITE|ALL]", "Hold back commands for some time"), run: clientPause},
 		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) for N paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
 		{entry: entry("unblock", -3, flagsAdmin, "5.0.0", "O(N) for N client connections",
@@ -74,17 +74,20 @@ func clientInfo(s *Session, _ [][]byte, w *protocol.Writer) {
 }
 
 func clientList(s *Session, args [][]byte, w *protocol.Writer) {
-	wanted := map[int64]bool{}
-	normal := true
+	var list []*Session
+	all := s.srv.clients.all()
 	switch {
 	case len(args) == 2:
+		list = all
 	case len(args) == 4 && commands.LowerWord(args[2]) == "type":
 		kind, ok := clientType(args[3])
 		if !ok {
 			w.Error(protocol.ErrClientType(args[3]))
 			return
 		}
-		normal = kind == "normal"
+		if kind == "normal" {
+			list = all
+		}
 	case len(args) > 3 && commands.LowerWord(args[2]) == "id":
 		for _, arg := range args[3:] {
 			id, ok := protocol.ParseInt(arg)
@@ -92,7 +95,9 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 				w.Error(protocol.ErrClientID)
 				return
 			}
-			wanted[id] = true
+			if other := s.srv.clients.find(id); other != nil {
+				list = append(list, other) // as often, and where, it is named
+			}
 		}
 	default:
 		w.Error(protocol.ErrSyntax)
@@ -100,8 +105,8 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	}
 	var b strings.Builder
 	now := time.Now()
-	for _, other := range s.srv.clients.all() {
-		if normal && (len(wanted) == 0 || wanted[other.id]) && !other.kill.Load() {
+	for _, other := range list {
+		if !other.kill.Load() {
 			b.WriteString(other.describe(now))
 			b.WriteByte('\n')
 		}
@@ -146,10 +151,7 @@ func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
 		w.OK()
 		return
 	}
-	filter, text := parseKillFilter(args[2:])
-	if filter.user != nil && s.srv.users.Load().Find(*filter.user) == nil && text == "" {
-		text = protocol.ErrNoSuchUser([]byte(*filter.user))
-	}
+	filter, text := s.parseKillFilter(args[2:])
 	if text != "" {
 		w.Error(text)
 		return
@@ -157,7 +159,7 @@ func clientKill(s *Session, args [][]byte, w *protocol.Writer) {
 	w.Int(int64(s.killMatching(&filter)))
 }
 
-func parseKillFilter(args [][]byte) (f killFilter, text string) {
+func (s *Session) parseKillFilter(args [][]byte) (f killFilter, text string) {
 	f.skipSelf = true
 	for i := 0; i < len(args); i += 2 {
 		if i+1 == len(args) {
@@ -185,7 +187,9 @@ func parseKillFilter(args [][]byte) (f killFilter, text string) {
 			f.laddr = &addr
 		case "user":
 			user := string(value)
-			f.user = &user
+			if f.user = &user; s.srv.users.Load().Find(user) == nil {
+				return f, protocol.ErrNoSuchUser(value)
+			}
 		case "skipme":
 			switch commands.LowerWord(value) {
 			case "yes":
@@ -303,8 +307,8 @@ func clientReply(s *Session, args [][]byte) bool {
 	return true
 }
 
-// clientSwitch is CLIENT NO-EVICT, which keeps maxmemory-clients from closing the connection, and CLIENT NO-TOUCH, which is
-// accepted and kept, without effect on a server that does not track the use of keys.
+// clientSwitch is CLIENT NO-EVICT, which keeps maxmemory-clients from closing the connection, and CLIENT NO-TOUCH, which keeps the
+// connection's commands from being counted for hot keys.
 func clientSwitch(name string) func(s *Session, args [][]byte, w *protocol.Writer) {
 	return func(s *Session, args [][]byte, w *protocol.Writer) {
 		flag := &s.seen.noEvict

@@ -37,12 +37,12 @@ func (s *Session) dispatch(args [][]byte) bool {
 			s.srv.rejected[s.last.ID()].Add(1)
 		}
 		s.refuse(args[0], refusal)
-		s.afterCommand(nil)
+		s.afterCommand(nil, nil)
 		return true
 	}
 	if s.multi != nil && !s.srv.handlers[cmd.ID()].control {
 		s.queue(cmd, args)
-		s.afterCommand(nil)
+		s.afterCommand(nil, nil)
 		return true
 	}
 	if s.srv.pausedFor(cmd) {
@@ -60,7 +60,7 @@ func (s *Session) dispatch(args [][]byte) bool {
 			return false
 		}
 	}
-	s.afterCommand(cmd)
+	s.afterCommand(cmd, args)
 	return true
 }
 
@@ -99,6 +99,12 @@ func (s *Session) run(cmd *commands.Command, args [][]byte) bool {
 // read runs a read at once, or adds it to what is pending. false: it has to wait.
 func (s *Session) read(cmd *commands.Command, args [][]byte) bool {
 	at := s.placeOf(cmd, args)
+	if at == asked && cmd.OfNode {
+		if s.awaitPending() {
+			return false
+		}
+		at = here
+	}
 	if at == here && !s.pending() {
 		s.lane.runner.ReadAt(s, cmd, args, s.db, s.readTime(), s.sees(), s.beginReply())
 		s.endReply()
@@ -134,10 +140,10 @@ func (s *Session) runHandler(cmd *commands.Command, args [][]byte) bool {
 		return s.runSlowHandler(cmd, args)
 	}
 	if h.write != nil || !s.timesHandler(cmd) {
-		return s.handle(h, args)
+		return s.handle(cmd, args)
 	}
 	start := s.worker.times.Now()
-	done := s.handle(h, args)
+	done := s.handle(cmd, args)
 	if done && s.waiting == waitNothing {
 		s.tookHandler(start, cmd, args)
 	}
@@ -154,15 +160,21 @@ func (s *Session) tookHandler(start int64, cmd *commands.Command, args [][]byte)
 	s.worker.times.Took(start, exec.Timed{Cmd: cmd, Args: args, Client: s, Count: 1, Sampled: cmd.Flags&commands.FlagAdmin == 0})
 }
 
-// handle calls a handler.
-func (s *Session) handle(h *handler, args [][]byte) bool {
+// handle calls the handler of a command. What it replies itself, and not later or from the log, is looked at for errors.
+func (s *Session) handle(cmd *commands.Command, args [][]byte) (done bool) {
+	h, errors := &s.srv.handlers[cmd.ID()], s.out.Errors+s.side.Errors
 	if h.flow != nil {
-		return h.flow(s, args)
+		done = h.flow(s, args)
+	} else {
+		w := s.beginReply()
+		h.run(s, args, w)
+		s.endReply()
+		done = true
 	}
-	w := s.beginReply()
-	h.run(s, args, w)
-	s.endReply()
-	return true
+	if s.out.Errors+s.side.Errors != errors {
+		s.srv.commandFailed(cmd)
+	}
+	return done
 }
 
 // runSlowHandler executes a command of the connection or the node on another goroutine.
@@ -176,6 +188,9 @@ func (s *Session) runSlowHandler(cmd *commands.Command, args [][]byte) bool {
 	s.replyFromTask(func(w *protocol.Writer) {
 		start := s.srv.meter.Clock()
 		h.run(s, args, w)
+		if w.Errors > 0 {
+			s.srv.commandFailed(cmd)
+		}
 		s.srv.tookTask(s, cmd, args, start)
 	})
 	return true
@@ -215,14 +230,21 @@ func (s *Session) reserves(cmd *commands.Command, args [][]byte) bool {
 }
 
 // afterCommand moves CLIENT REPLY SKIP on and counts the command, which is nil if it did not run.
-func (s *Session) afterCommand(cmd *commands.Command) {
+func (s *Session) afterCommand(cmd *commands.Command, args [][]byte) {
 	if s.silent != replyOn {
 		s.stepReplyMode()
 	}
 	s.ran++
-	if cmd != nil {
-		s.worker.calls[cmd.ID()].Add(1)
+	if cmd != nil && s.worker.called(cmd) {
+		s.lookAtKeys(cmd, args)
 	}
+}
+
+// called counts a command that has run, or was handed over, and reports whether its keys are to be looked at. It is inlined.
+func (w *worker) called(cmd *commands.Command) (look bool) {
+	w.calls[cmd.ID()].Add(1)
+	w.hot.left--
+	return w.hot.left < 0
 }
 
 func (s *Session) stepReplyMode() {

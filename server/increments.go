@@ -21,16 +21,17 @@ func (s *Session) increment(cmd *commands.Command, args [][]byte) {
 	case !ok:
 		s.worker.CarryOut()
 		s.replyError(commands.WrongDelta(args))
+		s.srv.commandFailed(cmd)
 	case s.pending() || !s.hasOwnWrites() || !r.MayAnswerAhead() || r.Group.Doubtful():
-		s.ThroughLog(args[1], delta, s.isSilent())
+		s.ThroughLog(cmd, args[1], delta, s.isSilent())
 	default:
-		s.burstIncrement(args[1], delta)
+		s.burstIncrement(cmd, args[1], delta)
 	}
 }
 
 // burstIncrement adds an increment to the burst. Whenever the burst has to be carried out first, some of the session's own
 // increments in it may turn out to go through the log; then this increment follows them there.
-func (s *Session) burstIncrement(key []byte, delta int64) {
+func (s *Session) burstIncrement(cmd *commands.Command, key []byte, delta int64) {
 	r := s.burstRunner()
 	silent := s.isSilent()
 	if r.GathersReads() || !silent && r.GathersSilent() {
@@ -39,19 +40,19 @@ func (s *Session) burstIncrement(key []byte, delta int64) {
 	switch {
 	case s.pending():
 	case !silent:
-		if r.GatherIncrement(s, s.db, key, delta, &s.out) == exec.BurstMax || r.All() {
+		if r.GatherIncrement(s, cmd, s.db, key, delta, &s.out) == exec.BurstMax || r.All() {
 			s.worker.CarryOut()
 		}
 		return
-	case r.GatherSilent(s, s.db, key, delta):
+	case r.GatherSilent(s, cmd, s.db, key, delta):
 		return
 	default:
 		s.worker.CarryOut()
-		if !s.pending() && r.GatherSilent(s, s.db, key, delta) {
+		if !s.pending() && r.GatherSilent(s, cmd, s.db, key, delta) {
 			return
 		}
 	}
-	s.ThroughLog(key, delta, silent)
+	s.ThroughLog(cmd, key, delta, silent)
 }
 
 // burstRead adds a read for which Command.JoinsBurst is true to the burst. It returns false if the read has to be run by
@@ -102,11 +103,17 @@ func (s *Session) EndThroughLog() { s.endSubmission() }
 // ThroughLog implements exec.BurstClient: it has an increment at ack level local go through the log because it cannot be
 // answered ahead, because the log is behind, or because it stands behind commands of the client that are pending. Its lane is that of its
 // key: the command being read meanwhile is a later one, maybe of another lane.
-func (s *Session) ThroughLog(key []byte, delta int64, silent bool) {
+func (s *Session) ThroughLog(cmd *commands.Command, key []byte, delta int64, silent bool) {
 	const overhead = 32 // bytes in an entry, with room to spare
 	as := s.as()
 	as.Sees, as.Silent = exec.SeesAhead, silent
-	s.submissionOn(s.laneOf(key), len(key)+overhead).Increment(key, delta, as)
+	s.submissionOn(s.laneOf(key), len(key)+overhead).Increment(cmd, key, delta, as)
+}
+
+// FailedSilently implements exec.BurstClient.
+func (s *Session) FailedSilently(cmd *commands.Command, text string) {
+	s.srv.stats.errors.count(text)
+	s.srv.commandFailed(cmd)
 }
 
 // barrier has everything that was answered ahead until now applied before the command being read goes on. It reports

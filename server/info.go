@@ -247,11 +247,11 @@ func infoCPU(_ *Server, p *infoPrinter) {
 func infoCommandStats(srv *Server, p *infoPrinter) {
 	srv.settleTimes()
 	for id, calls := range srv.commandCalls() {
-		rejected := srv.rejected[id].Load()
-		if calls > 0 || rejected > 0 {
+		rejected, failed := srv.rejected[id].Load(), srv.failed[id].Load()
+		if calls > 0 || rejected > 0 || failed > 0 {
 			usec := srv.times.usec(id)
-			p.line("cmdstat_"+srv.table.All()[id].FullName(), fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=0",
-				calls, usec, float64(usec)/float64(max(calls, 1)), rejected))
+			p.line("cmdstat_"+srv.table.All()[id].FullName(), fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d",
+				calls, usec, float64(usec)/float64(max(calls, 1)), rejected, failed))
 		}
 	}
 }

@@ -62,7 +62,7 @@ func TestErrorStatsAreThoseOfRedis(t *testing.T) {
 		ours, redis := p.do("INFO", "commandstats")
 		for _, name := range []string{"incr", "getrange", "exec", "multi", "keys", "select", "command|getkeys", "set", "get"} {
 			a, b := infoField(ours.Text, "cmdstat_"+name), infoField(redis.Text, "cmdstat_"+name)
-			for _, field := range []string{"calls", "rejected_calls"} {
+			for _, field := range []string{"calls", "rejected_calls", "failed_calls"} {
 				if x, y := statField(a, field), statField(b, field); x != y || x == "" {
 					t.Errorf("%s of %s: %q, in Redis %q", field, name, x, y)
 				}

@@ -182,6 +182,7 @@ func (c collecting) commandLine(l label) {
 	p := fields(l.value)
 	c.counter("redis_commands_total", "Calls of the command.", number(p["calls"]), label{"cmd", cmd})
 	c.counter("redis_commands_rejected_calls_total", "Calls of the command that were refused before it ran.", number(p["rejected_calls"]), label{"cmd", cmd})
+	c.counter("redis_commands_failed_calls_total", "Calls of the command that ran and had an error as their reply.", number(p["failed_calls"]), label{"cmd", cmd})
 	if p["usec"] != "0" { // 0: no call was timed so far
 		c.counter("redis_commands_duration_seconds_total", "Time of the command's calls.", number(p["usec"])/1e6, label{"cmd", cmd})
 	}

@@ -137,6 +137,7 @@ func TestMetricsAreInfo(t *testing.T) {
 		if name, ok := strings.CutPrefix(l.name, "cmdstat_"); ok {
 			page.want(t, number(statField(l.value, "calls")), "redis_commands_total", "cmd="+name)
 			page.want(t, number(statField(l.value, "rejected_calls")), "redis_commands_rejected_calls_total", "cmd="+name)
+			page.want(t, number(statField(l.value, "failed_calls")), "redis_commands_failed_calls_total", "cmd="+name)
 			if _, there := page.value("redis_commands_duration_seconds_total", "cmd="+name); there != (statField(l.value, "usec") != "0") {
 				t.Errorf("time of %s: %v", l.value, there)
 			}
@@ -163,12 +164,12 @@ func TestMetricsOfLines(t *testing.T) {
 		}
 		return b.String()
 	}
-	got := collect(label{"cmdstat_get", "calls=2,usec=5000,usec_per_call=2500.00,rejected_calls=0,failed_calls=0"}, label{"role", "slave"},
+	got := collect(label{"cmdstat_get", "calls=2,usec=5000,usec_per_call=2500.00,rejected_calls=0,failed_calls=1"}, label{"role", "slave"},
 		label{"master_host", "h"}, label{"master_port", "7"}, label{"master_link_status", "up"}, label{"master_last_io_seconds_ago", "3"},
 		label{"slave_repl_offset", "9"}, label{"slave0", "ip=,port=0,state=online,offset=1,lag=0"}, label{"slave1", "ip=1.2.3.4,port=5,state=online,offset=11,lag=2"},
 		label{"rdb_last_bgsave_status", "err"}, label{"log_write_stalled_ms", "1500"}, label{"slave_priority", "100"})
 	for _, want := range []string{
-		`redis_commands_duration_seconds_total{cmd="get"} 0.005`, `redis_master_link_up{master_host="h",master_port="7"} 1`,
+		`redis_commands_duration_seconds_total{cmd="get"} 0.005`, `redis_commands_failed_calls_total{cmd="get"} 1`, `redis_master_link_up{master_host="h",master_port="7"} 1`,
 		`redis_master_last_io_seconds_ago{master_host="h",master_port="7"} 3`, `redis_slave_repl_offset{master_host="h",master_port="7"} 9`,
 		`redis_connected_slave_offset_bytes{slave_ip="1.2.3.4",slave_port="5",slave_state="online"} 11`,
 		`redis_connected_slave_lag_seconds{slave_ip="1.2.3.4",slave_port="5",slave_state="online"} 2`,

@@ -298,7 +298,9 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 	for i := range t.queue {
 		q := &t.queue[i]
 		cmd, args := q.cmd, t.arguments(q)
-		s.worker.calls[cmd.ID()].Add(1)
+		if s.worker.called(cmd) {
+			s.lookAtKeys(cmd, args)
+		}
 		if s.restricted != nil || s.srv.handlers[cmd.ID()].write != nil || cmd.Write == nil && cmd.Read == nil {
 			var literal []byte
 			if cmd, args, literal = s.queuedHere(cmd, args, &room); cmd == nil {
@@ -327,6 +329,9 @@ func (s *Session) queuedHere(cmd *commands.Command, args [][]byte, room *int) (l
 	}
 	if write := s.srv.handlers[cmd.ID()].write; write != nil {
 		if logged, loggedArgs = write(s, args, &w); logged == nil {
+			if w.Errors > 0 {
+				s.srv.commandFailed(cmd)
+			}
 			return nil, nil, w.B
 		}
 		return logged, loggedArgs, nil
@@ -355,6 +360,11 @@ func (s *Session) textInExec(cmd *commands.Command, args [][]byte) string {
 
 // runQueued executes a command of the connection inside EXEC.
 func (s *Session) runQueued(cmd *commands.Command, args [][]byte, w *protocol.Writer) {
+	defer func() {
+		if w.Errors > 0 {
+			s.srv.commandFailed(cmd)
+		}
+	}()
 	h := &s.srv.handlers[cmd.ID()]
 	if h.run == nil {
 		w.Error(protocol.ErrNotInMulti)
@@ -386,6 +396,7 @@ func (s *Session) runReadTransaction(t *transaction) (aborted bool) {
 	}
 	b := exec.NewSubBatch(s.srv.table)
 	b.CountErrors(s.out.Failed)
+	b.TellFailures(s.srv.commandFailed)
 	b.Begin(s, 0)
 	s.addTransaction(readsOnly{b}, t)
 	b.End()

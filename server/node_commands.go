@@ -16,6 +16,10 @@ func nodeHandlers() []handler {
 		{entry: commands.Command{Name: "info", Arity: -1, Flags: commands.FlagLoading | commands.FlagStale, Categories: commands.CatDangerous,
 			Tips: []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"}, Since: "1.0.0", Group: "server",
 			Complexity: "O(1)", Syntax: "[section:string [section:string ...]]", Summary: "Facts and statistics about the server"}, run: infoCommand, ownWritesFirst: true},
+		{entry: commands.Command{Name: "hotkeys", Own: true, Arity: -1, Flags: commands.FlagReadonly | commands.FlagNoScript | commands.FlagLoading | commands.FlagStale | commands.FlagAllKeys,
+			Categories: commands.CatDangerous, Tips: []string{"nondeterministic_output", "request_policy:all_nodes", "response_policy:special"}, Since: "7.4.0", Group: "server",
+			Complexity: "O(N log N) for the keys that are counted, 2560 at most", Syntax: "[COUNT count:integer | RESET]",
+			Summary: "The keys that clients of this node used most in the last minute"}, run: hotKeysCommand, slow: true},
 		{entry: commands.Command{Name: "time", Arity: 1, Flags: commands.FlagLoading | commands.FlagStale | commands.FlagFast,
 			Tips: []string{"nondeterministic_output"}, Since: "2.6.0", Group: "server", Complexity: "O(1)", Summary: "The server's time"}, run: timeCommand},
 		{entry: commands.Command{Name: "wait", Arity: 3, Flags: commands.FlagNoScript, Categories: commands.CatConnection,
@@ -69,6 +73,7 @@ func (s *Session) runTask(work func() error) {
 			reply(func(w *protocol.Writer) {
 				if err != nil {
 					w.Error("ERR " + err.Error())
+					s.srv.commandFailed(cmd)
 					return
 				}
 				w.OK()

@@ -236,7 +236,7 @@ func TestAbsorbsItsTerm(t *testing.T) {
 	r := c.nodes[c.leader()].srv.replicas[0]
 	b := exec.NewSubBatch(c.nodes[0].srv.table)
 	b.Begin(nil, 0)
-	b.Increment([]byte("n"), 1, exec.As{RESP: 2})
+	b.Increment(nil, []byte("n"), 1, exec.As{RESP: 2})
 	b.End()
 	records, term := b.AppendForward(nil), r.Group.Term()
 	for _, other := range []uint64{0, term - 1, term + 1} {

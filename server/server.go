@@ -61,6 +61,7 @@ type Server struct {
 	stats        statistics
 	meter        exec.Meter
 	times        timings
+	hot          hotKeys
 	slow         slowLog
 	latency      latencyEvents
 	limits       limitsMet
@@ -80,6 +81,7 @@ type Server struct {
 	loops        eventLoops
 	netCalls     []atomic.Int64 // of all other workers together
 	rejected     []atomic.Int64 // calls refused before they ran, by Command.ID
+	failed       []atomic.Int64 // calls that have replied with an error, by Command.ID
 	drainTimeout time.Duration
 	serving      sync.WaitGroup // housekeeping, replicas
 

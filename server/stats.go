@@ -148,6 +148,11 @@ func (srv *Server) commandCalls() []int64 {
 	return sums
 }
 
+// commandFailed counts a call that has replied with an error. A call that was refused before it ran is not among them.
+func (srv *Server) commandFailed(cmd *commands.Command) {
+	srv.failed[srv.namedAs(cmd).ID()].Add(1)
+}
+
 func (srv *Server) totalCalls() int64 {
 	var total int64
 	for _, n := range srv.commandCalls() {
@@ -165,6 +170,7 @@ func (srv *Server) resetCalls() {
 	}
 	clearCounts(srv.netCalls)
 	clearCounts(srv.rejected)
+	clearCounts(srv.failed)
 	for _, w := range srv.loops.all() {
 		clearCounts(w.calls)
 	}

@@ -48,6 +48,7 @@ func (srv *Server) startTiming() {
 	srv.meter.Entry = func(ns int64) { srv.tookLong(logEntryEvent, ns) }
 	srv.times.of = make([]commandTime, len(srv.table.All()))
 	srv.setTiming(srv.config())
+	srv.setHotKeys(srv.config())
 }
 
 // setTiming has the settings take effect.

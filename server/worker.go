@@ -26,6 +26,8 @@ type worker struct {
 	calls  []atomic.Int64 // commands the sessions have run, by Command.ID
 	stripe uint32         // of the server's statistics
 
+	hot hotSampler // of its sessions' commands
+
 	times exec.Timer // of what is not executed by a lane's runner
 	began int64      // when the turn did that is under way, by the meter's clock
 	ran   int64      // commands in it
@@ -255,6 +257,9 @@ func (w *worker) begins() {
 		w.began = w.times.Now()
 	}
 	w.times.Refresh()
+	if step := w.srv.hot.step.Load(); step != w.hot.step {
+		w.hot.use(step)
+	}
 	for i := range w.lanes {
 		w.lanes[i].runner.Refresh()
 		w.lanes[i].sole = w.lanes[i].replica.Group.SoleVoter()

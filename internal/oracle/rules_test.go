@@ -124,6 +124,7 @@ func newRules() *rules {
 		{name: "CLIENT ID", topic: "own: connections are numbered by each server", commands: []string{"client|id"}, same: sameClientID},
 		{name: "CLIENT LIST", topic: "`CLIENT LIST` `fd=`, buffer details", commands: []string{"client|list", "client|info"}, same: sameClientList},
 		{name: "OBJECT figures", topic: "`OBJECT IDLETIME`, `OBJECT REFCOUNT`", commands: []string{"object|idletime", "object|refcount"}, same: bothIntegers},
+		{name: "OBJECT FREQ", topic: "`OBJECT FREQ`", commands: []string{"object|freq"}, same: sameFrequency},
 		{name: "HELP", topic: "`HELP` texts, order of subcommands in `COMMAND`", same: sameHelp,
 			commands: []string{"client|help", "config|help", "command|help", "object|help", "memory|help", "function|help", "script|help", "acl|help", "slowlog|help", "latency|help"}},
 		{name: "times of commands", topic: "`cmdstat_…`, `latencystats` in `INFO`, `SLOWLOG`, `LATENCY`", same: sameType,
@@ -176,6 +177,12 @@ func sameLength(c *compared) bool {
 func bothIntegers(c *compared) bool {
 	a, b := c.types()
 	return a == ':' && b == ':'
+}
+
+// sameFrequency: Redis has the error of another policy than LFU where we have a number.
+func sameFrequency(c *compared) bool {
+	a, b := c.types()
+	return a == '-' && b == ':' && strings.HasPrefix(c.replies[redis].Text, "ERR An LFU maxmemory policy is not selected")
 }
 
 // sameShape: the same types and lengths all the way down.

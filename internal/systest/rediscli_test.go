@@ -120,7 +120,6 @@ func TestRedisCLI(t *testing.T) {
 			{"-e NOSUCH", 1, unknown},
 			{"-e GET a", 0, "1\n"},
 			{"-e INCRBY a x", 1, "ERR value is not an integer or out of range\n"},
-			{"--hotkeys", 1, hotkeysRefused},
 		}, "")
 		runCLI(t, s, []cliCase{
 			{"-x SET x", 0, "OK\n"},
@@ -135,11 +134,6 @@ func TestRedisCLI(t *testing.T) {
 		}
 	})
 }
-
-const hotkeysRefused = "Error: ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that " +
-	"when switching between policies at runtime LRU and LFU data will take some time to adjust.\n" +
-	"\n# Scanning the entire keyspace to find hot keys as well as\n# average sizes per key type.  You can use -i 0.1 to sleep 0.1 sec\n" +
-	"# per 100 SCAN commands (not usually needed).\n\n"
 
 // TestRedisCLIRefused calls for what Quipu does not have: an error that says so, and an end.
 func TestRedisCLIRefused(t *testing.T) {
@@ -277,6 +271,38 @@ func testSamples(t *testing.T, s *redistest.Server, cli string) {
 			t.Errorf("redis-cli %s: %s", c.args, out)
 		}
 	}
+}
+
+// TestRedisCLIHotkeys has redis-cli find the keys that are used most, among many that are not.
+func TestRedisCLIHotkeys(t *testing.T) {
+	cli := redistest.Tool(t, "redis-cli")
+	s := redistest.Quipu{}.Start(t)
+	c := s.Dial(t)
+	for i := range 300 {
+		for n := range 2 + 100*(i%100/99) { // three of them often
+			if _, err := c.Do("INCRBY", fmt.Sprint("k:", i), fmt.Sprint(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, args := range []string{"--hotkeys", "-3 --hotkeys", "--hotkeys -i 0.001"} {
+		out := run(t, nil, cli, append([]string{"-p", port(s)}, strings.Fields(args)...)...)
+		for _, line := range []string{
+			"Sampled 300 keys in the keyspace!\n", "hot key found with counter: 53\tkeyname: \"k:99\"\n", "hot key found with counter: 53\tkeyname: \"k:199\"\n",
+			"hot key found with counter: 53\tkeyname: \"k:299\"\n", "hot key found with counter: 13\tkeyname: ",
+		} {
+			if !strings.Contains(out, line) {
+				t.Errorf("redis-cli %s does not say %q: %s", args, line, out)
+			}
+		}
+	}
+	if _, err := c.Do("CONFIG", "SET", "hotkeys", "no"); err != nil {
+		t.Fatal(err)
+	}
+	runCLI(t, s, []cliCase{{"--hotkeys", 1, "Error: ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that " +
+		"when switching between policies at runtime LRU and LFU data will take some time to adjust.\n" +
+		"\n# Scanning the entire keyspace to find hot keys as well as\n# average sizes per key type.  You can use -i 0.1 to sleep 0.1 sec\n" +
+		"# per 100 SCAN commands (not usually needed).\n\n"}}, "")
 }
 
 // TestRedisCLILatency uses the modes that measure, those that end by themselves.
