@@ -79,6 +79,7 @@ type Config struct {
 	AnnounceIP      string // empty: the host of PeerAddr
 	AnnouncePort    int    // 0: Port
 	HTTPAddr        string // host:port; empty: none
+	Console         bool   // whether it has the console
 	FeedRing        int64  // bytes; 0: no feed
 	Regions         Regions
 	ReadConsistency string // linearizable, leader or local

@@ -176,10 +176,13 @@ func TestSecurityPage(t *testing.T) {
 	s.play(t, "../docs/security.md", 1)
 }
 
+// TestConsolePage plays docs/console.md.
+func TestConsolePage(t *testing.T) { newShell(t, "6379", "8379").play(t, "../docs/console.md", 2) }
+
 // TestOperationsPage plays docs/operations.md.
 func TestOperationsPage(t *testing.T) {
 	redistest.Tool(t, "curl")
-	newShell(t, "6379", "8379").play(t, "../docs/operations.md", 5)
+	newShell(t, "6379", "8379").play(t, "../docs/operations.md", 7)
 }
 
 // TestSketchesPage plays docs/sketches.md.

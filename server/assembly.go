@@ -16,15 +16,14 @@ import (
 	"quipu/engine"
 	"quipu/replica"
 	"quipu/replication"
+	"quipu/server/console"
 	"quipu/transport"
 )
 
 // New opens the data directory of cfg and starts to recover what is in it. A node without data that is to found a cluster
 // with others waits for them, until ctx ends. The server accepts clients once Run is called. log may be nil.
 func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log, warnings := keepWarnings(log)
 	var opened replication.Config
 	if cfg.TLS.Used() { // before a node waits for others
 		if _, err := loadTLS(&cfg); err != nil {
@@ -35,7 +34,7 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, err
 	if err != nil {
 		return nil, err
 	}
-	srv, err := newServer(cfg, log, incarnation, replication.HashSeed(incarnation), func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
+	srv, err := newServer(cfg, log, warnings, incarnation, replication.HashSeed(incarnation), func(rc replication.Config, sm replication.StateMachine) (replication.Group, error) {
 		rc.Directory, rc.Peers, rc.Founding = opened.Directory, opened.Peers, opened.Founding
 		return replication.OpenGroup(context.Background(), rc, sm)
 	})
@@ -49,16 +48,14 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, err
 // NewWithGroups is New on groups that the caller makes: in memory, or with a clock that the caller moves. Each is for an
 // equal share of the hash slots.
 func NewWithGroups(cfg config.Config, log *slog.Logger, opens ...replica.OpenGroup) (*Server, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	return newServer(cfg, log, "none", rand.Uint64(), opens...)
+	log, warnings := keepWarnings(log)
+	return newServer(cfg, log, warnings, "none", rand.Uint64(), opens...)
 }
 
 // newServer makes a server on groups, whose data is this incarnation. Their keys are hashed with seed.
-func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uint64, opens ...replica.OpenGroup) (*Server, error) {
+func newServer(cfg config.Config, log *slog.Logger, warnings *console.Warnings, incarnation string, seed uint64, opens ...replica.OpenGroup) (*Server, error) {
 	srv := &Server{
-		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
+		log: log, warnings: warnings, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		feedBudget: readerBudget(), streamBudget: streamBudget(),
 		incarnation: incarnation, watches: newWatchRegistry(), linked: make(chan struct{}), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}), ready: make(chan struct{}),
 		drainTimeout: drainTimeout,

@@ -15,6 +15,7 @@ import (
 
 	"quipu/acl"
 	"quipu/protocol"
+	"quipu/server/console"
 )
 
 // The setting http-addr opens a port for browsers and tools that do not speak RESP. It has loops and goroutines of its own: nothing
@@ -29,10 +30,11 @@ const (
 
 // httpPort is the port of http-addr. A nil one does nothing.
 type httpPort struct {
-	server *http.Server
-	cancel context.CancelFunc // ends streams
-	addr   net.Addr
-	served chan struct{} // closed when no connection is accepted any more
+	server  *http.Server
+	console *console.Console
+	cancel  context.CancelFunc // ends streams
+	addr    net.Addr
+	served  chan struct{} // closed when no connection is accepted any more
 
 	mu       sync.Mutex
 	stopped  bool
@@ -60,8 +62,10 @@ func (srv *Server) listenHTTP() (*httpPort, error) {
 	mux.HandleFunc("GET /healthz", serveHealth)
 	mux.HandleFunc("GET /readyz", srv.serveReady)
 	mux.Handle("/", srv.admitHTTP(data))
+	page := console.New(consoleNode{srv}, srv.warnings)
+	mux.Handle(console.Path, srv.admitConsole(page))
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &httpPort{cancel: cancel, addr: l.Addr(), served: make(chan struct{})}
+	p := &httpPort{console: page, cancel: cancel, addr: l.Addr(), served: make(chan struct{})}
 	p.server = &http.Server{
 		Handler: p.count(mux), BaseContext: func(net.Listener) context.Context { return ctx }, ErrorLog: slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: httpWait, ReadTimeout: httpWait, IdleTimeout: time.Minute, MaxHeaderBytes: httpHeader,
@@ -97,6 +101,7 @@ func (p *httpPort) stop() {
 	p.stopped = true
 	p.mu.Unlock()
 	p.cancel()
+	p.console.Close()
 	_ = p.server.Close() // and not Shutdown, which waits for clients that read nothing
 	<-p.served
 	p.requests.Wait()
@@ -139,11 +144,10 @@ func (srv *Server) admitHTTP(next http.Handler) http.Handler {
 		}
 		switch {
 		case srv.protects(cfg, ip != nil && ip.IsLoopback()):
-			http.Error(w, "There is no password, so only this machine may ask. Set requirepass.", http.StatusForbidden)
+			http.Error(w, errHTTPProtected, http.StatusForbidden)
 			return
 		case !asks && !localName(r.Host):
-			// A web page may have its name resolve to this machine, and then read what its visitor may.
-			http.Error(w, "Ask for an address, or localhost: there is no password, and a name may be a web page's.", http.StatusForbidden)
+			http.Error(w, errHTTPName, http.StatusForbidden)
 			return
 		case asks && !srv.failures.allow(host, time.Now().Unix(), cfg.AuthFailures):
 			http.Error(w, "Too many wrong passwords from this address.", http.StatusTooManyRequests)

@@ -16,6 +16,7 @@ import (
 	"quipu/internal/regionlink"
 	"quipu/replica"
 	"quipu/replication"
+	"quipu/server/console"
 	"quipu/transport"
 )
 
@@ -48,6 +49,7 @@ type Server struct {
 	http         *httpPort    // nil: none
 	feedStreams  atomic.Int32 // clients of /feed
 	metrics      *metricsPage
+	warnings     *console.Warnings
 	readiness    readiness
 	clients      clientRegistry
 	nextClient   atomic.Int64

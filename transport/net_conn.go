@@ -1,9 +1,11 @@
 package transport
 
 import (
+	"errors"
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -71,6 +73,18 @@ func (t *Transport) serveConn(a accepted) {
 	reader.Wait()
 	c.side.Release(reason)
 	c.awaitSubmissions()
+}
+
+// Join serves a connection that the process itself has made with its other end, on a goroutine of its own also where there are event
+// loops. Its addresses say for whom it is. Nobody calls Join when Stop is called, or afterwards.
+func (t *Transport) Join(sock net.Conn) error {
+	sameHost := isSameHost(sock.RemoteAddr())
+	if refusal := t.host.Admit(sock.RemoteAddr(), sameHost); refusal != nil {
+		sock.Close()
+		return errors.New(strings.TrimSpace(string(refusal[1:])))
+	}
+	t.serving.Go(func() { t.serveConn(accepted{sock, nil, sameHost}) })
+	return nil
 }
 
 // stopNet closes the connections that goroutines serve, as soon as their replies are sent.

@@ -21,6 +21,7 @@ var players = map[string]string{
 	"docs/security.md":        "TestSecurityPage",
 	"docs/install.md":         "TestInstallPage",
 	"docs/operations.md":      "TestOperationsPage",
+	"docs/console.md":         "TestConsolePage",
 	"docs/sketches.md":        "TestSketchesPage",
 }
 
