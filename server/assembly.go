@@ -60,7 +60,7 @@ func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uin
 	srv := &Server{
 		log: log, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		feedBudget: readerBudget(), streamBudget: streamBudget(),
-		incarnation: incarnation, watches: newWatchRegistry(), linked: make(chan struct{}), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}), ready: make(chan struct{}),
+		incarnation: incarnation, watches: newWatchRegistry(), hub: newHub(), linked: make(chan struct{}), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}), ready: make(chan struct{}),
 		drainTimeout: drainTimeout,
 	}
 	for i := range srv.limits {
@@ -154,6 +154,7 @@ func buildTable() (*commands.Table, []handler) {
 	list = append(list, transactionHandlers()...)
 	list = append(list, clientHandlers(), configHandlers(), memoryHandlers(), slowlogHandlers(), latencyHandlers(), backupHandler(), feedHandler(), aclHandlers(), regionHandler())
 	list = append(list, nodeHandlers()...)
+	list = append(list, pubsubHandlers()...)
 	list = append(list, clusterHandlers()...)
 
 	entries := make([]*commands.Command, len(list))

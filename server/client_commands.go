@@ -75,16 +75,15 @@ func clientInfo(s *Session, _ [][]byte, w *protocol.Writer) {
 
 func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	wanted := map[int64]bool{}
-	normal := true
+	kind := ""
 	switch {
 	case len(args) == 2:
 	case len(args) == 4 && commands.LowerWord(args[2]) == "type":
-		kind, ok := clientType(args[3])
-		if !ok {
+		var ok bool
+		if kind, ok = clientType(args[3]); !ok {
 			w.Error(protocol.ErrClientType(args[3]))
 			return
 		}
-		normal = kind == "normal"
 	case len(args) > 3 && commands.LowerWord(args[2]) == "id":
 		for _, arg := range args[3:] {
 			id, ok := protocol.ParseInt(arg)
@@ -101,7 +100,7 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	var b strings.Builder
 	now := time.Now()
 	for _, other := range s.srv.clients.all() {
-		if normal && (len(wanted) == 0 || wanted[other.id]) && !other.kill.Load() {
+		if (kind == "" || other.kind() == kind) && (len(wanted) == 0 || wanted[other.id]) && !other.kill.Load() {
 			b.WriteString(other.describe(now))
 			b.WriteByte('\n')
 		}
@@ -109,7 +108,7 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	w.Verbatim("txt", b.String())
 }
 
-// clientType reads a TYPE argument. Every client of this server is a normal one so far.
+// clientType reads a TYPE argument. No client of this server is a master or a replica.
 func clientType(arg []byte) (string, bool) {
 	kind := commands.LowerWord(arg)
 	switch kind {
@@ -132,7 +131,7 @@ type killFilter struct {
 
 func (f *killFilter) matches(s, self *Session) bool {
 	return (f.id == 0 || s.id == f.id) && (f.addr == nil || s.remote == *f.addr) && (f.laddr == nil || s.local == *f.laddr) &&
-		(f.user == nil || s.seen.user.Load().Name == *f.user) && (f.kind == "" || f.kind == "normal") && (!f.skipSelf || s != self)
+		(f.user == nil || s.seen.user.Load().Name == *f.user) && (f.kind == "" || f.kind == s.kind()) && (!f.skipSelf || s != self)
 }
 
 func clientKill(s *Session, args [][]byte, w *protocol.Writer) {

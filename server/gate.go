@@ -270,6 +270,8 @@ func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string 
 	switch {
 	case cmd.Flags&commands.FlagDenyOOM != 0 && s.srv.outOfMemory():
 		return protocol.ErrOOM
+	case s.onlyListens() && !whileListening(cmd):
+		return protocol.ErrSubscribed(cmd.FullName())
 	case !s.srv.isReady() && !s.mayWhileLoading(cmd):
 		return protocol.ErrLoading
 	}

@@ -207,8 +207,12 @@ func (s *Session) exec(t *transaction, writes bool) bool {
 	}
 	defer s.discard()
 	state := s.connectionState()
+	s.subsBefore = s.subs
 	if pends {
 		s.addTransaction(s.submissionFor(t.size(), behind), t)
+		if s.publications != nil { // what stands behind EXEC comes behind them
+			s.waiting = waitPending
+		}
 		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
 			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
 			s.seen.watcher.Store(nil)
@@ -220,9 +224,11 @@ func (s *Session) exec(t *transaction, writes bool) bool {
 		}
 		return true
 	}
-	if s.runReadTransaction(t) {
+	aborted := s.runReadTransaction(t)
+	if aborted {
 		s.restore(&state)
 	}
+	s.publishLate(!aborted)
 	return true
 }
 
@@ -234,6 +240,7 @@ type connectionState struct {
 	identity      *identity
 	subject       *acl.Subject
 	authenticated bool
+	subs          *subscriptions
 }
 
 func (s *Session) connectionState() connectionState {
@@ -241,12 +248,13 @@ func (s *Session) connectionState() connectionState {
 	if silent == replySkip {
 		silent = replyOn // behind EXEC
 	}
-	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated}
+	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated, s.subs}
 }
 
 func (s *Session) restore(state *connectionState) {
 	s.db, s.out.V, s.silent = state.db, state.resp, state.silent
 	s.identity.Store(state.identity)
+	s.restoreSubscriptions(state.subs)
 	if s.subject != state.subject || s.authenticated != state.authenticated {
 		s.subject, s.authenticated = state.subject, state.authenticated
 		s.useUsers(s.users) // which may be later ones

@@ -43,6 +43,7 @@ type Server struct {
 	incarnation string // of the data
 
 	watches      *watchRegistry
+	hub          *hub
 	waits        waitList
 	feedWaits    feedWaits
 	http         *httpPort    // nil: none
