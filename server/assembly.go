@@ -42,7 +42,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, err
 	if err != nil {
 		return nil, err
 	}
-	srv.peers = opened.Peers
+	if srv.peers = opened.Peers; srv.peers != nil {
+		srv.peers.Hear(srv.hearPublished)
+	}
 	return srv, nil
 }
 

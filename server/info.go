@@ -163,6 +163,7 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("pubsub_channels", srv.hub.counts[onChannel].Load())
 	p.line("pubsub_patterns", srv.hub.counts[onPattern].Load())
 	p.line("pubsubshard_channels", srv.hub.counts[onShard].Load())
+	infoTold(srv, p)
 	p.zeros("latest_fork_usec", "total_forks", "sync_full", "sync_partial_ok",
 		"sync_partial_err", "migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses",
 		"active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time",
@@ -179,6 +180,18 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("total_error_replies", errors)
 	p.line("failed_batches", srv.failedBatches())
 	p.line("log_entries_applied", srv.entries())
+}
+
+// infoTold is what became of messages of pub/sub for other nodes.
+func infoTold(srv *Server, p *infoPrinter) {
+	var sent, dropped int64
+	var connected int
+	if srv.peers != nil {
+		sent, dropped, connected = srv.peers.Told()
+	}
+	p.line("pubsub_peers", connected)
+	p.line("pubsub_peer_sent", sent)
+	p.line("pubsub_peer_dropped", dropped)
 }
 
 func infoReplication(srv *Server, p *infoPrinter) {

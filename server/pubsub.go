@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"maps"
 	"slices"
 	"strings"
@@ -176,6 +177,30 @@ func (h *hub) receivers(kind topicKind, channel []byte, tell func(t *topic, kind
 		}
 	}
 	return n
+}
+
+// publishAll is publish on all nodes. It returns how many subscribers this one has.
+func (srv *Server) publishAll(kind topicKind, channel, payload []byte) int {
+	if srv.peers != nil {
+		body := binary.LittleEndian.AppendUint32(make([]byte, 0, 4+len(channel)+len(payload)), uint32(len(channel)))
+		srv.peers.Tell(uint8(kind), append(append(body, channel...), payload...))
+	}
+	return srv.publish(kind, channel, payload)
+}
+
+// hearPublished takes what a client of another node has published. The message is the kind of the channel, the length of its name in four
+// bytes, the name, and what is published. What a later version may send besides is passed over.
+func (srv *Server) hearPublished(kind uint8, body []byte) {
+	of := topicKind(kind)
+	if len(body) < 4 || of != onChannel && of != onShard {
+		return
+	}
+	n, body := binary.LittleEndian.Uint32(body), body[4:]
+	if uint64(n) > uint64(len(body)) {
+		return
+	}
+	srv.publish(of, body[:n], body[n:])
+	srv.evictAgain()
 }
 
 // publish tells the subscribers of this node, and returns how many there are. It waits for nobody.

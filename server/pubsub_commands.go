@@ -91,7 +91,7 @@ func activeChannels(kind topicKind) func(s *Session, args [][]byte, w *protocol.
 
 func listenersOf(kind topicKind) func(s *Session, args [][]byte, w *protocol.Writer) {
 	return func(s *Session, args [][]byte, w *protocol.Writer) {
-		w.Map(len(args) - 2)
+		w.Array(2 * (len(args) - 2))
 		for _, channel := range args[2:] {
 			w.Bulk(channel)
 			w.Int(int64(s.srv.hub.listeners(kind, channel)))
@@ -258,10 +258,10 @@ func publishFlow(kind topicKind) func(s *Session, args [][]byte) bool {
 		}
 		if s.srv.hub.takesLong(kind, args[1]) {
 			args = copyArgs(args)
-			s.replyFromTask(func(w *protocol.Writer) { w.Int(int64(s.srv.publish(kind, args[1], args[2]))) })
+			s.replyFromTask(func(w *protocol.Writer) { w.Int(int64(s.srv.publishAll(kind, args[1], args[2]))) })
 			return true
 		}
-		n := s.srv.publish(kind, args[1], args[2])
+		n := s.srv.publishAll(kind, args[1], args[2])
 		if s.subs != nil {
 			s.takePushes(true) // the message before the reply, as in Redis
 		}
@@ -293,7 +293,7 @@ func (s *Session) publishLate(executed bool) {
 	}
 	send := func() {
 		for i := range list {
-			s.srv.publish(list[i].kind, list[i].channel, list[i].payload)
+			s.srv.publishAll(list[i].kind, list[i].channel, list[i].payload)
 		}
 		s.srv.evictAgain()
 	}

@@ -123,6 +123,7 @@ func TestPushMemory(t *testing.T) {
 			conns = append(conns, c)
 		}
 		publisher := n.dial()
+		expect(t, publisher, "CLIENT NO-EVICT ON", "+OK\r\n") // its commands are large as well
 		payload := strings.Repeat("x", 512<<10)
 		most := int64(0)
 		for round := range 30 {
