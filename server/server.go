@@ -45,6 +45,7 @@ type Server struct {
 	watches      *watchRegistry
 	hub          *hub
 	notifier     notifier
+	monitors     monitors
 	waits        waitList
 	feedWaits    feedWaits
 	http         *httpPort    // nil: none
