@@ -99,7 +99,7 @@ var pubsubMutants = []mutant{
 		"\tsrv.notifier.use(to.Notify)\n", "",
 		"server TestNotificationsAreOff"},
 	{"notify: observers are told where nothing is published", "server/notify.go",
-		"channels != 0 && kinds != channels", "kinds != 0",
+		"channels != 0 && kinds != channels", "kinds|channels != 0",
 		"server TestNotificationsAreOff"},
 	{"notify: any amount of events waits", "server/notify.go",
 		" || n.bytes+size > notifyQueue", "",
