@@ -41,6 +41,9 @@ func (c *Call) Forget() {
 	if cap(c.Keys) > keptKeys {
 		c.Keys = nil
 	}
+	if cap(c.Channel) > keptKeys {
+		c.Channel = nil
+	}
 }
 
 // KeyUse is a key, and what is done with it; neither for a command that only asks whether there is one.
@@ -152,6 +155,16 @@ func (s *Subject) Check(call *Call) (reason Reason, at int) {
 		}
 	}
 	return reason, at
+}
+
+// AllowsChannel reports whether any selector allows a channel, whatever is done with it.
+func (s *Subject) AllowsChannel(c Channel) bool {
+	for i := range s.grants {
+		if g := &s.grants[i]; g.AllChannels || g.allowsChannel(&c) {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *grant) check(c *Catalog, call *Call) (Reason, int) {

@@ -169,7 +169,7 @@ func runCommandGetKeys(c *Call, _ engine.View) {
 	case cmd == nil:
 		c.W.Error(protocol.ErrCommandInvalid)
 		return
-	case !cmd.HasKeys():
+	case !cmd.HasKeys() || len(cmd.Keys) > 0 && cmd.Keys[0].Flags&KeyNotKey != 0: // channels are no keys
 		c.W.Error(protocol.ErrCommandNoKeys)
 		return
 	case !cmd.ArityOK(len(args)):

@@ -45,7 +45,7 @@ var ignoredDirectives = []struct{ why, names string }{
 			"list-compress-depth set-max-intset-entries zset-max-listpack-entries zset-max-listpack-value zset-max-ziplist-entries zset-max-ziplist-value stream-node-max-bytes stream-node-max-entries " +
 			"hll-sparse-max-bytes activerehashing"},
 	{"there are no scripts", "lua-time-limit busy-reply-threshold lua-replicate-commands"},
-	{"what a client may have waiting is limited by client-output-bytes, client-input-bytes and max-command-bytes, for all alike",
+	{"what a client may have waiting is limited by client-output-bytes, client-push-bytes (messages of pub/sub), client-input-bytes and max-command-bytes",
 		"client-output-buffer-limit client-query-buffer-limit"},
 	{"threads, processors, priorities and pages of memory are the system's affair, or chosen by io-loops: see the systemd unit in ops",
 		"io-threads io-threads-do-reads server_cpulist bio_cpulist aof_rewrite_cpulist bgsave_cpulist oom-score-adj oom-score-adj-values disable-thp tcp-backlog " +

@@ -173,6 +173,21 @@ func (h handler) Forwards(hello peer.Hello) string {
 	return ""
 }
 
+// Hears implements peer.Handler.
+func (h handler) Hears(hello peer.Hello) string {
+	if h.g.nodeAddress(hello.Sender) == "" {
+		return "the node is not in the cluster"
+	}
+	return ""
+}
+
+// Notice implements peer.Handler.
+func (h handler) Notice(_ string, kind uint8, body []byte) {
+	if fn := h.g.cfg.Peers.heard.Load(); fn != nil {
+		(*fn)(kind, body)
+	}
+}
+
 // Absorbs implements peer.Handler.
 func (h handler) Absorbs(from string, reads bool) peer.Absorber {
 	if f := h.g.forwarding.Load(); f != nil {

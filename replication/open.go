@@ -414,5 +414,6 @@ func (g *raftGroup) noteVoters(c raft.Configuration) {
 	g.logs.KeepTail(len(c.Servers) > 1)
 	if p := g.cfg.Peers; p != nil {
 		p.links.SetMembers(g.others(c))
+		p.notices.SetMembers(g.others(c))
 	}
 }

@@ -35,9 +35,11 @@ type Peers struct {
 	directory *Directory
 	listener  *peer.Listener
 	links     *peer.Links
-	secure    atomic.Pointer[tls.Config] // nil: no TLS
-	formed    atomic.Pointer[string]     // incarnation of the data; nil: there are none yet
-	group     atomic.Pointer[raftGroup]  // nil: not open yet
+	notices   *peer.Notices
+	heard     atomic.Pointer[func(kind uint8, body []byte)] // nil: nobody listens
+	secure    atomic.Pointer[tls.Config]                    // nil: no TLS
+	formed    atomic.Pointer[string]                        // incarnation of the data; nil: there are none yet
+	group     atomic.Pointer[raftGroup]                     // nil: not open yet
 }
 
 // OpenPeers opens the peer port of the node whose directory is d. Give it to a group (Config.Peers), which closes it, or
@@ -65,6 +67,7 @@ func OpenPeers(d *Directory, opt PeerOptions) (*Peers, error) {
 	}
 	p.listener = l
 	p.links = peer.NewLinks(l, p.committed, p.answered)
+	p.notices = peer.NewNotices(l)
 	return p, nil
 }
 
@@ -84,7 +87,21 @@ func (p *Peers) ReloadTLS() error {
 // Close closes the port and all connections to other nodes.
 func (p *Peers) Close() error {
 	p.links.Close()
+	p.notices.Close()
 	return p.listener.Close()
+}
+
+// Tell sends a message to all other nodes of the cluster, to each at most once, and waits for nobody. kind is up to who hears it. body must
+// not change any more.
+func (p *Peers) Tell(kind uint8, body []byte) { p.notices.Tell(kind, body) }
+
+// Hear has fn called with what other nodes tell, by one goroutine for each of them. body may be used during the call only.
+func (p *Peers) Hear(fn func(kind uint8, body []byte)) { p.heard.Store(&fn) }
+
+// Told is how many messages were sent to other nodes, and dropped because one was slow or not connected, and how many nodes are connected.
+func (p *Peers) Told() (sent, dropped int64, connected int) {
+	sent, dropped = p.notices.Counts()
+	return sent, dropped, p.notices.Connected()
 }
 
 func (p *Peers) setIncarnation(s string) { p.formed.Store(&s) }

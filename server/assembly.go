@@ -41,7 +41,9 @@ func New(ctx context.Context, cfg config.Config, log *slog.Logger) (*Server, err
 	if err != nil {
 		return nil, err
 	}
-	srv.peers = opened.Peers
+	if srv.peers = opened.Peers; srv.peers != nil {
+		srv.peers.Hear(srv.hearPublished)
+	}
 	return srv, nil
 }
 
@@ -57,7 +59,7 @@ func newServer(cfg config.Config, log *slog.Logger, warnings *console.Warnings, 
 	srv := &Server{
 		log: log, warnings: warnings, started: time.Now(), runID: fmt.Sprintf("%016x%016x%08x", rand.Uint64(), rand.Uint64(), rand.Uint32()),
 		feedBudget: readerBudget(), streamBudget: streamBudget(),
-		incarnation: incarnation, watches: newWatchRegistry(), linked: make(chan struct{}), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}), ready: make(chan struct{}),
+		incarnation: incarnation, watches: newWatchRegistry(), hub: newHub(), linked: make(chan struct{}), fatal: make(chan error, 1), stopping: make(chan struct{}), accepting: make(chan struct{}), ready: make(chan struct{}),
 		drainTimeout: drainTimeout,
 	}
 	for i := range srv.limits {
@@ -66,6 +68,7 @@ func newServer(cfg config.Config, log *slog.Logger, warnings *console.Warnings, 
 	srv.stats.bytesIn, srv.stats.bytesOut = engine.NewStriped(), engine.NewStriped()
 	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
 	srv.cfg.Store(&cfg)
+	srv.notifier.use(cfg.Notify)
 	srv.clients.sessions = map[int64]*Session{}
 	srv.table, srv.handlers = buildTable()
 	srv.catalog = catalogOf(srv.table)
@@ -98,8 +101,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 			Dir: cfg.Dir, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail, CheckEvery: cfg.ChecksumEvery,
 		},
-		Observer:  srv.watches.changed,
-		Interest:  &srv.watches.count,
+		Observers: []replica.Observer{{Told: srv.watches.changed, Interest: &srv.watches.count}, {Told: srv.keyChanged, Interest: &srv.notifier.interest}},
 		FeedBytes: cfg.FeedRing,
 		RingBytes: int(cfg.Regions.Ring),
 		FeedBase:  rand.Uint64(),
@@ -154,6 +156,7 @@ func buildTable() (*commands.Table, []handler) {
 	list = append(list, transactionHandlers()...)
 	list = append(list, clientHandlers(), configHandlers(), memoryHandlers(), slowlogHandlers(), latencyHandlers(), backupHandler(), feedHandler(), aclHandlers(), regionHandler())
 	list = append(list, nodeHandlers()...)
+	list = append(list, pubsubHandlers()...)
 	list = append(list, clusterHandlers()...)
 
 	entries := make([]*commands.Command, len(list))
@@ -305,6 +308,7 @@ func (srv *Server) shutdown(graceful bool) error {
 	}
 	srv.transport.Stop()
 	srv.feedWaits.stop()
+	srv.notifier.stop()
 	srv.serving.Wait()
 	srv.stopPause()
 	srv.tasks.stop()

@@ -85,8 +85,10 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 			w.Error(protocol.ErrClientType(args[3]))
 			return
 		}
-		if kind == "normal" {
-			list = all
+		for _, other := range all {
+			if other.kind() == kind {
+				list = append(list, other)
+			}
 		}
 	case len(args) > 3 && commands.LowerWord(args[2]) == "id":
 		for _, arg := range args[3:] {
@@ -114,7 +116,7 @@ func clientList(s *Session, args [][]byte, w *protocol.Writer) {
 	w.Verbatim("txt", b.String())
 }
 
-// clientType reads a TYPE argument. Every client of this server is a normal one so far.
+// clientType reads a TYPE argument. No client of this server is a master or a replica.
 func clientType(arg []byte) (string, bool) {
 	kind := commands.LowerWord(arg)
 	switch kind {
@@ -137,7 +139,7 @@ type killFilter struct {
 
 func (f *killFilter) matches(s, self *Session) bool {
 	return (f.id == 0 || s.id == f.id) && (f.addr == nil || s.remote == *f.addr) && (f.laddr == nil || s.local == *f.laddr) &&
-		(f.user == nil || s.seen.user.Load().Name == *f.user) && (f.kind == "" || f.kind == "normal") && (!f.skipSelf || s != self)
+		(f.user == nil || s.seen.user.Load().Name == *f.user) && (f.kind == "" || f.kind == s.kind()) && (!f.skipSelf || s != self)
 }
 
 func clientKill(s *Session, args [][]byte, w *protocol.Writer) {

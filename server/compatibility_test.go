@@ -26,8 +26,6 @@ const (
 // command with its subcommands.
 var missing = []struct{ what, reason, names string }{
 	{"Hashes", "later: counters as fields of hashes are the next data type", "@hash"},
-	{"Pub/sub", "later, with keyspace notifications", "@pubsub"},
-	{"Watching all commands", "later", "monitor"},
 	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`. What asks the cache of scripts is answered truly: it is empty", "@scripting"},
 	{"Sorted sets", "later: leaderboards", "@sorted-set"},
 	{"Bitmaps", "later", "@bitmap"},
@@ -48,7 +46,7 @@ var missing = []struct{ what, reason, names string }{
 // families are the headings of the supported commands, by group, in the order of the page.
 var families = []struct{ title, group string }{
 	{"Counters and strings", "string"}, {"HyperLogLog", "hyperloglog"}, {"Sketches", "module"}, {"Keys", "generic"}, {"Transactions", "transactions"}, {"Connections", "connection"},
-	{"Server", "server"}, {"Cluster", "cluster"}, {"Scripting", "scripting"},
+	{"Pub/sub", "pubsub"}, {"Server", "server"}, {"Cluster", "cluster"}, {"Scripting", "scripting"},
 }
 
 // redisCommand is a command or, as "container|sub", a subcommand of Redis 7.0.

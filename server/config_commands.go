@@ -130,6 +130,7 @@ func (srv *Server) change(to *config.Config, rows []*config.Setting) (refusal st
 	srv.setLogLevel(to.LogLevel)
 	srv.setTiming(to)
 	srv.setHotKeys(to)
+	srv.notifier.use(to.Notify)
 	return ""
 }
 

@@ -34,14 +34,22 @@ func connectionHandlers() []handler {
 	}
 }
 
-func pingCommand(_ *Session, args [][]byte, w *protocol.Writer) {
-	switch len(args) {
-	case 1:
-		w.Pong()
-	case 2:
+func pingCommand(s *Session, args [][]byte, w *protocol.Writer) {
+	switch {
+	case len(args) > 2:
+		w.Error(protocol.ErrArity("ping"))
+	case s.onlyListens(): // a client that waits for messages finds this among them
+		w.Array(2)
+		w.BulkString("pong")
+		if len(args) == 2 {
+			w.Bulk(args[1])
+		} else {
+			w.BulkString("")
+		}
+	case len(args) == 2:
 		w.Bulk(args[1])
 	default:
-		w.Error(protocol.ErrArity("ping"))
+		w.Pong()
 	}
 }
 
@@ -69,6 +77,8 @@ func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.discard()
+	s.unsubscribeAll()
+	s.endMonitor()
 	s.db, s.ack, s.reads, s.readonly = 0, ackDefault, consistencyDefault, false
 	if s.silent != replySkip { // which also takes the reply of RESET away
 		s.silent = replyOn

@@ -38,6 +38,9 @@ const uncounted = transport.MaxIdleBuffer
 // the log.
 func (s *Session) memory() int {
 	n := cap(s.out.B) + s.slots.bytes + s.parser.Held()
+	if s.subs != nil {
+		n += s.subs.bytes
+	}
 	queue := 0
 	if s.multi != nil {
 		queue = s.multi.held()
@@ -106,7 +109,7 @@ func (srv *Server) evict(limit int64) {
 		if excess <= 0 {
 			return
 		}
-		bytes := c.seen.memory.Load()
+		bytes := c.seen.memory.Load() + c.box.bytes.Load()
 		c.evicted.Store(bytes)
 		m.going.Add(bytes)
 		if !c.end("maxmemory-clients") {
@@ -130,7 +133,7 @@ func (srv *Server) largest() []*Session {
 	}
 	var list []candidate
 	for _, s := range srv.clients.all() {
-		if bytes := s.seen.memory.Load(); bytes > 0 && !s.seen.noEvict.Load() && !s.kill.Load() {
+		if bytes := s.seen.memory.Load() + s.box.bytes.Load(); bytes > 0 && !s.seen.noEvict.Load() && !s.kill.Load() {
 			list = append(list, candidate{s, bytes, s.seen.authed.Load()})
 		}
 	}

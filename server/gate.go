@@ -60,6 +60,9 @@ func (s *Session) dispatch(args [][]byte) bool {
 			return false
 		}
 	}
+	if s.srv.monitors.count.Load() != 0 {
+		s.tellMonitors(cmd, args)
+	}
 	s.afterCommand(cmd, args)
 	return true
 }
@@ -292,6 +295,8 @@ func (s *Session) gate(cmd *commands.Command, args [][]byte, local bool) string 
 	switch {
 	case cmd.Flags&commands.FlagDenyOOM != 0 && s.srv.outOfMemory():
 		return protocol.ErrOOM
+	case s.onlyListens() && !whileListening(cmd):
+		return protocol.ErrSubscribed(cmd.FullName())
 	case !s.srv.isReady() && !s.mayWhileLoading(cmd):
 		return protocol.ErrLoading
 	}

@@ -157,9 +157,15 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("expired_keys", st.expiredKeys.Load())
 	p.zeros("evicted_keys", "total_eviction_exceeded_time", "current_eviction_exceeded_time")
 	p.line("evicted_clients", srv.limits.times(limitMemory))
+	p.line("client_output_buffer_limit_disconnections", srv.limits.times(limitOutput)+srv.limits.times(limitPush))
 	p.line("keyspace_hits", st.reads.Hits.Sum())
 	p.line("keyspace_misses", st.reads.Misses.Sum())
-	p.zeros("pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks", "sync_full", "sync_partial_ok",
+	p.line("pubsub_channels", srv.hub.counts[onChannel].Load())
+	p.line("pubsub_patterns", srv.hub.counts[onPattern].Load())
+	p.line("pubsubshard_channels", srv.hub.counts[onShard].Load())
+	infoTold(srv, p)
+	p.line("keyspace_events_dropped", srv.notifier.dropped.Load())
+	p.zeros("latest_fork_usec", "total_forks", "sync_full", "sync_partial_ok",
 		"sync_partial_err", "migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses",
 		"active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time",
 		"tracking_total_keys", "tracking_total_items", "tracking_total_prefixes", "unexpected_error_replies", "dump_payload_sanitizations")
@@ -175,6 +181,18 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("total_error_replies", errors)
 	p.line("failed_batches", srv.failedBatches())
 	p.line("log_entries_applied", srv.entries())
+}
+
+// infoTold is what became of messages of pub/sub for other nodes.
+func infoTold(srv *Server, p *infoPrinter) {
+	var sent, dropped int64
+	var connected int
+	if srv.peers != nil {
+		sent, dropped, connected = srv.peers.Told()
+	}
+	p.line("pubsub_peers", connected)
+	p.line("pubsub_peer_sent", sent)
+	p.line("pubsub_peer_dropped", dropped)
 }
 
 func infoReplication(srv *Server, p *infoPrinter) {

@@ -18,6 +18,7 @@ const (
 	limitOutput                   // client-output-bytes, and what somebody without authentication may leave unread
 	limitTime                     // auth-timeout, client-output-timeout, command-timeout, timeout
 	limitMemory                   // maxmemory-clients
+	limitPush                     // client-push-bytes
 	limits
 )
 
@@ -37,11 +38,17 @@ var limitTexts = [limits]string{
 	limitOutput:      "a client was closed: too many unsent replies",
 	limitTime:        "a client was closed: it is too slow",
 	limitMemory:      "a client was closed: maxmemory-clients",
+	limitPush:        "a client was closed: it reads too slowly what it is sent",
 }
 
 // met is called when the client at addr has met a limit. args are slog's.
 func (m *limitsMet) met(kind limit, addr string, args ...any) {
 	m[kind].count.Add(1)
+	m.logged(kind, addr, args...)
+}
+
+// logged is the part of met that writes to the log.
+func (m *limitsMet) logged(kind limit, addr string, args ...any) {
 	m[kind].log.Warn(limitTexts[kind], append([]any{"addr", addr}, args...)...)
 }
 

@@ -207,8 +207,12 @@ func (s *Session) exec(t *transaction, writes bool) bool {
 	}
 	defer s.discard()
 	state := s.connectionState()
+	s.subsBefore = s.subs
 	if pends {
 		s.addTransaction(s.submissionFor(t.size(), behind), t)
+		if s.publications != nil { // what stands behind EXEC comes behind them
+			s.waiting = waitPending
+		}
 		if s.watcher != nil { // nothing was pending, so no other EXEC of the session is being decided
 			s.deciding, s.watcher = s.watcher, nil // its keys stay watched until EXEC is decided
 			s.seen.watcher.Store(nil)
@@ -220,9 +224,11 @@ func (s *Session) exec(t *transaction, writes bool) bool {
 		}
 		return true
 	}
-	if s.runReadTransaction(t) {
+	aborted := s.runReadTransaction(t)
+	if aborted {
 		s.restore(&state)
 	}
+	s.publishLate(!aborted)
 	return true
 }
 
@@ -234,6 +240,7 @@ type connectionState struct {
 	identity      *identity
 	subject       *acl.Subject
 	authenticated bool
+	subs          *subscriptions
 }
 
 func (s *Session) connectionState() connectionState {
@@ -241,12 +248,13 @@ func (s *Session) connectionState() connectionState {
 	if silent == replySkip {
 		silent = replyOn // behind EXEC
 	}
-	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated}
+	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated, s.subs}
 }
 
 func (s *Session) restore(state *connectionState) {
 	s.db, s.out.V, s.silent = state.db, state.resp, state.silent
 	s.identity.Store(state.identity)
+	s.restoreSubscriptions(state.subs)
 	if s.subject != state.subject || s.authenticated != state.authenticated {
 		s.subject, s.authenticated = state.subject, state.authenticated
 		s.useUsers(s.users) // which may be later ones
@@ -301,21 +309,29 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 		if s.worker.called(cmd) {
 			s.lookAtKeys(cmd, args)
 		}
-		if s.restricted != nil || s.srv.handlers[cmd.ID()].write != nil || cmd.Write == nil && cmd.Read == nil {
-			var literal []byte
-			if cmd, args, literal = s.queuedHere(cmd, args, &room); cmd == nil {
-				b.Literal(literal, s.as())
-				continue
-			}
-		}
-		if cmd.Write != nil {
-			b.Hold(cmd, args)
-			b.Write(cmd, args, s.as())
-		} else {
-			b.Read(cmd, args, s.as())
+		s.addQueued(b, cmd, args, &room)
+		if s.srv.monitors.count.Load() != 0 {
+			s.tellMonitors(cmd, args)
 		}
 	}
 	b.EndTxn()
+}
+
+// addQueued adds one queued command.
+func (s *Session) addQueued(b txnTarget, cmd *commands.Command, args [][]byte, room *int) {
+	if s.restricted != nil || s.srv.handlers[cmd.ID()].write != nil || cmd.Write == nil && cmd.Read == nil {
+		var literal []byte
+		if cmd, args, literal = s.queuedHere(cmd, args, room); cmd == nil {
+			b.Literal(literal, s.as())
+			return
+		}
+	}
+	if cmd.Write != nil {
+		b.Hold(cmd, args)
+		b.Write(cmd, args, s.as())
+	} else {
+		b.Read(cmd, args, s.as())
+	}
 }
 
 // queuedHere is what the session itself has to do for a queued command: judge its user once more, run commands of the connection, and

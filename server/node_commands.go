@@ -20,6 +20,8 @@ func nodeHandlers() []handler {
 			Categories: commands.CatDangerous, Tips: []string{"nondeterministic_output", "request_policy:all_nodes", "response_policy:special"}, Since: "7.4.0", Group: "server",
 			Complexity: "O(N log N) for the keys that are counted, 2560 at most", Syntax: "[COUNT count:integer | RESET]",
 			Summary: "The keys that clients of this node used most in the last minute"}, run: hotKeysCommand, slow: true},
+		{entry: commands.Command{Name: "monitor", Arity: 1, Flags: flagsAdmin, Since: "1.0.0", Group: "server", Summary: "Watch the commands of all clients of the node"},
+			flow: monitorCommand, run: monitorInExec},
 		{entry: commands.Command{Name: "time", Arity: 1, Flags: commands.FlagLoading | commands.FlagStale | commands.FlagFast,
 			Tips: []string{"nondeterministic_output"}, Since: "2.6.0", Group: "server", Complexity: "O(1)", Summary: "The server's time"}, run: timeCommand},
 		{entry: commands.Command{Name: "wait", Arity: 3, Flags: commands.FlagNoScript, Categories: commands.CatConnection,

@@ -89,6 +89,9 @@ func callOf(call *acl.Call, cmd *commands.Command, args [][]byte) {
 	if cmd.Flags&commands.FlagAllKeys != 0 {
 		call.AllKeys = acl.Read
 	}
+	if cmd.Flags&commands.FlagPubSub != 0 {
+		addChannels(call, cmd, args)
+	}
 	cmd.EachKeyFlags(args, func(key []byte, flags commands.KeyFlag) {
 		if flags&commands.KeyNotKey == 0 {
 			call.Keys = append(call.Keys, acl.KeyUse{Key: key, Use: accessOf(flags)})

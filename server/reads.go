@@ -103,7 +103,7 @@ func (l *lane) readTime() int64 {
 // elsewhere is the error text for a command that only the node that leads can carry out, and that is not forwarded to it: the
 // client is sent there. "" for all others.
 func (s *Session) elsewhere(cmd *commands.Command, args [][]byte) string {
-	if s.lane.sole || !cmd.HasKeys() || cmd.OfNode || s.lane.replica.Group.Term() != 0 {
+	if s.lane.sole || !cmd.HasKeys() || cmd.OfNode || cmd.Flags&commands.FlagPubSub != 0 || s.lane.replica.Group.Term() != 0 {
 		return ""
 	}
 	if !s.srv.config().ClusterEnabled || cmd.Write == nil && s.consistency() == localReads {

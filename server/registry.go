@@ -63,6 +63,12 @@ func (r *clientRegistry) all() []*Session {
 // flags are the letters of CLIENT LIST for the session's state, in Redis's order.
 func (s *Session) flags() string {
 	var b []byte
+	if s.seen.monitors.Load() {
+		b = append(b, 'O')
+	}
+	if s.listens() {
+		b = append(b, 'P')
+	}
 	if s.seen.multi.Load() >= 0 {
 		b = append(b, 'x')
 	}
@@ -95,13 +101,32 @@ func (s *Session) describe(now time.Time) string {
 		last = cmd.FullName()
 	}
 	flags := s.flags()
-	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d "+
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
 		"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d "+
 		"lib-name=%s lib-ver=%s",
 		s.id, s.remote, s.local, id.name, int(now.Sub(s.since).Seconds()),
-		int(now.Sub(time.Unix(0, s.seen.lastActive.Load())).Seconds()), flags, s.seen.db.Load(), s.seen.multi.Load(),
-		s.seen.input.Load(), s.seen.transaction.Load(), s.seen.output.Load(), max(s.seen.memory.Load(), s.seen.input.Load()+s.seen.output.Load()), last, s.seen.user.Load().Name, s.seen.resp.Load(),
+		int(now.Sub(time.Unix(0, s.seen.lastActive.Load())).Seconds()), flags, s.seen.db.Load(), s.seen.subs[onChannel].Load(), s.seen.subs[onPattern].Load(), s.seen.subs[onShard].Load(), s.seen.multi.Load(),
+		s.seen.input.Load(), s.seen.transaction.Load(), s.seen.output.Load()+s.box.bytes.Load(),
+		max(s.seen.memory.Load(), s.seen.input.Load()+s.seen.output.Load())+s.box.bytes.Load(), last, s.seen.user.Load().Name, s.seen.resp.Load(),
 		id.libName, id.libVersion)
+}
+
+// listens reports whether the session listens to any channel, from any goroutine.
+func (s *Session) listens() bool {
+	for kind := range s.seen.subs {
+		if s.seen.subs[kind].Load() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// kind is what the client is for CLIENT LIST TYPE and CLIENT KILL TYPE.
+func (s *Session) kind() string {
+	if s.listens() {
+		return "pubsub"
+	}
+	return "normal"
 }
 
 // failureLimiter counts failed authentications per address and second.

@@ -44,6 +44,9 @@ type Server struct {
 	incarnation string // of the data
 
 	watches      *watchRegistry
+	hub          *hub
+	notifier     notifier
+	monitors     monitors
 	waits        waitList
 	feedWaits    feedWaits
 	http         *httpPort    // nil: none

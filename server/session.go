@@ -68,7 +68,11 @@ type Session struct {
 	logOutcome   replication.Outcome // of the last that went through the log
 	bulk         int                 // most bytes that commands in submissions may reply with, taken from Server.bulk
 	waiting      waitReason
-	backup       *replication.Backup         // opened with BACKUP BEGIN, or nil
+	backup       *replication.Backup // opened with BACKUP BEGIN, or nil
+	subs         *subscriptions      // nil: none
+	subsBefore   *subscriptions      // those at the beginning of EXEC
+	publications []publication       // of the transaction under way
+	box          pushBox
 	changesUsers bool                        // the submission under way is a change of users
 	blocked      atomic.Pointer[blockedWait] // in WAIT, WAITAOF or FEED READ, else nil
 	feed         feedPace                    // of FEED READ
@@ -103,6 +107,8 @@ type sessionStats struct {
 	transaction       atomic.Int64 // bytes of the queue of MULTI
 	authed            atomic.Bool
 	noEvict, noTouch  atomic.Bool
+	monitors          atomic.Bool
+	subs              [topicKinds]atomic.Int32
 	watcher           atomic.Pointer[watcher]
 	user              atomic.Pointer[acl.Subject]
 }
@@ -342,6 +348,9 @@ func (s *Session) finishWith(sub *exec.Submission, replies []byte, index uint64,
 	if !s.pending() {
 		s.srv.bulk.giveBack(s.bulk)
 		s.bulk = 0
+		if s.publications != nil {
+			s.publishLate(outcome == replication.Applied && (s.deciding == nil || s.deciding.runs))
+		}
 		if s.deciding != nil {
 			s.forget(s.deciding)
 			if !s.deciding.runs && s.deciding.undo != nil {

@@ -79,6 +79,7 @@ func (s *Session) Sent(n int) {
 func (s *Session) Buffered(in, out, memory int) {
 	s.seen.input.Store(int64(in))
 	s.seen.output.Store(int64(out))
+	s.pushAgain(out)
 	s.holds(s.memory() + memory)
 }
 
@@ -92,6 +93,9 @@ func (s *Session) Close(reason string) {
 // Release implements transport.Conn: it gives up everything the session holds elsewhere.
 func (s *Session) Release(reason string) {
 	s.closing = true
+	s.shutBox()
+	s.endMonitor()
+	s.unsubscribeAll()
 	s.unwatch()
 	s.multi = nil
 	s.endWait()
@@ -128,7 +132,9 @@ func (s *Session) overdue(now, lastRead, lastWrite int64, in, out int) (reason, 
 	case in > 0 && s.parser.Started() && quiet > cfg.CommandTimeout && out < cfg.ClientOutputPause && s.ready(cfg):
 		// While the server itself does not read, the rest of the command may have been sent long ago.
 		return "half a command", protocol.ErrCommandTimeout
-	case cfg.Timeout > 0 && !s.pending() && s.waiting == waitNothing && out == 0 && quiet > cfg.Timeout:
+	case s.pushesSlowly(now):
+		return "reads too slowly what it is sent: client-push-bytes", ""
+	case cfg.Timeout > 0 && s.subs == nil && !s.pending() && s.waiting == waitNothing && out == 0 && quiet > cfg.Timeout:
 		return "idle", "" // Redis says nothing either
 	}
 	return "", ""

@@ -199,12 +199,12 @@ func (srv *Server) settingUsers() []*acl.User {
 	return st.settings
 }
 
-// dismiss closes the clients whose users are gone; with everybody also those that have logged in before the users were known. Those that wait
+// dismiss closes the clients whose users are gone, or may not listen any more to what they listen to; with everybody also those that have logged in before the users were known. Those that wait
 // for replies get them first.
 func (srv *Server) dismiss(everybody bool) {
 	users := srv.users.Load()
 	for _, s := range srv.clients.all() {
-		if u := s.seen.user.Load(); !everybody && sameUser(u, users.Find(u.Name)) {
+		if u := s.seen.user.Load(); !everybody && sameUser(u, users.Find(u.Name)) && !s.listens() {
 			continue
 		}
 		s.worker.loop.Post(func() {
@@ -236,6 +236,10 @@ func (s *Session) useUsers(users *acl.Users) {
 	if !sameUser(s.subject, now) {
 		s.authenticated, now = false, users.Default
 		s.Close("its user was deleted")
+	} else if s.subs != nil && now != s.subject && !s.mayListen(now) {
+		s.unsubscribeAll()
+		s.shutBox()
+		s.Close("its user may not listen any more to what it listens to")
 	}
 	s.become(now)
 }

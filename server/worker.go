@@ -42,11 +42,15 @@ type worker struct {
 	mu        sync.Mutex // guards completed; a leaf
 	completed []*replica.SubBatch
 
+	pushMu sync.Mutex // guards pushed; a leaf, but for the loop's mailbox
+	pushed []*Session // with messages that wait, see push.go
+
 	call acl.Call // scratch for judging a command
 
 	spareCompleted   []*replica.SubBatch
 	spareTransaction *transaction // or nil
 	spareResumed     []*Session
+	sparePushed      []*Session
 }
 
 // lane is what a worker has for one replica.

@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -15,12 +16,13 @@ import (
 type leading struct {
 	batches chan string // as they come
 	release chan Answer // their outcomes
+	notices chan string
 	status  atomic.Uint64
 	closed  atomic.Int64 // absorbers
 }
 
 func newLeading() *leading {
-	return &leading{batches: make(chan string, 16), release: make(chan Answer, 16)}
+	return &leading{batches: make(chan string, 16), release: make(chan Answer, 16), notices: make(chan string)}
 }
 
 func (h *leading) Status() Status    { return Status{Term: h.status.Load(), Serves: true, Applied: 9} }
@@ -30,7 +32,13 @@ func (h *leading) Forwards(h2 Hello) string {
 	return map[bool]string{true: "not a member"}[h2.Sender == "x"]
 }
 func (h *leading) Absorbs(string, bool) Absorber { return h }
-func (h *leading) Close()                        { h.closed.Add(1) }
+func (h *leading) Hears(h2 Hello) string {
+	return map[bool]string{true: "not a member"}[h2.Sender == "x"]
+}
+func (h *leading) Notice(from string, kind uint8, body []byte) {
+	h.notices <- fmt.Sprintf("%s %d %s", from, kind, body)
+}
+func (h *leading) Close() { h.closed.Add(1) }
 func (h *leading) Absorb(body []byte, term uint64) func() Answer {
 	h.batches <- string(body)
 	return func() Answer { return <-h.release }

@@ -26,6 +26,7 @@ const (
 	frameBatch                       // what clients of another node want; body: up to the state machine
 	frameDone                        // its outcome, with the sequence of the batch; body: absorb.go
 	frameRetire                      // no more batches, please: this node stops
+	frameNotice                      // something for the clients of the other node; flags: what, and body: up to the handler
 )
 
 const (

@@ -26,12 +26,13 @@ type Purpose uint8
 
 // Purposes.
 const (
-	ForRaft   Purpose = 1 + iota // Raft's messages
-	ForStatus                    // questions about the other node; also before the nodes are a cluster
-	ForJoin                      // to be added to the cluster; the answer is all there is
-	ForWrites                    // batches with writes, for the leader
-	ForReads                     // batches without
-	ForLead                      // to lead in place of the node that does; the answer is all there is
+	ForRaft    Purpose = 1 + iota // Raft's messages
+	ForStatus                     // questions about the other node; also before the nodes are a cluster
+	ForJoin                       // to be added to the cluster; the answer is all there is
+	ForWrites                     // batches with writes, for the leader
+	ForReads                      // batches without
+	ForLead                       // to lead in place of the node that does; the answer is all there is
+	ForNotices                    // what clients publish
 	purposes
 )
 
@@ -53,6 +54,8 @@ func (p Purpose) String() string {
 		return "reads"
 	case ForLead:
 		return "lead"
+	case ForNotices:
+		return "notices"
 	}
 	return fmt.Sprintf("purpose %d", uint8(p))
 }

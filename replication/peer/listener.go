@@ -232,6 +232,8 @@ func (p *Listener) answer(h Hello, handler *Handler) Hello {
 			refusal = (*handler).Join(h)
 		case h.Purpose == ForLead:
 			refusal = (*handler).Lead(h)
+		case h.Purpose == ForNotices:
+			refusal = (*handler).Hears(h)
 		default:
 			refusal = (*handler).Forwards(h)
 		}
@@ -250,6 +252,8 @@ func (p *Listener) conversation(h Hello, handler *Handler) func(c net.Conn) erro
 		return func(c net.Conn) error { return answerStatus(c, *handler) }
 	case h.Purpose.forBatches():
 		return func(c net.Conn) error { return p.absorb(c, h) }
+	case h.Purpose == ForNotices:
+		return func(c net.Conn) error { return hearNotices(c, h.Sender, *handler) }
 	}
 	return nil
 }

@@ -8,6 +8,7 @@
 //	frame.go      messages behind the hello             links.go     asks all other members about their state
 //	courier.go    sends batches to the leader           absorb.go    takes those of other nodes
 //	tls.go        certificates                          log.go       one line a second
+//	notices.go    what clients publish
 package peer
 
 import (
@@ -49,6 +50,10 @@ type Handler interface {
 	Forwards(h Hello) (refusal string)
 	// Absorbs begins a connection over which the node with the ID from sends batches; reads says that they have no writes.
 	Absorbs(from string, reads bool) Absorber
+	// Hears says why the node that sent h must not send notices to this one, or nothing.
+	Hears(h Hello) (refusal string)
+	// Notice takes a message of another node for the clients of this one. The body may be used during the call only.
+	Notice(from string, kind uint8, body []byte)
 }
 
 // Absorber takes the batches that come over one connection.
