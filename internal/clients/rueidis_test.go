@@ -29,7 +29,7 @@ func TestRueidis(t *testing.T) {
 			"transaction": r.transaction, "transaction-error": r.transactionError, "transaction-refused": r.transactionRefused,
 			"watch-conflict": r.watchConflict, "watch-increment": r.watchIncrement, "scan": r.scan, "expiry": r.expiry,
 			"errors": r.errors, "errors-auth": r.errorsAuth, "errors-memory": r.errorsMemory,
-			"big-value": r.bigValue, "binary": r.binary, "unix-socket": r.unixSocket, "reconnect": r.reconnect,
+			"big-value": r.bigValue, "binary": r.binary, "pub-sub": r.pubSub, "unix-socket": r.unixSocket, "reconnect": r.reconnect,
 		})
 	})
 }
