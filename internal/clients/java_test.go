@@ -2,16 +2,10 @@ package clients
 
 import (
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"quipu/internal/toolbox"
 )
-
-// javaChecks leave out unix sockets: Jedis knows none, and Lettuce needs a native library for them.
-func javaChecks() []string {
-	return slices.DeleteFunc(slices.Clone(checks), func(name string) bool { return name == "unix-socket" })
-}
 
 // TestJava compiles the programs in Java together, as starting the compiler takes longer than most of them.
 func TestJava(t *testing.T) {
@@ -24,9 +18,16 @@ func TestJava(t *testing.T) {
 		}
 		sources = append(sources, files...)
 	}
-	java := toolbox.Java(t, sources...)
-	t.Run("jedis", func(t *testing.T) { runProgram(t, java, "JedisMain", javaChecks()) })
-	t.Run("lettuce", func(t *testing.T) { runProgram(t, java, "LettuceMain", javaChecks()) })
+	// Jedis knows no unix sockets, and Lettuce needs a native library for them.
+	list, java := without(checks, "unix-socket"), toolbox.Java(t, sources...)
+	t.Run("jedis", func(t *testing.T) { runProgram(t, java, "JedisMain", list) })
+	t.Run("lettuce", func(t *testing.T) { runProgram(t, java, "LettuceMain", list) })
+	t.Run("cluster", func(t *testing.T) {
+		eachCluster(t, func(t *testing.T, to *clusterTarget) {
+			to.run(t, java, "JedisCluster", without(clusterChecks, "transaction"))
+			to.run(t, java, "LettuceCluster", clusterChecks)
+		})
+	})
 	t.Run("jedis secure", func(t *testing.T) { runSecure(t, java, "JedisSecure") })
 	t.Run("lettuce secure", func(t *testing.T) { runSecure(t, java, "LettuceSecure") })
 }
