@@ -20,14 +20,19 @@ func TestJava(t *testing.T) {
 	}
 	// Jedis knows no unix sockets, and Lettuce needs a native library for them.
 	list, java := without(checks, "unix-socket"), toolbox.Java(t, sources...)
-	t.Run("jedis", func(t *testing.T) { runProgram(t, java, "JedisMain", list) })
-	t.Run("lettuce", func(t *testing.T) { runProgram(t, java, "LettuceMain", list) })
-	t.Run("cluster", func(t *testing.T) {
-		eachCluster(t, func(t *testing.T, to *clusterTarget) {
-			to.run(t, java, "JedisCluster", without(clusterChecks, "transaction"))
-			to.run(t, java, "LettuceCluster", clusterChecks)
-		})
-	})
-	t.Run("jedis secure", func(t *testing.T) { runSecure(t, java, "JedisSecure") })
-	t.Run("lettuce secure", func(t *testing.T) { runSecure(t, java, "LettuceSecure") })
+	for name, check := range map[string]func(t *testing.T){
+		"jedis":          func(t *testing.T) { runProgram(t, java, "JedisMain", list) }, // which is parallel
+		"lettuce":        func(t *testing.T) { runProgram(t, java, "LettuceMain", list) },
+		"jedis secure":   func(t *testing.T) { t.Parallel(); runSecure(t, java, "JedisSecure") },
+		"lettuce secure": func(t *testing.T) { t.Parallel(); runSecure(t, java, "LettuceSecure") },
+		"cluster": func(t *testing.T) {
+			t.Parallel()
+			eachCluster(t, func(t *testing.T, to *clusterTarget) {
+				to.run(t, java, "JedisCluster", without(clusterChecks, "transaction"))
+				to.run(t, java, "LettuceCluster", clusterChecks)
+			})
+		},
+	} {
+		t.Run(name, check)
+	}
 }
