@@ -18,6 +18,7 @@ var checks = []string{
 	"errors-memory",       // maxmemory reached: writes are refused, reads are not
 	"big-value",           // 1 MiB there and back
 	"binary",              // a key and a value of all 256 bytes
+	"pub-sub",             // a channel and a pattern: order, names, any bytes, receivers counted; unsubscribing; a sharded channel
 	"unix-socket",         // the same server by its unix socket
-	"reconnect",           // kill -9 and restart: the client goes on by itself, no count is lost
+	"reconnect",           // kill -9 and restart: the client goes on by itself, no count is lost, and it subscribes again, if it ever does
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"quipu/internal/redistest"
-	"quipu/internal/toolbox"
 )
 
 // TestClusterClients has clients of Redis Cluster, with their default options, use three nodes with cluster-enabled: they find
@@ -48,12 +47,6 @@ func TestClusterClients(t *testing.T) {
 			t.Errorf("%s", out)
 		}
 	})
-	t.Run("redis-py", func(t *testing.T) {
-		python := toolbox.Python(t, "redis").Command(t.Context(), "redis-py/cluster.py", strconv.Itoa(follower.Port))
-		if out, err := python.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
-	})
 	t.Run("go-redis", func(t *testing.T) {
 		c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addresses})
 		defer c.Close()
@@ -73,7 +66,7 @@ func TestClusterClients(t *testing.T) {
 		}
 	})
 	t.Run("rueidis", func(t *testing.T) {
-		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addresses, DisableCache: true})
+		c, err := rueidis.NewClient(rueidisOptions(addresses...))
 		if err != nil {
 			t.Fatal(err)
 		}

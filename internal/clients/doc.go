@@ -15,5 +15,7 @@
 // demands exactly the checks of the list, so a program that ends early fails.
 //
 // Helpers for commands that Redis has in a module only are in programs of their own, sketches.*, for Quipu alone. Programs secure.*
-// (in Java they are named after their client) connect over TLS and log in as a user: see secure_test.go.
+// connect over TLS and log in as a user: see secure_test.go. Programs cluster.* use the library's client for Redis Cluster, and get
+// the port of a node only: see cluster_mode_test.go. In Java, programs are classes that are named after their client, such
+// as JedisSecure, and are compiled together: see java_test.go.
 package clients

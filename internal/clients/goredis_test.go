@@ -28,7 +28,7 @@ func testGoRedis(t *testing.T, protocol int) {
 			"transaction": g.transaction, "transaction-error": g.transactionError, "transaction-refused": g.transactionRefused,
 			"watch-conflict": g.watchConflict, "watch-increment": g.watchIncrement, "scan": g.scan, "expiry": g.expiry,
 			"errors": g.errors, "errors-auth": g.errorsAuth, "errors-memory": g.errorsMemory,
-			"big-value": g.bigValue, "binary": g.binary, "unix-socket": g.unixSocket, "reconnect": g.reconnect,
+			"big-value": g.bigValue, "binary": g.binary, "pub-sub": g.pubSub, "unix-socket": g.unixSocket, "reconnect": g.reconnect,
 		})
 	})
 }
@@ -267,10 +267,13 @@ func (g goRedis) unixSocket(t *testing.T) {
 }
 
 func (g goRedis) reconnect(t *testing.T) {
+	renewed := g.subscriber(t, g.c.Subscribe(g.ctx, "renewed"))
+	renewed.hears(t, "subscribe renewed")
 	want(t, 10)(g.c.IncrBy(g.ctx, "reconnect", 10).Result())
 	g.to.restart(t)
 	want(t, 11)(g.c.Incr(g.ctx, "reconnect").Result())
 	want(t, "11")(g.c.Get(g.ctx, "reconnect").Result())
+	renewed.checkRenewed(t)
 }
 
 // TestGoRedisReplies has go-redis take apart replies that are more than a value.

@@ -33,6 +33,38 @@ async function restartServer() {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** Events are what a subscriber hears; next answers them one by one. */
+class Events {
+  #heard = [];
+  #wake = () => {};
+
+  push(...event) {
+    this.#heard.push(event);
+    this.#wake();
+  }
+
+  /** next demands the events, in this order. */
+  async next(...expected) {
+    for (const event of expected) {
+      const timeout = sleep(20000).then(() => assert.fail(`nothing is heard, expected ${event}`));
+      while (!this.#heard.length) await Promise.race([new Promise((resolve) => (this.#wake = resolve)), timeout]);
+      timeout.catch(() => {});
+      equal(this.#heard.shift(), event);
+    }
+  }
+}
+
+/** until waits until ask answers what is expected. */
+async function until(ask, expected) {
+  let got;
+  for (const end = Date.now() + 20000; Date.now() < end; await sleep(5)) {
+    if ((got = await ask()) === expected) return;
+  }
+  equal(got, expected);
+}
+
+const allBytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+
 /** run calls the checks, an object of functions by name, one after another, and ends the process. */
 async function run(checks) {
   const names = Object.keys(checks);
@@ -47,4 +79,4 @@ async function run(checks) {
   process.stdout.write(`done ${names.length}\n`, () => process.exit());
 }
 
-module.exports = { port, socket, authPort, equal, rejects, restartServer, sleep, run };
+module.exports = { port, socket, authPort, equal, rejects, restartServer, sleep, Events, until, allBytes, run };

@@ -29,7 +29,7 @@ func TestRedisCLI(t *testing.T) {
 			"transaction": c.transaction, "transaction-error": c.transactionError, "transaction-refused": c.transactionRefused,
 			"watch-conflict": c.watchConflict, "watch-increment": c.watchIncrement, "scan": c.scan, "expiry": c.expiry,
 			"errors": c.errors, "errors-auth": c.errorsAuth, "errors-memory": c.errorsMemory,
-			"big-value": c.bigValue, "binary": c.binary, "unix-socket": c.unixSocket, "reconnect": c.reconnect,
+			"big-value": c.bigValue, "binary": c.binary, "pub-sub": c.pubSub, "unix-socket": c.unixSocket, "reconnect": c.reconnect,
 		})
 	})
 }
@@ -337,6 +337,25 @@ func (c redisCLI) binary(t *testing.T) {
 	if err != nil || out != allBytes()+"\n" {
 		t.Errorf("%q %q %v", out, stderr, err)
 	}
+}
+
+// pubSub: redis-cli that has subscribed does nothing else until it is stopped, so each subscription has one.
+func (c redisCLI) pubSub(t *testing.T) {
+	subscribe := func(command, name string, flags ...string) *cliSession {
+		s := c.open(t, flags...)
+		s.talk(t, command+" "+name, "Reading messages... (press Ctrl-C to quit)")
+		s.more(t, fmt.Sprintf(`1) "%s"`, strings.ToLower(command)), fmt.Sprintf(`2) "%s"`, name), "3) (integer) 1")
+		return s
+	}
+	const bytes = `"\x00\x01\x1f\x80\xff"`
+	c.session.talk(t, "PUBLISH news nobody", "(integer) 0")
+	channel, pattern, sharded := subscribe("SUBSCRIBE", "news"), subscribe("PSUBSCRIBE", "new?", "-3"), subscribe("SSUBSCRIBE", "news")
+	c.session.talk(t, "PUBLISH news "+bytes, "(integer) 2", "PUBLISH newt two", "(integer) 1", "SPUBLISH news three", "(integer) 1",
+		"PUBLISH new nobody", "(integer) 0", "PUBLISH news four", "(integer) 2")
+	channel.more(t, `1) "message"`, `2) "news"`, "3) "+bytes, `1) "message"`, `2) "news"`, `3) "four"`)
+	pattern.more(t, `1) "pmessage"`, `2) "new?"`, `3) "news"`, "4) "+bytes, `1) "pmessage"`, `2) "new?"`, `3) "newt"`, `4) "two"`,
+		`1) "pmessage"`, `2) "new?"`, `3) "news"`, `4) "four"`)
+	sharded.more(t, `1) "smessage"`, `2) "news"`, `3) "three"`)
 }
 
 func (c redisCLI) unixSocket(t *testing.T) {

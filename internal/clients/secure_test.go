@@ -109,13 +109,6 @@ func TestSecurePhpredis(t *testing.T) {
 	runSecure(t, toolbox.PHP(t, "redis", "openssl"), "phpredis/secure.php")
 }
 
-func TestSecureJava(t *testing.T) {
-	t.Parallel()
-	java := toolbox.Java(t, "java/Checks.java", "jedis/JedisSecure.java", "lettuce/LettuceSecure.java")
-	t.Run("jedis", func(t *testing.T) { runSecure(t, java, "JedisSecure") })
-	t.Run("lettuce", func(t *testing.T) { runSecure(t, java, "LettuceSecure") })
-}
-
 func runSecure(t *testing.T, with toolbox.Interpreter, script string) {
 	eachSecured(t, func(t *testing.T, to *secured) {
 		converse(t, with, append([]string{script}, to.args()...), secureChecks, nil)

@@ -2,7 +2,7 @@
 'use strict';
 
 const { Redis, ReplyError } = require('ioredis');
-const { port, socket, authPort, equal, rejects, restartServer, sleep, run } = require('../nodecheck.js');
+const { port, socket, authPort, equal, rejects, restartServer, sleep, Events, until, allBytes, run } = require('../nodecheck.js');
 
 /** connect opens a client; ioredis prints errors of a connection that nobody listens to. */
 function connect(...options) {
@@ -171,10 +171,33 @@ run({
   },
 
   async binary() {
-    const all = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
-    equal(await r.set(all, all), 'OK');
-    equal(all.equals(await r.getBuffer(all)), true);
-    equal(await r.exists(all), 1);
+    equal(await r.set(allBytes, allBytes), 'OK');
+    equal(allBytes.equals(await r.getBuffer(allBytes)), true);
+    equal(await r.exists(allBytes), 1);
+  },
+
+  async 'pub-sub'() {
+    const s = connect(port);
+    const events = new Events();
+    for (const name of ['message', 'pmessage', 'smessage']) s.on(name, (...words) => events.push(name, ...words));
+    equal(await r.publish('news', 'nobody'), 0);
+    equal([await s.subscribe('news'), await s.psubscribe('new?')], [1, 2]);
+    equal(await r.publish('news', 'one'), 2);
+    equal(await r.publish('newt', 'two'), 1);
+    equal(await r.publish('new', 'to nobody'), 0);
+    await events.next(['message', 'news', 'one'], ['pmessage', 'new?', 'news', 'one'], ['pmessage', 'new?', 'newt', 'two']);
+    equal(await s.punsubscribe('new?'), 1);
+    s.on('messageBuffer', (channel, message) => events.push('bytes', channel.toString(), message));
+    equal(await r.publish('news', allBytes), 1);
+    await events.next(['message', 'news', allBytes.toString()], ['bytes', 'news', allBytes]);
+    equal(await s.unsubscribe('news'), 0);
+    equal(await r.publish('news', 'nobody'), 0);
+    equal(await s.ssubscribe('shard'), 1);
+    equal([await r.publish('shard', 'to nobody'), await r.spublish('shard', 'one')], [0, 1]);
+    await events.next(['smessage', 'shard', 'one']);
+    equal(await s.sunsubscribe('shard'), 0);
+    equal(await r.spublish('shard', 'nobody'), 0);
+    s.disconnect();
   },
 
   async 'unix-socket'() {
@@ -185,8 +208,14 @@ run({
   },
 
   async reconnect() {
+    const s = connect(port);
+    const events = new Events();
+    s.on('message', (...words) => events.push(...words));
+    equal(await s.subscribe('renewed'), 1);
     equal(await r.incrby('reconnect', 10), 10);
     await restartServer();
     equal(await r.incr('reconnect'), 11);
+    await until(() => r.publish('renewed', 'after'), 1);
+    await events.next(['renewed', 'after']);
   },
 });

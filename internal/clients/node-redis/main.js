@@ -2,7 +2,7 @@
 'use strict';
 
 const { createClient, RESP_TYPES, ErrorReply, MultiErrorReply, SimpleError, WatchError } = require('redis');
-const { port, socket, authPort, equal, rejects, restartServer, sleep, run } = require('../nodecheck.js');
+const { port, socket, authPort, equal, rejects, restartServer, sleep, Events, until, allBytes, run } = require('../nodecheck.js');
 
 /** connect opens a client; without a listener for errors, losing a connection would end the process. */
 async function connect(options = { socket: { port } }) {
@@ -172,10 +172,34 @@ async function main() {
     },
 
     async binary() {
-      const all = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
-      equal(await r.set(all, all), 'OK');
-      equal(all.equals(await binary.get(all)), true);
-      equal(await r.exists(all), 1);
+      equal(await r.set(allBytes, allBytes), 'OK');
+      equal(allBytes.equals(await binary.get(allBytes)), true);
+      equal(await r.exists(allBytes), 1);
+    },
+
+    async 'pub-sub'() {
+      const s = await r.duplicate().on('error', () => {}).connect();
+      const events = new Events();
+      const hear = (kind) => (message, channel) => events.push(kind, channel, message);
+      equal(await r.publish('news', 'nobody'), 0);
+      await s.subscribe('news', hear('message'));
+      await s.subscribe('news', (message, channel) => events.push('bytes', channel.toString(), message), true);
+      await s.pSubscribe('new?', hear('new?'));
+      equal(await r.publish('news', 'one'), 2);
+      equal(await r.publish('newt', 'two'), 1);
+      equal(await r.publish('new', 'to nobody'), 0);
+      await events.next(['bytes', 'news', Buffer.from('one')], ['message', 'news', 'one'], ['new?', 'news', 'one'], ['new?', 'newt', 'two']);
+      await s.pUnsubscribe('new?');
+      equal(await r.publish('news', allBytes), 1);
+      await events.next(['bytes', 'news', allBytes], ['message', 'news', allBytes.toString()]);
+      await s.unsubscribe('news');
+      equal(await r.publish('news', 'nobody'), 0);
+      await s.sSubscribe('shard', hear('smessage'));
+      equal([await r.publish('shard', 'to nobody'), await r.sPublish('shard', 'one')], [0, 1]);
+      await events.next(['smessage', 'shard', 'one']);
+      await s.sUnsubscribe('shard');
+      equal(await r.sPublish('shard', 'nobody'), 0);
+      await s.close();
     },
 
     async 'unix-socket'() {
@@ -186,9 +210,14 @@ async function main() {
     },
 
     async reconnect() {
+      const s = await r.duplicate().on('error', () => {}).connect();
+      const events = new Events();
+      await s.subscribe('renewed', (message) => events.push(message));
       equal(await r.incrBy('reconnect', 10), 10);
       await restartServer();
       equal(await r.incr('reconnect'), 11);
+      await until(() => r.publish('renewed', 'after'), 1);
+      await events.next(['after']);
     },
   });
 }

@@ -53,6 +53,18 @@ function fork(callable $body): int
     return $pid;
 }
 
+/** In another process, publishes once there is a subscriber, and keeps the counts of receivers. */
+function publishOnce(int $port, callable $subscribers, callable $publish): int
+{
+    return fork(function () use ($port, $subscribers, $publish) {
+        $mine = connect($port);
+        for ($i = 0; $i < 2000 && $subscribers($mine) !== 1; $i++) {
+            usleep(10000);
+        }
+        $mine->set('pub-sub:counts', json_encode($publish($mine)));
+    });
+}
+
 function watchIncrement(Redis $mine): void
 {
     do {
@@ -240,6 +252,43 @@ $checks = [
         equal($r->set($all, $all), true);
         equal($r->get($all) === $all, true);
         equal($r->exists($all), 1);
+    },
+
+    // subscribe and psubscribe keep the process, so another one publishes. They go on reading when nothing is subscribed any more,
+    // until the callback closes the connection, which is thrown.
+    'pub-sub' => function () use ($r, $port) {
+        $all = implode('', array_map('chr', range(0, 255)));
+        equal($r->publish('news', 'nobody'), 0);
+        $child = publishOnce($port, fn (Redis $mine) => (int) $mine->pubsub('numsub', ['news'])['news'], fn (Redis $mine) => [
+            $mine->publish('news', 'one'), $mine->publish('news', $all), $mine->publish('new', 'to nobody'), $mine->publish('news', ''),
+        ]);
+        $heard = new ArrayObject();
+        throws(fn () => connect($port)->subscribe(['news'], function (Redis $s, string $channel, string $message) use ($heard) {
+            $heard->append([$channel, $message]);
+            if ($message === '') {
+                equal($s->unsubscribe(['news']), ['news' => true]);
+                $s->close();
+            }
+        }), 'Connection closed');
+        pcntl_waitpid($child, $status);
+        equal($heard->getArrayCopy() === [['news', 'one'], ['news', $all], ['news', '']], true);
+        equal($r->get('pub-sub:counts'), '[1,1,0,1]');
+
+        $child = publishOnce($port, fn (Redis $mine) => $mine->pubsub('numpat'), fn (Redis $mine) => [
+            $mine->publish('newt', 'two'), $mine->publish('news', 'end'),
+        ]);
+        $heard = new ArrayObject();
+        throws(fn () => connect($port)->psubscribe(['new?'], function (Redis $s, string ...$words) use ($heard) {
+            $heard->append($words);
+            if ($words[2] === 'end') {
+                equal($s->punsubscribe(['new?']), ['new?' => true]);
+                $s->close();
+            }
+        }), 'Connection closed');
+        pcntl_waitpid($child, $status);
+        equal($heard->getArrayCopy(), [['new?', 'newt', 'two'], ['new?', 'news', 'end']]);
+        equal($r->get('pub-sub:counts'), '[1,1]');
+        equal($r->publish('news', 'nobody'), 0);
     },
 
     'unix-socket' => function () use ($r, $socket) {

@@ -6,6 +6,12 @@ def equal(got, expected):
         raise AssertionError(f"got {got!r}, expected {expected!r}")
 
 
+def hears(pubsub, expected):
+    """The next message is the wanted one: type, pattern, channel, data."""
+    m = pubsub.get_message(timeout=20)
+    equal(m and (m["type"], m["pattern"], m["channel"], m["data"]), expected)
+
+
 def run(checks):
     for name, check in checks.items():
         try:

@@ -6,7 +6,7 @@ import time
 
 import redis
 
-from checks import equal, run
+from checks import equal, hears, run
 
 PORT, SOCKET, AUTH_PORT = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 PASSWORD = "secret"
@@ -186,6 +186,35 @@ def binary():
     equal(list(r.scan_iter(b"\x00*")), [key])
 
 
+def pub_sub():
+    p = r.pubsub()
+    equal(r.publish("news", "nobody"), 0)
+    p.subscribe("news")
+    hears(p, ("subscribe", None, b"news", 1))
+    p.psubscribe("new?")
+    hears(p, ("psubscribe", None, b"new?", 2))
+    every = bytes(range(256))
+    equal([r.publish("news", every), r.publish("newt", "two"), r.publish("news", ""), r.publish("new", "to nobody")], [2, 1, 2, 0])
+    for text in every, b"two", b"":
+        if text != b"two":
+            hears(p, ("message", None, b"news", text))
+        hears(p, ("pmessage", b"new?", b"newt" if text == b"two" else b"news", text))
+    p.unsubscribe("news")
+    hears(p, ("unsubscribe", None, b"news", 1))
+    equal(r.publish("news", "three"), 1)
+    hears(p, ("pmessage", b"new?", b"news", b"three"))
+    p.punsubscribe("new?")
+    hears(p, ("punsubscribe", None, b"new?", 0))
+    equal(r.publish("news", "nobody"), 0)
+    p.ssubscribe("shard")
+    hears(p, ("ssubscribe", None, b"shard", 1))
+    equal([r.publish("shard", "to nobody"), r.spublish("shard", "one")], [0, 1])
+    hears(p, ("smessage", None, b"shard", b"one"))
+    p.sunsubscribe("shard")
+    hears(p, ("sunsubscribe", None, b"shard", 0))
+    equal(r.spublish("shard", "nobody"), 0)
+
+
 def unix_socket():
     u = redis.Redis(unix_socket_path=SOCKET)
     equal(u.incr("unix"), 1)
@@ -193,15 +222,22 @@ def unix_socket():
 
 
 def reconnect():
+    p = r.pubsub()
+    p.subscribe("renewed")
+    hears(p, ("subscribe", None, b"renewed", 1))
     equal(r.incrby("reconnect", 10), 10)
     print("restart", flush=True)
     sys.stdin.readline()
     equal(r.incr("reconnect"), 11)
+    hears(p, ("subscribe", None, b"renewed", 1))
+    equal(r.publish("renewed", "after"), 1)
+    hears(p, ("message", None, b"renewed", b"after"))
 
 
 CHECKS = [
     connect, protocol, count, pipeline, transaction, transaction_error, transaction_refused, watch_conflict,
-    watch_increment, scan, expiry, errors, errors_auth, errors_memory, big_value, binary, unix_socket, reconnect,
+    watch_increment, scan, expiry, errors, errors_auth, errors_memory, big_value, binary, pub_sub, unix_socket,
+    reconnect,
 ]
 
 run({check.__name__.replace("_", "-"): check for check in CHECKS})
