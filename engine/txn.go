@@ -364,7 +364,7 @@ func (t Txn) MoveTo(dst Txn, from, to []byte, fromEvent, toEvent string) bool {
 	sh.retire(old)
 	cause := Cause{Event: fromEvent}
 	if t.cause != nil {
-		cause.Index = t.cause.Index
+		cause.Index, cause.By = t.cause.Index, t.cause.By
 	}
 	t.For(&cause).Delete(from)
 	cause.Event = toEvent
