@@ -47,6 +47,7 @@ type Config struct {
 	Outstanding       int64
 	ClientOutputPause int // unsent bytes per client before reading pauses
 	ClientOutputMax   int // unsent bytes per client before it is closed
+	Notify            Notify
 	ClientPush        int // bytes of messages that wait for a client before it is closed
 	OutputTimeout     time.Duration
 	CommandTimeout    time.Duration // for the rest of a command that has begun

@@ -129,7 +129,7 @@ var settings = slices.Concat([]Setting{
 	enumSetting("save", 0, "snapshots follow the size of the log", ""),
 	enumSetting("replica-read-only", 0, "there are no replicas that could be written to", "yes"),
 	enumSetting("slave-read-only", 0, "the older name of replica-read-only", "yes"),
-	enumSetting("notify-keyspace-events", 0, "there are no keyspace notifications", ""),
+	notifySetting(),
 	intSetting("slowlog-log-slower-than", "10000", 0, "microseconds of execution from which on a command is in SLOWLOG; 0: all are; -1: none is", func(c *Config) *int64 { return &c.SlowerThan }, -1, math.MaxInt64),
 	intSetting("slowlog-max-len", "128", 0, "entries of SLOWLOG that are kept, and no more than 8 MiB of them", func(c *Config) *int64 { return &c.SlowLogMax }, 0, math.MaxInt64),
 	intSetting("latency-monitor-threshold", "0", 0, "milliseconds from which on LATENCY notes what took that long; 0: nothing", func(c *Config) *int64 { return &c.LatencyThreshold }, 0, math.MaxInt64),

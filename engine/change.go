@@ -12,6 +12,7 @@ const (
 	OpReclaim                // an expired record was removed physically; the key was absent already
 	OpFlush                  // the whole database was emptied; Key is nil
 	OpOwnTail                // the value is the same; what this node keeps of it for itself, or had answered ahead and cannot apply, is not
+	OpCreated                // of a move: the key to which it goes was made, of which more is told in a moment
 )
 
 // Cause says why a transaction changes keys. It is for observers alone: no state depends on it.
@@ -24,9 +25,13 @@ type Cause struct {
 // Integer is a value seen as a counter. OK is false for a key that is absent and for a value that is no integer; what
 // would be one to Txn.Add is one.
 type Integer struct {
-	N  int64
-	OK bool
+	N      int64
+	OK     bool
+	Absent bool // there is no key; of Change.Old, where false may mean that it is not known
 }
+
+// noKey is the Integer of a key that is absent.
+var noKey = Integer{Absent: true}
 
 // Change is one mutation of one key, or of one database (OpFlush).
 type Change struct {

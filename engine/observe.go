@@ -64,17 +64,20 @@ func (sh *shard) announce(key []byte, op Op, old, is Integer, now int64, cause *
 	c.Key, c.By = nil, nil
 }
 
-// integerAt is the record at ref as a counter, for observers; ref 0 is an absent key. Where there are no observers it looks nothing up.
+// integerAt is the record at ref as a counter, for observers; ref 0 is an absent key (noKey). Where there are no observers it looks nothing up.
 func (sh *shard) integerAt(ref uint32) Integer {
-	if ref == 0 || !sh.ks.observed() {
+	if !sh.ks.observed() {
 		return Integer{}
+	}
+	if ref == 0 {
+		return noKey
 	}
 	r := sh.at(ref)
 	if r.kind() == KindShared {
-		return Integer{sh.sharedValue(r, sh.ks.clock.Load()).Int, true}
+		return Integer{N: sh.sharedValue(r, sh.ks.clock.Load()).Int, OK: true}
 	}
 	n, ok := numberOf(r)
-	return Integer{n, ok}
+	return Integer{N: n, OK: ok}
 }
 
 // tell tells the observers and the feed of a change by the transaction. ref is the key's record, 0 if it has none any more.

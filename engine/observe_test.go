@@ -18,6 +18,9 @@ func TestObservers(t *testing.T) {
 	ks := newTestKeyspace(t, Config{Databases: 2})
 	var got, again []string
 	show := func(c *Change) string {
+		if c.Op == OpCreated {
+			return fmt.Sprintf("created %d %s %q %d@%d", c.DB, c.Key, c.Event, c.Index, c.Stamp)
+		}
 		return fmt.Sprintf("%d %d %s %s %v>%v %d@%d", c.Op, c.DB, c.Key, c.Event, c.Old, c.New, c.Index, c.Stamp)
 	}
 	ks.Observe(func(c *Change) { got = append(got, show(c)) }, nil)
@@ -62,7 +65,7 @@ func TestObservers(t *testing.T) {
 	txn.FlushDB()
 	want := []string{
 		"1 1 k why ->3 7@10", "1 1 k why 3>11 7@10", "4 1 k why 11>11 7@10",
-		"3 1 k from 11>- 7@10", "2 0 k to ->11 7@10", "3 0 k from 11>- 7@10", "2 1 k back ->11 7@10",
+		`created 0 k "" 7@10`, "3 1 k from 11>- 7@10", "2 0 k to ->11 7@10", `created 1 k "" 7@10`, "3 0 k from 11>- 7@10", "2 1 k back ->11 7@10",
 		"5 1 k expired 11>- 8@20",
 		"2 1 k why ->- 8@30", "2 1 k why ->12 8@30", "4 1 k why 12>12 8@30", "2 1 k why 12>32 8@30",
 		"1 1 k why 32>33 8@30", "1 1 k why 33>-9223372036854775775 8@30",

@@ -148,12 +148,12 @@ func (s *regionStore) Write(name []byte, k *shared.Key, changed bool) {
 	ref, _ := sh.lookup(h, name, now)
 	var was, is Integer
 	if ref != 0 && !sh.at(ref).isSketch() {
-		was = Integer{sh.valueAt(ref, now).Int, true}
+		was = Integer{N: sh.valueAt(ref, now).Int, OK: true}
 	}
 	ref = s.t.keepShared(sh, h, name, s.state, k, changed)
 	if ref != 0 {
 		n, _ := k.Value(s.state)
-		is = Integer{n, true}
+		is = Integer{N: n, OK: true}
 	}
 	if was != is {
 		op := OpSet
@@ -200,7 +200,7 @@ func (s *regionStore) Quick(o shared.Origin, to uint64, row *shared.Row) bool {
 		return false
 	}
 	if is, _, _ := shared.Quick(content, s.state); was != is {
-		s.t.tell(sh, ref, row.Key, OpSet, Integer{was, true}, Integer{is, true})
+		s.t.tell(sh, ref, row.Key, OpSet, Integer{N: was, OK: true}, Integer{N: is, OK: true})
 	}
 	return true
 }

@@ -105,7 +105,7 @@ func (sh *shard) addInPlace(h uint64, ref uint32, key []byte, delta, now int64, 
 		sh.feedRecord(f, ref)
 	}
 	if sh.ks.observed() {
-		sh.announce(key, OpAdd, Integer{n, true}, Integer{sum, true}, now, cause)
+		sh.announce(key, OpAdd, Integer{N: n, OK: true}, Integer{N: sum, OK: true}, now, cause)
 	}
 	return sum, true
 }
@@ -130,7 +130,11 @@ func (t Txn) addShared(sh *shard, h uint64, ref uint32, key []byte, delta int64)
 	}
 	p.key.Add(&p.Part, delta)
 	ref = t.keepShared(sh, h, key, &p.Part, &p.key, true)
-	t.tell(sh, ref, key, OpAdd, Integer{n, existed}, Integer{sum, true})
+	was := noKey
+	if existed {
+		was = Integer{N: n, OK: true}
+	}
+	t.tell(sh, ref, key, OpAdd, was, Integer{N: sum, OK: true})
 	sh.compact()
 	return sum, nil
 }
@@ -152,7 +156,7 @@ func (t Txn) setShared(key []byte, v *Value) {
 		p.key.Expire(&p.Part, v.Deadline)
 	}
 	ref = t.keepShared(sh, h, key, &p.Part, &p.key, true)
-	t.tell(sh, ref, key, OpSet, was, Integer{v.Int, true})
+	t.tell(sh, ref, key, OpSet, was, Integer{N: v.Int, OK: true})
 	sh.compact()
 }
 

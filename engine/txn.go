@@ -76,7 +76,7 @@ func (t Txn) Add(key []byte, delta int64) (int64, error) {
 			return t.addShared(sh, h, 0, key, delta)
 		}
 		ref = sh.add(h, key, KindInt, delta, 0, 0)
-		t.tell(sh, ref, key, OpAdd, Integer{}, Integer{delta, true})
+		t.tell(sh, ref, key, OpAdd, noKey, Integer{N: delta, OK: true})
 		return delta, nil
 	}
 	if sh.at(ref).kind() != KindInt {
@@ -130,7 +130,7 @@ func (sh *shard) addInt(ref uint32, delta, now int64, cause *Cause) (sum int64, 
 //
 //go:noinline
 func (sh *shard) announceAdd(r record, n, now int64, cause *Cause) {
-	sh.announce(r.key(), OpAdd, Integer{n, true}, Integer{r.int(), true}, now, cause)
+	sh.announce(r.key(), OpAdd, Integer{N: n, OK: true}, Integer{N: r.int(), OK: true}, now, cause)
 }
 
 // addFits is n + delta; ok is false if that does not fit 64 bits.
@@ -157,7 +157,7 @@ func (t Txn) addToBytes(sh *shard, h uint64, ref uint32, key []byte, delta int64
 		return 0, ErrOverflow
 	}
 	ref, old := sh.change(h, ref, KindInt, sum, 0, 0, r.deadline())
-	t.tell(sh, ref, key, OpAdd, Integer{n, true}, Integer{sum, true})
+	t.tell(sh, ref, key, OpAdd, Integer{N: n, OK: true}, Integer{N: sum, OK: true})
 	sh.retire(old)
 	return sum, nil
 }
@@ -249,6 +249,7 @@ func (t Txn) edit(key []byte, size, room int, kind Kind) Content {
 		ref = sh.add(h, key, kind, 0, size+room, 0)
 		sh.shorten(ref, size)
 		c := sh.contentAt(ref)
+		c.was = noKey
 		clear(c.Bytes)
 		return c
 	}
@@ -362,10 +363,12 @@ func (t Txn) MoveTo(dst Txn, from, to []byte, fromEvent, toEvent string) bool {
 	sh, ref, old, was := dst.store(to, &v, own)
 	is := sh.integerAt(ref)
 	sh.retire(old)
-	cause := Cause{Event: fromEvent}
+	var cause Cause
 	if t.cause != nil {
 		cause.Index, cause.By = t.cause.Index, t.cause.By
 	}
+	sh.tell(to, OpCreated, was, is, t.now, &cause)
+	cause.Event = fromEvent
 	t.For(&cause).Delete(from)
 	cause.Event = toEvent
 	sh.tellFeed(ref, to)

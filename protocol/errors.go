@@ -106,6 +106,8 @@ const (
 	ConfigPercentiles     = "Invalid latency-tracking-info-percentiles parameters"
 	ConfigPercentileRange = "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
 
+	ConfigNotify     = "Invalid event class character. Use '" + NotifyClasses + "'."
+	NotifyClasses    = "Ag$lshzxeKEtmdn"
 	ConfigNotInteger = "argument couldn't be parsed into an integer"
 )
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"quipu/commands"
-	"quipu/engine"
 	"quipu/exec"
 	"quipu/replication"
 )
@@ -32,7 +31,7 @@ func openReplica(t *testing.T) *Replica {
 		Open: func(_ replication.Config, sm replication.StateMachine) (replication.Group, error) {
 			return replication.NewMemoryGroup(sm, nil), nil
 		},
-		Observer: func(*engine.Change) {}, CountError: func(string) {}, Reclaimed: func(int) {},
+		CountError: func(string) {}, Reclaimed: func(int) {},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -33,8 +33,7 @@ type Options struct {
 	Group        replication.Config // Group.OnFatal is told of every error that must stop the node
 	Open         OpenGroup
 	WriteTimeout time.Duration
-	Observer     engine.Observer
-	Interest     *atomic.Int64                 // of Observer, see engine.Keyspace.Observe
+	Observers    []Observer
 	FeedBytes    int64                         // of the ring of the feed; 0: there is none
 	RingBytes    int                           // see engine.Keyspace.SetRegionRing
 	FeedBase     uint64                        // see engine.Keyspace.OpenFeed
@@ -49,6 +48,12 @@ type Options struct {
 	Meter        *exec.Meter                   // is told how long commands took; nil: nobody is
 	Reclaimed    func(keys int)                // called with a number of expired keys whose memory is free again
 	Log          *slog.Logger
+}
+
+// Observer is told of changes of keys while its interest is not 0, see engine.Keyspace.Observe.
+type Observer struct {
+	Told     engine.Observer
+	Interest *atomic.Int64
 }
 
 // Replica is one group on this node. Its exported fields do not change.
@@ -92,7 +97,9 @@ func Open(opt Options) (*Replica, error) {
 	r.watches = opt.Watches(r)
 	r.Keyspace = engine.New(engine.Config{Databases: opt.Databases, Seed: opt.Seed})
 	r.Keyspace.OnLongLock(opt.LongLock)
-	r.Keyspace.Observe(opt.Observer, opt.Interest)
+	for _, o := range opt.Observers {
+		r.Keyspace.Observe(o.Told, o.Interest)
+	}
 	r.Keyspace.SetRegionRing(opt.RingBytes)
 	if opt.FeedBytes > 0 {
 		r.Feed = r.Keyspace.OpenFeed(int(opt.FeedBytes), opt.FeedBase)

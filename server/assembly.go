@@ -71,6 +71,7 @@ func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uin
 	srv.stats.bytesIn, srv.stats.bytesOut = engine.NewStriped(), engine.NewStriped()
 	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
 	srv.cfg.Store(&cfg)
+	srv.notifier.use(cfg.Notify)
 	srv.clients.sessions = map[int64]*Session{}
 	srv.table, srv.handlers = buildTable()
 	srv.catalog = catalogOf(srv.table)
@@ -102,8 +103,7 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 			Dir: cfg.Dir, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail, CheckEvery: cfg.ChecksumEvery,
 		},
-		Observer:  srv.watches.changed,
-		Interest:  &srv.watches.count,
+		Observers: []replica.Observer{{Told: srv.watches.changed, Interest: &srv.watches.count}, {Told: srv.keyChanged, Interest: &srv.notifier.interest}},
 		FeedBytes: cfg.FeedRing,
 		RingBytes: int(cfg.Regions.Ring),
 		FeedBase:  rand.Uint64(),
@@ -307,6 +307,7 @@ func (srv *Server) shutdown(graceful bool) error {
 	}
 	srv.transport.Stop()
 	srv.feedWaits.stop()
+	srv.notifier.stop()
 	srv.serving.Wait()
 	srv.stopPause()
 	srv.tasks.stop()

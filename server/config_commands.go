@@ -129,6 +129,7 @@ func (srv *Server) change(to *config.Config, rows []*config.Setting) (refusal st
 	}
 	srv.setLogLevel(to.LogLevel)
 	srv.setTiming(to)
+	srv.notifier.use(to.Notify)
 	return ""
 }
 

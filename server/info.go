@@ -164,6 +164,7 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("pubsub_patterns", srv.hub.counts[onPattern].Load())
 	p.line("pubsubshard_channels", srv.hub.counts[onShard].Load())
 	infoTold(srv, p)
+	p.line("keyspace_events_dropped", srv.notifier.dropped.Load())
 	p.zeros("latest_fork_usec", "total_forks", "sync_full", "sync_partial_ok",
 		"sync_partial_err", "migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses",
 		"active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time",

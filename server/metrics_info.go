@@ -63,6 +63,7 @@ var infoMetrics = []infoMetric{
 	{"pubsub_patterns", "redis_pubsub_patterns", gauge, 1, "Different patterns that somebody listens to."},
 	{"pubsub_peer_sent", "quipu_pubsub_peer_sent_total", counter, 1, "Published messages sent to other nodes."},
 	{"pubsub_peer_dropped", "quipu_pubsub_peer_dropped_total", counter, 1, "Published messages that other nodes did not get: they were slow, or not connected."},
+	{"keyspace_events_dropped", "quipu_keyspace_events_dropped_total", counter, 1, "Events of keys that were not published because more came than could be."},
 	{"client_output_buffer_limit_disconnections", "quipu_clients_closed_unread_total", counter, 1, "Clients closed because they did not read replies or messages."},
 	{"evicted_clients", "redis_evicted_clients_total", counter, 1, "Clients closed because of maxmemory-clients."},
 	{"keyspace_hits", "redis_keyspace_hits_total", counter, 1, "Reads of keys that exist."},

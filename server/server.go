@@ -44,6 +44,7 @@ type Server struct {
 
 	watches      *watchRegistry
 	hub          *hub
+	notifier     notifier
 	waits        waitList
 	feedWaits    feedWaits
 	http         *httpPort    // nil: none
