@@ -422,10 +422,7 @@ func (t Txn) addCounted(it *countedItem, own bool) {
 	if _, err := t.Add(it.key, it.delta); err != nil {
 		ks.stats.dropped.Add(1)
 		if own {
-			t.TellOwnTail(it.key) // whoever has read it with what was answered ahead finds it without
-		}
-		if own && ks.dropped != nil {
-			ks.dropped(it.db, it.key, it.delta, err)
+			t.tellDropped(it, err)
 		}
 		return
 	}

@@ -111,3 +111,11 @@ func (t Txn) tellFlushed(more bool) {
 	}
 	t.ks.notify(c)
 }
+
+// tellDropped tells of an increment that this node had answered ahead and cannot apply: whoever has read its key finds another value now.
+func (t Txn) tellDropped(it *countedItem, err error) {
+	if t.ks.dropped != nil {
+		t.ks.dropped(it.db, it.key, it.delta, err)
+	}
+	t.TellOwnTail(it.key)
+}

@@ -72,6 +72,7 @@ func newServer(cfg config.Config, log *slog.Logger, incarnation string, seed uin
 	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
 	srv.cfg.Store(&cfg)
 	srv.notifier.use(cfg.Notify)
+	srv.tracking = newTracking(srv)
 	srv.clients.sessions = map[int64]*Session{}
 	srv.table, srv.handlers = buildTable()
 	srv.catalog = catalogOf(srv.table)
@@ -103,7 +104,10 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 			Dir: cfg.Dir, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail, CheckEvery: cfg.ChecksumEvery,
 		},
-		Observers: []replica.Observer{{Told: srv.watches.changed, Interest: &srv.watches.count}, {Told: srv.keyChanged, Interest: &srv.notifier.interest}},
+		Observers: []replica.Observer{
+			{Told: srv.watches.changed, Interest: &srv.watches.count}, {Told: srv.keyChanged, Interest: &srv.notifier.interest},
+			{Told: srv.tracking.changed, Interest: &srv.tracking.clients},
+		},
 		FeedBytes: cfg.FeedRing,
 		RingBytes: int(cfg.Regions.Ring),
 		FeedBase:  rand.Uint64(),
@@ -262,6 +266,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 			srv.reading.RUnlock()
 			if srv.stats.sample(srv) {
 				srv.settleTimes()
+				srv.tracking.tidy()
 				srv.evictAgain()
 				srv.giveBack(&rest)
 			}

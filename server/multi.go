@@ -241,6 +241,7 @@ type connectionState struct {
 	subject       *acl.Subject
 	authenticated bool
 	subs          *subscriptions
+	tracking      *trackMode
 }
 
 func (s *Session) connectionState() connectionState {
@@ -248,13 +249,14 @@ func (s *Session) connectionState() connectionState {
 	if silent == replySkip {
 		silent = replyOn // behind EXEC
 	}
-	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated, s.subs}
+	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated, s.subs, s.tracks()}
 }
 
 func (s *Session) restore(state *connectionState) {
 	s.db, s.out.V, s.silent = state.db, state.resp, state.silent
 	s.identity.Store(state.identity)
 	s.restoreSubscriptions(state.subs)
+	s.useTracking(state.tracking)
 	if s.subject != state.subject || s.authenticated != state.authenticated {
 		s.subject, s.authenticated = state.subject, state.authenticated
 		s.useUsers(s.users) // which may be later ones
@@ -318,6 +320,9 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 			b.Hold(cmd, args)
 			b.Write(cmd, args, s.as())
 		} else {
+			if m := s.tracks(); m != nil && s.mayKeep(m, cmd) {
+				s.noteKeys(m, cmd, args)
+			}
 			b.Read(cmd, args, s.as())
 		}
 	}

@@ -44,6 +44,7 @@ type Server struct {
 
 	watches      *watchRegistry
 	hub          *hub
+	tracking     *tracking
 	notifier     notifier
 	waits        waitList
 	feedWaits    feedWaits

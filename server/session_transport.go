@@ -95,6 +95,7 @@ func (s *Session) Release(reason string) {
 	s.closing = true
 	s.shutBox()
 	s.unsubscribeAll()
+	s.endTracking()
 	s.unwatch()
 	s.multi = nil
 	s.endWait()
