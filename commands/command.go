@@ -246,6 +246,9 @@ func (c *Call) RunWrite(t engine.Txn) { c.Cmd.Write(c, t.For(c.Cause())) }
 // BeginEntry says which entry of the log is executed from now on; observers are told.
 func (c *Call) BeginEntry(index uint64) { c.cause.Index = index }
 
+// MadeBy says for whom the writes from now on are, see engine.Cause.
+func (c *Call) MadeBy(client any) { c.cause.By = client }
+
 // FullName is the name as COMMAND INFO, ACL rules and metrics show it: "set", or "object|encoding" for a subcommand.
 func (c *Command) FullName() string { return c.full }
 

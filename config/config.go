@@ -49,6 +49,7 @@ type Config struct {
 	ClientOutputMax   int // unsent bytes per client before it is closed
 	Notify            Notify
 	ClientPush        int // bytes of messages that wait for a client before it is closed
+	TrackingKeys      int64
 	OutputTimeout     time.Duration
 	CommandTimeout    time.Duration // for the rest of a command that has begun
 	AuthTimeout       time.Duration

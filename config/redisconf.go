@@ -56,8 +56,6 @@ var ignoredDirectives = []struct{ why, names string }{
 		"enable-protected-configs enable-module-command"},
 	{"sessions of TLS are held by tickets, and ciphers are those that are safe",
 		"tls-session-cache-size tls-session-cache-timeout tls-prefer-server-ciphers tls-dh-params-file"},
-	{"clients do not track keys",
-		"tracking-table-max-keys"},
 }
 
 // refusedDirectives are those whose silence would do harm.

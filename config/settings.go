@@ -121,6 +121,7 @@ var settings = slices.Concat([]Setting{
 	limitSetting("client-output-pause-bytes", "1mb", "unsent replies per client before reading pauses", func(c *Config) *int { return &c.ClientOutputPause }, 64<<10, 64<<20),
 	limitSetting("client-output-bytes", "32mb", "unsent replies per client before it is closed", func(c *Config) *int { return &c.ClientOutputMax }, 1<<20, 1<<30),
 	limitSetting("client-push-bytes", "32mb", "messages of pub/sub and the like that may wait for a client before it is closed, or a quarter of it for a minute", func(c *Config) *int { return &c.ClientPush }, 64<<10, 1<<30),
+	intSetting("tracking-table-max-keys", "1000000", 0, "keys that clients keep copies of (CLIENT TRACKING), with 512 bytes each on average; beyond that some are invalidated; 0: as many as possible, 16777216", func(c *Config) *int64 { return &c.TrackingKeys }, 0, math.MaxInt64),
 	durationSetting("client-output-timeout", "60s", 0, "a client that reads nothing for this long is closed", func(c *Config) *time.Duration { return &c.OutputTimeout }, time.Second, time.Hour),
 	durationSetting("command-timeout", "30s", 0, "a client that sends half a command and no more is closed after this", func(c *Config) *time.Duration { return &c.CommandTimeout }, time.Second, time.Hour),
 	durationSetting("auth-timeout", "10s", 0, "a client must authenticate within this, where a password is set", func(c *Config) *time.Duration { return &c.AuthTimeout }, time.Second, time.Hour),

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -308,7 +309,13 @@ func TestAheadDropped(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	s, _ := seal(ks)
+	var changed []string
+	ks.Observe(func(c *Change) { changed = append(changed, fmt.Sprintf("%d %d %s", c.Op, c.DB, c.Key)) }, nil)
 	deliver(t, ks, s, 1)
+	slices.Sort(changed)
+	if want := []string{fmt.Sprintf("%d 1 c", OpAdd), fmt.Sprintf("%d 0 a", OpOwnTail), fmt.Sprintf("%d 0 b", OpOwnTail)}; !slices.Equal(changed, want) {
+		t.Errorf("observers were told %q", changed)
+	}
 	if st := ks.Ahead(); st.Dropped != 2 || len(told) != 2 || st.Increments != 0 {
 		t.Errorf("%+v, told %q", st, told)
 	}

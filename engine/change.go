@@ -11,7 +11,7 @@ const (
 	OpDeadline               // the deadline changed, and nothing else
 	OpReclaim                // an expired record was removed physically; the key was absent already
 	OpFlush                  // the whole database was emptied; Key is nil
-	OpOwnTail                // the value is the same; this node keeps something else of it, which clients may see
+	OpOwnTail                // the value is the same; what this node keeps of it for itself, or had answered ahead and cannot apply, is not
 	OpCreated                // of a move: the key to which it goes was made, of which more is told in a moment
 )
 
@@ -19,6 +19,7 @@ const (
 type Cause struct {
 	Event string // the name of Redis's keyspace event, "" where Redis has none
 	Index uint64 // of the entry in the log, 0 outside of one
+	By    any    // the client of this node that wants it; nil: another node's, or not known
 }
 
 // Integer is a value seen as a counter. OK is false for a key that is absent and for a value that is no integer; what
@@ -41,6 +42,8 @@ type Change struct {
 	Old, New Integer // Old is not known to an observer whose interest begins with this very change
 	Index    uint64  // of the entry in the log, 0 outside of one
 	Stamp    int64   // log time in milliseconds
+	By       any     // see Cause
+	More     bool    // of OpFlush: other databases are emptied as well, and the last one is told without it
 }
 
 // Observer is told of every mutation, with the key's part locked. The Change is valid only during the

@@ -327,8 +327,8 @@ func (t Txn) addCounted(it *countedItem, own bool) {
 	}
 	if _, err := t.Add(it.key, it.delta); err != nil {
 		ks.stats.dropped.Add(1)
-		if own && ks.dropped != nil {
-			ks.dropped(it.db, it.key, it.delta, err)
+		if own {
+			t.tellDropped(it, err)
 		}
 		return
 	}

@@ -3,19 +3,21 @@ package engine
 import "sync"
 
 // FlushDB removes all keys of the transaction's database.
-func (t Txn) FlushDB() {
+func (t Txn) FlushDB() { t.flush(false) }
+
+func (t Txn) flush(more bool) {
 	for part := range Parts {
 		t.lock(part)
 		t.ks.detach(part, int(t.db))
 		t.unlock(part)
 	}
-	t.tellFlushed()
+	t.tellFlushed(more)
 }
 
 // FlushAll removes all keys of all databases.
 func (t Txn) FlushAll() {
 	for db := range t.ks.databases {
-		t.WithDB(db).FlushDB()
+		t.WithDB(db).flush(db < t.ks.databases-1)
 	}
 }
 

@@ -30,6 +30,9 @@ func (ks *Keyspace) observed() bool {
 	return false
 }
 
+// Observed reports whether there is anybody to tell at present.
+func (ks *Keyspace) Observed() bool { return ks.observed() }
+
 func (ks *Keyspace) notify(c *Change) {
 	for i := range ks.observers {
 		if o := &ks.observers[i]; o.cares() {
@@ -52,13 +55,13 @@ func (sh *shard) announce(key []byte, op Op, old, is Integer, now int64, cause *
 	c := &sh.ks.changes[sh.part]
 	*c = Change{Op: op, DB: sh.db, Key: key, Old: old, New: is, Stamp: now}
 	if cause != nil {
-		c.Event, c.Index = cause.Event, cause.Index
+		c.Event, c.Index, c.By = cause.Event, cause.Index, cause.By
 	}
 	if op == OpReclaim {
 		c.Event = "expired"
 	}
 	sh.ks.notify(c)
-	c.Key = nil
+	c.Key, c.By = nil, nil
 }
 
 // integerAt is the record at ref as a counter, for observers; ref 0 is an absent key (noKey). Where there are no observers it looks nothing up.
@@ -103,14 +106,22 @@ func (t Txn) Announce(key []byte, op Op) {
 }
 
 // tellFlushed tells the observers that the transaction's database was emptied. Part locks are not held: the change belongs to no part.
-func (t Txn) tellFlushed() {
+func (t Txn) tellFlushed(more bool) {
 	t.ks.feed.noteFlush(int(t.db))
 	if !t.ks.observed() {
 		return
 	}
-	c := &Change{Op: OpFlush, DB: int(t.db), Stamp: t.now}
+	c := &Change{Op: OpFlush, DB: int(t.db), Stamp: t.now, More: more}
 	if t.cause != nil {
-		c.Event, c.Index = t.cause.Event, t.cause.Index
+		c.Event, c.Index, c.By = t.cause.Event, t.cause.Index, t.cause.By
 	}
 	t.ks.notify(c)
+}
+
+// tellDropped tells of an increment that this node had answered ahead and cannot apply: whoever has read its key finds another value now.
+func (t Txn) tellDropped(it *countedItem, err error) {
+	if t.ks.dropped != nil {
+		t.ks.dropped(it.db, it.key, it.delta, err)
+	}
+	t.TellOwnTail(it.key)
 }

@@ -365,7 +365,7 @@ func (t Txn) MoveTo(dst Txn, from, to []byte, fromEvent, toEvent string) bool {
 	sh.retire(old)
 	var cause Cause
 	if t.cause != nil {
-		cause.Index = t.cause.Index
+		cause.Index, cause.By = t.cause.Index, t.cause.By
 	}
 	sh.tell(to, OpCreated, was, is, t.now, &cause)
 	cause.Event = fromEvent

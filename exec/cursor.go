@@ -177,6 +177,25 @@ func (c *cursor) runs() (n int, sees Sees) {
 	return n, SeesApplied
 }
 
+// ownerOf is the client that alone wants the next n runs, or nil: there may be several.
+func (c *cursor) ownerOf(n int) any {
+	if c == nil {
+		return nil
+	}
+	for i := c.at; i < c.last && n > 0; i++ {
+		if it := &c.b.items[i]; it.kind == itemRun {
+			if c.b.runs[it.at].shared {
+				return nil
+			}
+			n--
+		}
+	}
+	if n > 0 {
+		return nil
+	}
+	return c.sub.Client
+}
+
 // hasResults reports whether the next runs have been executed, together with those before them.
 func (c *cursor) hasResults() bool { return c != nil && c.set != nil && c.used < c.set.n }
 

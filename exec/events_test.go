@@ -55,3 +55,54 @@ func TestEventsOfEntries(t *testing.T) {
 		t.Errorf("told\n%q, want\n%q", told, want)
 	}
 }
+
+// TestWhoseChanges: an observer is told which client has made a change, unless several have, or another node.
+func TestWhoseChanges(t *testing.T) {
+	s := newNodeRig(t, commands.NewTable())
+	defer s.close()
+	var told []string
+	s.ks.Observe(func(c *engine.Change) {
+		if c.Op != engine.OpCreated {
+			told = append(told, fmt.Sprintf("%s %s by %v", c.Event, c.Key, c.By))
+		}
+	}, nil)
+	b := NewSubBatch(s.table)
+	add := func(client string, lines ...string) {
+		b.Begin(client, 0)
+		for _, line := range lines {
+			if args := words(t, line); args[0][0] == '+' {
+				b.Increment(nil, args[1], 1, As{RESP: 2})
+			} else {
+				b.Write(s.table.Find(args), args, As{RESP: 2})
+			}
+		}
+		b.End()
+	}
+	add("A", "+ shared")
+	add("B", "+ shared", "SET y 1", "RENAME y z", "+ b1", "+ b1", "SET x 2")
+	add("C", "+ c", "+ c2", "SET x 3", "+ c3")
+	add("D", "+ d")
+	s.r.BeginEntry(1)
+	var batch Batch
+	batch.Add(b)
+	payload := batch.Seal(nil, 0, startOfLogTime)
+	if err := batch.Execute(s.r, payload, startOfLogTime); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"incrby shared by <nil>", "set y by B", "rename_from y by B", "rename_to z by B", "incrby b1 by B", "set x by B",
+		"incrby c by C", "incrby c2 by C", "set x by C", "incrby c3 by <nil>", "incrby d by <nil>",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told\n%q, want\n%q", told, want)
+	}
+	told = nil
+	if err := s.r.Replay(payload, startOfLogTime); err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range told {
+		if !strings.HasSuffix(one, " by <nil>") {
+			t.Errorf("of another node's entry: %s", one)
+		}
+	}
+}

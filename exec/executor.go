@@ -108,6 +108,7 @@ func (x *executor) subBatch(s *SubBatch) error {
 	s.out.B = s.out.B[:0]
 	for i := range s.subs {
 		c.begin(&s.subs[i])
+		x.r.call.MadeBy(s.subs[i].Client)
 		for {
 			more, err := c.aside(x)
 			if err != nil {
@@ -122,6 +123,7 @@ func (x *executor) subBatch(s *SubBatch) error {
 		}
 		c.end()
 	}
+	x.r.call.MadeBy(nil)
 	if len(x.d.rest) != left || c.hasResults() {
 		return errPayload
 	}
@@ -204,6 +206,9 @@ func (x *executor) stepRuns(c *cursor) error {
 			return err
 		}
 		set.add(&x.op)
+	}
+	if x.r.counts.By = nil; x.r.ks.Observed() {
+		x.r.counts.By = c.ownerOf(set.n)
 	}
 	timed := x.r.Due(x.r.increment)
 	var start int64

@@ -36,6 +36,7 @@ type SubBatch struct {
 	runs  []run
 	txns  []txn
 
+	firstRun int                   // of the submission that is open: index into runs
 	txnAt    int                   // offset of the open transaction's operation in ops; -1 when none is open
 	guarded  int                   // transactions with a Guard
 	counted  int                   // bytes of ops that are the counted section of the node that has sent the sub-batch
@@ -108,6 +109,7 @@ type run struct {
 	count   uint32
 	delta   int64
 	ahead   bool // the replies count what is answered ahead on this node
+	shared  bool // increments of several submissions
 
 	// Set when the run is applied:
 	before  int64  // the value before the run
@@ -208,6 +210,7 @@ func (b *SubBatch) Replies(s *Submission) []byte { return b.out.B[s.begin:s.end]
 
 // Begin opens a submission of client; every command added until End belongs to it.
 func (b *SubBatch) Begin(client any, slot uint64) {
+	b.firstRun = len(b.runs)
 	b.subs = append(b.subs, Submission{Client: client, Slot: slot, first: len(b.items), Bytes: -b.Size()})
 }
 
@@ -350,6 +353,7 @@ func (b *SubBatch) Increment(cmd *commands.Command, key []byte, delta int64, as 
 			it := as.item(itemJoin)
 			it.cmd, it.at, it.n = kin, recent.run, r.count
 			r.count++
+			r.shared = r.shared || int(recent.run) < b.firstRun
 			binary.LittleEndian.PutUint32(b.ops[r.countAt:], r.count)
 			b.items = append(b.items, it)
 			return

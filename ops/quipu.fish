@@ -90,6 +90,7 @@ complete -c quipu -n '__fish_seen_subcommand_from server' -l outstanding-bytes -
 complete -c quipu -n '__fish_seen_subcommand_from server' -l client-output-pause-bytes -x -d 'unsent replies per client before reading pauses'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l client-output-bytes -x -d 'unsent replies per client before it is closed'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l client-push-bytes -x -d 'messages of pub/sub and the like that may wait for a client before it is closed, or a quarter of it for a minute'
+complete -c quipu -n '__fish_seen_subcommand_from server' -l tracking-table-max-keys -x -d 'keys that clients keep copies of (CLIENT TRACKING), with 512 bytes each on average; beyond that some are invalidated; 0: as many as possible, 16777216'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l client-output-timeout -x -d 'a client that reads nothing for this long is closed'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l command-timeout -x -d 'a client that sends half a command and no more is closed after this'
 complete -c quipu -n '__fish_seen_subcommand_from server' -l auth-timeout -x -d 'a client must authenticate within this, where a password is set'

@@ -73,8 +73,6 @@ const (
 	ErrAckLevel       = "ERR CLIENT ACK level must be QUORUM, LOCAL or DEFAULT"
 	ErrUnblockReason  = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"
 	ErrUnblocked      = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
-	ErrNotTracking    = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
-	ErrRedirectClient = "ERR The client ID you want redirect to does not exist" // CLIENT TRACKING
 )
 
 // COMMAND, CONFIG, FUNCTION and DEBUG.

@@ -69,6 +69,7 @@ func newServer(cfg config.Config, log *slog.Logger, warnings *console.Warnings, 
 	srv.stats.reads = commands.ReadStats{Hits: engine.NewStriped(), Misses: engine.NewStriped()}
 	srv.cfg.Store(&cfg)
 	srv.notifier.use(cfg.Notify)
+	srv.tracking = newTracking(srv)
 	srv.clients.sessions = map[int64]*Session{}
 	srv.table, srv.handlers = buildTable()
 	srv.catalog = catalogOf(srv.table)
@@ -101,7 +102,10 @@ func (srv *Server) replicaOptions(seed uint64, open replica.OpenGroup) replica.O
 			Dir: cfg.Dir, Logger: srv.log, SnapshotLogBytes: cfg.SnapshotBytes,
 			SegmentBytes: cfg.SegmentBytes, OnFatal: srv.fail, CheckEvery: cfg.ChecksumEvery,
 		},
-		Observers: []replica.Observer{{Told: srv.watches.changed, Interest: &srv.watches.count}, {Told: srv.keyChanged, Interest: &srv.notifier.interest}},
+		Observers: []replica.Observer{
+			{Told: srv.watches.changed, Interest: &srv.watches.count}, {Told: srv.keyChanged, Interest: &srv.notifier.interest},
+			{Told: srv.tracking.changed, Interest: &srv.tracking.clients},
+		},
 		FeedBytes: cfg.FeedRing,
 		RingBytes: int(cfg.Regions.Ring),
 		FeedBase:  rand.Uint64(),
@@ -263,6 +267,7 @@ func (srv *Server) housekeeping(ctx context.Context) {
 			if srv.stats.sample(srv) {
 				srv.settleTimes()
 				srv.hot.second(srv.meter.Clock())
+				srv.tracking.tidy()
 				srv.evictAgain()
 				srv.giveBack(&rest)
 			}

@@ -43,10 +43,6 @@ func clientHandlers() handler {
 		{entry: entry("unpause", 2, flagsAdmin, "6.2.0", "O(N) for N paused clients", "", "End CLIENT PAUSE"), run: clientUnpause},
 		{entry: entry("unblock", -3, flagsAdmin, "5.0.0", "O(N) for N client connections",
 			"client-id:integer [timeout_error=TIMEOUT|ERROR]", "End another client's wait for replicas"), run: clientUnblock},
-		{entry: entry("caching", 3, flagsControl, "6.0.0", "O(1)", "<mode=YES|NO>", "Choose which keys to track (there is no tracking)"), run: clientCaching},
-		{entry: entry("getredir", 2, flagsControl, "6.0.0", "O(1)", "", "Client that gets this connection's tracking messages"), run: clientGetRedir},
-		{entry: entry("tracking", -3, flagsControl, "6.0.0", "O(1)", "OFF", "End the tracking of keys, which there is not: ON is refused"), run: clientTracking},
-		{entry: entry("trackinginfo", 2, flagsControl, "6.2.0", "O(1)", "", "What is tracked for this connection"), run: clientTrackingInfo},
 		{entry: own(entry("ack", 3, flagsControl, "7.4.0", "O(N) for N keys with pending increments", "<QUORUM|LOCAL|DEFAULT>",
 			"Choose when this connection's increments are answered")), flow: clientAck},
 		{entry: own(entry("read", 3, flagsControl, "7.4.0", "O(1)", "<LINEARIZABLE|LEADER|LOCAL|DEFAULT>",
@@ -54,6 +50,7 @@ func clientHandlers() handler {
 		{entry: entry("help", 2, commands.FlagLoading|commands.FlagStale, "5.0.0", "O(1)", "", "List the subcommands")},
 	}
 	subs[len(subs)-1].entry.Read = commands.Help
+	subs = append(subs, trackingHandlers(entry)...)
 	return handler{
 		entry: commands.Command{Name: "client", Arity: -2, Since: "2.4.0", Group: group, Complexity: "That of the subcommand", Summary: "Connections of clients"},
 		run:   missingSubcommand, subs: subs,
@@ -390,56 +387,4 @@ func clientUnblock(s *Session, args [][]byte, w *protocol.Writer) {
 		}
 	}
 	w.Int(int64(boolInt(ended)))
-}
-
-// clientCaching, clientGetRedir and clientTrackingInfo answer as where tracking is off.
-func clientCaching(_ *Session, _ [][]byte, w *protocol.Writer) { w.Error(protocol.ErrNotTracking) }
-
-func clientGetRedir(_ *Session, _ [][]byte, w *protocol.Writer) { w.Int(-1) }
-
-// clientTracking agrees that nothing is tracked, with the options that Redis takes there. It refuses ON as a server that
-// has no such subcommand: clients then do without their cache.
-func clientTracking(s *Session, args [][]byte, w *protocol.Writer) {
-	status := commands.LowerWord(args[2])
-	if status == "on" {
-		w.Error(protocol.ErrUnknownSubcommand(args[1], "client"))
-		return
-	}
-	for i := 3; i < len(args); i++ {
-		switch option := commands.LowerWord(args[i]); {
-		case option == "bcast" || option == "optin" || option == "optout" || option == "noloop":
-		case option == "prefix" && i+1 < len(args):
-			i++
-		case option == "redirect" && i+1 < len(args):
-			i++
-			id, ok := protocol.ParseInt(args[i])
-			if !ok {
-				w.Error(protocol.ErrNotInteger)
-				return
-			}
-			if s.srv.clients.find(id) == nil {
-				w.Error(protocol.ErrRedirectClient)
-				return
-			}
-		default:
-			w.Error(protocol.ErrSyntax)
-			return
-		}
-	}
-	if status != "off" {
-		w.Error(protocol.ErrSyntax)
-		return
-	}
-	w.OK()
-}
-
-func clientTrackingInfo(_ *Session, _ [][]byte, w *protocol.Writer) {
-	w.Map(3)
-	w.BulkString("flags")
-	w.Set(1)
-	w.BulkString("off")
-	w.BulkString("redirect")
-	w.Int(-1)
-	w.BulkString("prefixes")
-	w.Array(0)
 }

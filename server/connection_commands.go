@@ -79,6 +79,8 @@ func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.discard()
 	s.unsubscribeAll()
 	s.endMonitor()
+	s.useTracking(nil)
+	s.caching = false
 	s.db, s.ack, s.reads, s.readonly = 0, ackDefault, consistencyDefault, false
 	if s.silent != replySkip { // which also takes the reply of RESET away
 		s.silent = replyOn

@@ -22,7 +22,7 @@ var differentDocs = map[string]map[string]string{
 	},
 	"command|getkeys":         {"arguments": "7.0 forgot to describe them"},
 	"command|getkeysandflags": {"arguments": "7.0 forgot to describe them"},
-	"client|tracking":         {"arguments": "OFF only, as ON is refused"},
+	"client|tracking":         {"arguments": "that PREFIX is repeated with its word has no notation here"},
 	"debug":                   {"arguments": "other subcommands than in Redis, where each version has its own"},
 }
 

@@ -50,6 +50,11 @@ func (s *Session) dispatch(args [][]byte) bool {
 		s.waiting = waitPause
 		return false
 	}
+	if m := s.tracks(); m != nil {
+		if !s.track(m, cmd, args) {
+			return false
+		}
+	}
 	switch {
 	case local:
 		s.increment(cmd, args)
@@ -236,6 +241,9 @@ func (s *Session) reserves(cmd *commands.Command, args [][]byte) bool {
 func (s *Session) afterCommand(cmd *commands.Command, args [][]byte) {
 	if s.silent != replyOn {
 		s.stepReplyMode()
+	}
+	if s.caching && s.multi == nil && (s.last == nil || s.last.Parent == nil || s.last.Parent.Name != "client") {
+		s.caching = false
 	}
 	s.ran++
 	if cmd != nil && s.worker.called(cmd) {

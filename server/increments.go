@@ -59,7 +59,7 @@ func (s *Session) burstIncrement(cmd *commands.Command, key []byte, delta int64)
 // itself, or behind increments of the session that turned out to go through the log.
 func (s *Session) burstRead(cmd *commands.Command, args [][]byte) bool {
 	const small = 4 << 10 // bytes: so much longer a burst of replies may be than a client's limit
-	if s.silent != replyOn || s.watcher != nil || s.lane.replica.Keyspace.LargestValue() > small {
+	if s.silent != replyOn || s.watcher != nil || len(s.unsettled) > 0 || s.lane.replica.Keyspace.LargestValue() > small {
 		return false
 	}
 	r := s.burstRunner()

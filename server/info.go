@@ -100,7 +100,7 @@ func infoClients(srv *Server, p *infoPrinter) {
 	p.line("cluster_connections", 0)
 	p.line("maxclients", srv.maxClients(srv.config()))
 	p.line("blocked_clients", max(0, srv.stats.blocked.Load()))
-	p.line("tracking_clients", 0)
+	p.line("tracking_clients", srv.tracking.clients.Load())
 	p.line("clients_closed_slow_output", srv.limits.times(limitOutput))
 	p.line("clients_paused_input", srv.stats.pauses[pausedByInput].Load())
 	p.line("clients_paused_outstanding", srv.stats.pauses[pausedByWrites].Load())
@@ -164,11 +164,14 @@ func infoStats(srv *Server, p *infoPrinter) {
 	p.line("pubsub_patterns", srv.hub.counts[onPattern].Load())
 	p.line("pubsubshard_channels", srv.hub.counts[onShard].Load())
 	infoTold(srv, p)
+	p.line("tracking_total_keys", srv.tracking.keys.Load())
+	p.line("tracking_total_items", srv.tracking.items.Load())
+	p.line("tracking_total_prefixes", srv.tracking.prefixes.count.Load())
 	p.line("keyspace_events_dropped", srv.notifier.dropped.Load())
 	p.zeros("latest_fork_usec", "total_forks", "sync_full", "sync_partial_ok",
 		"sync_partial_err", "migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses",
 		"active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time",
-		"tracking_total_keys", "tracking_total_items", "tracking_total_prefixes", "unexpected_error_replies", "dump_payload_sanitizations")
+		"unexpected_error_replies", "dump_payload_sanitizations")
 	p.line("long_locks", srv.longLocks())
 	p.line("protocol_errors", srv.limits.times(limitProtocol))
 	p.line("refused_commands", st.refused.Load())

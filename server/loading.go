@@ -18,5 +18,6 @@ func (srv *Server) whileLoading(load func() error) error {
 	defer srv.reading.Unlock()
 	srv.awaitTurns(nil)
 	srv.watches.touchAll() // what the snapshot changes, nobody tells
+	srv.tracking.invalidateAll()
 	return load()
 }

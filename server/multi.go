@@ -241,6 +241,7 @@ type connectionState struct {
 	subject       *acl.Subject
 	authenticated bool
 	subs          *subscriptions
+	tracking      *trackMode
 }
 
 func (s *Session) connectionState() connectionState {
@@ -248,13 +249,14 @@ func (s *Session) connectionState() connectionState {
 	if silent == replySkip {
 		silent = replyOn // behind EXEC
 	}
-	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated, s.subs}
+	return connectionState{s.db, s.out.V, silent, s.identity.Load(), s.subject, s.authenticated, s.subs, s.tracks()}
 }
 
 func (s *Session) restore(state *connectionState) {
 	s.db, s.out.V, s.silent = state.db, state.resp, state.silent
 	s.identity.Store(state.identity)
 	s.restoreSubscriptions(state.subs)
+	s.useTracking(state.tracking)
 	if s.subject != state.subject || s.authenticated != state.authenticated {
 		s.subject, s.authenticated = state.subject, state.authenticated
 		s.useUsers(s.users) // which may be later ones
@@ -329,9 +331,12 @@ func (s *Session) addQueued(b txnTarget, cmd *commands.Command, args [][]byte, r
 	if cmd.Write != nil {
 		b.Hold(cmd, args)
 		b.Write(cmd, args, s.as())
-	} else {
-		b.Read(cmd, args, s.as())
+		return
 	}
+	if m := s.tracks(); m != nil && s.mayKeep(m, cmd) {
+		s.noteKeys(m, cmd, args)
+	}
+	b.Read(cmd, args, s.as())
 }
 
 // queuedHere is what the session itself has to do for a queued command: judge its user once more, run commands of the connection, and

@@ -27,6 +27,7 @@ import (
 type message struct {
 	data    []byte // as in RESP2
 	push    bool   // in RESP3 it is a push: its first byte is '>', not '*'
+	in3     []byte // in RESP3 it is this, and in RESP2 for those alone who listen to channels
 	memory  *clientMemory
 	holders atomic.Int32
 }
@@ -52,7 +53,7 @@ func (srv *Server) holdMessage(m *message) *message {
 	return m
 }
 
-func (m *message) size() int { return cap(m.data) + messageOverhead }
+func (m *message) size() int { return cap(m.data) + cap(m.in3) + messageOverhead }
 
 func (m *message) release() {
 	if m.holders.Add(-1) == 0 {
@@ -63,6 +64,9 @@ func (m *message) release() {
 // appendTo appends the message in a version of the protocol.
 func (m *message) appendTo(b []byte, version int) []byte {
 	at := len(b)
+	if m.in3 != nil && version == 3 {
+		return append(b, m.in3...)
+	}
 	b = append(b, m.data...)
 	if m.push && version == 3 {
 		b[at] = '>'
@@ -189,6 +193,10 @@ func (s *Session) nextPush() *message {
 func (s *Session) takePushes(all bool) (moved int) {
 	b := &s.box
 	b.stalled = false
+	if s.holdsPushes() {
+		b.stalled = true
+		return 0
+	}
 	for all || b.unsent+len(s.out.B)+s.slots.bytes < pushRoom {
 		m := s.nextPush()
 		if m == nil {
@@ -198,7 +206,7 @@ func (s *Session) takePushes(all bool) (moved int) {
 		if !s.closing {
 			s.place(m)
 		}
-		moved += len(m.data)
+		moved += max(len(m.data), len(m.in3))
 		m.release()
 	}
 	b.stalled = true
@@ -207,6 +215,9 @@ func (s *Session) takePushes(all bool) (moved int) {
 
 // place adds a message behind the replies that are ready or under way. CLIENT REPLY does not concern it.
 func (s *Session) place(m *message) {
+	if m.in3 != nil && s.out.V == 2 && (s.subs == nil || m.data == nil) {
+		return
+	}
 	if s.open != nil {
 		s.endSubmission() // its later commands come behind the message
 	}
@@ -222,7 +233,7 @@ func (s *Session) place(m *message) {
 // pushAgain is called when the transport has sent what it could.
 func (s *Session) pushAgain(unsent int) {
 	b := &s.box
-	if b.unsent = unsent; b.stalled && unsent+len(s.out.B)+s.slots.bytes < pushRoom {
+	if b.unsent = unsent; b.stalled && !s.holdsPushes() && unsent+len(s.out.B)+s.slots.bytes < pushRoom {
 		b.stalled = false
 		s.worker.enlist(s)
 	}

@@ -75,6 +75,16 @@ func (s *Session) flags() string {
 	if s.blocked.Load() != nil {
 		b = append(b, 'b')
 	}
+	m := s.tracks()
+	if m != nil {
+		b = append(b, 't')
+		if m.broken.Load() {
+			b = append(b, 'R')
+		}
+		if m.bcast {
+			b = append(b, 'B')
+		}
+	}
 	if w := s.seen.watcher.Load(); w != nil && w.touched.Load() {
 		b = append(b, 'd')
 	}
@@ -102,12 +112,12 @@ func (s *Session) describe(now time.Time) string {
 	}
 	flags := s.flags()
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d "+
-		"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=-1 resp=%d "+
+		"qbuf=%d qbuf-free=0 argv-mem=0 multi-mem=%d rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=%d resp=%d "+
 		"lib-name=%s lib-ver=%s",
 		s.id, s.remote, s.local, id.name, int(now.Sub(s.since).Seconds()),
 		int(now.Sub(time.Unix(0, s.seen.lastActive.Load())).Seconds()), flags, s.seen.db.Load(), s.seen.subs[onChannel].Load(), s.seen.subs[onPattern].Load(), s.seen.subs[onShard].Load(), s.seen.multi.Load(),
 		s.seen.input.Load(), s.seen.transaction.Load(), s.seen.output.Load()+s.box.bytes.Load(),
-		max(s.seen.memory.Load(), s.seen.input.Load()+s.seen.output.Load())+s.box.bytes.Load(), last, s.seen.user.Load().Name, s.seen.resp.Load(),
+		max(s.seen.memory.Load(), s.seen.input.Load()+s.seen.output.Load())+s.box.bytes.Load(), last, s.seen.user.Load().Name, s.redirects(), s.seen.resp.Load(),
 		id.libName, id.libVersion)
 }
 

@@ -45,6 +45,7 @@ type Server struct {
 
 	watches      *watchRegistry
 	hub          *hub
+	tracking     *tracking
 	notifier     notifier
 	monitors     monitors
 	waits        waitList

@@ -73,6 +73,10 @@ type Session struct {
 	subsBefore   *subscriptions      // those at the beginning of EXEC
 	publications []publication       // of the transaction under way
 	box          pushBox
+	cacher       atomic.Pointer[cacher]      // nil: its reads were never tracked
+	caching      bool                        // CLIENT CACHING was just read, see Session.track
+	unsettled    []string                    // keys of reads that are not answered yet, see Session.settle
+	toldBefore   uint64                      // cacher.told before the first of them
 	changesUsers bool                        // the submission under way is a change of users
 	blocked      atomic.Pointer[blockedWait] // in WAIT, WAITAOF or FEED READ, else nil
 	feed         feedPace                    // of FEED READ
@@ -203,6 +207,7 @@ func (s *Session) Process(input []byte, out int) int {
 	}
 	s.worker.ran += s.ran - ran
 	s.endSubmission()
+	s.settle()
 	s.dropScratch()
 	s.publish(used)
 	return used
@@ -364,6 +369,7 @@ func (s *Session) finishWith(sub *exec.Submission, replies []byte, index uint64,
 		if s.waiting == waitPending {
 			s.waiting = waitNothing
 		}
+		s.settle()
 	}
 }
 
@@ -429,6 +435,8 @@ func (s *Session) replyLater(reason waitReason) func(write func(w *protocol.Writ
 		if !silent && !s.closing {
 			write(&s.out)
 		}
+		s.settle()
+		s.pushAgain(s.box.unsent)
 		s.link.Resume()
 	}
 }

@@ -96,6 +96,7 @@ func (s *Session) Release(reason string) {
 	s.shutBox()
 	s.endMonitor()
 	s.unsubscribeAll()
+	s.endTracking()
 	s.unwatch()
 	s.multi = nil
 	s.endWait()

@@ -176,7 +176,7 @@ func goRedisCluster(t *testing.T, to *clusterTarget) {
 }
 
 func rueidisCluster(t *testing.T, to *clusterTarget) {
-	c, err := rueidis.NewClient(rueidisOptions(to.addr))
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{to.addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

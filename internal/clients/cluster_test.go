@@ -66,7 +66,7 @@ func TestClusterClients(t *testing.T) {
 		}
 	})
 	t.Run("rueidis", func(t *testing.T) {
-		c, err := rueidis.NewClient(rueidisOptions(addresses...))
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addresses})
 		if err != nil {
 			t.Fatal(err)
 		}

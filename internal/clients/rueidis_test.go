@@ -14,13 +14,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// rueidisOptions are the defaults of rueidis but for its cache in the client: that needs CLIENT TRACKING, which Quipu refuses. Once
-// it does not, DisableCache goes here, and all that uses rueidis without TLS has the cache on.
-func rueidisOptions(addresses ...string) rueidis.ClientOption {
-	return rueidis.ClientOption{InitAddress: addresses, DisableCache: true}
-}
-
-// TestRueidis uses rueidis with its default options but for the cache.
+// TestRueidis uses rueidis with its default options, its cache in the client among them.
 func TestRueidis(t *testing.T) {
 	eachTarget(t, func(t *testing.T, to *target) {
 		c, err := openRueidis(to.open.Addr, nil)
@@ -40,7 +34,7 @@ func TestRueidis(t *testing.T) {
 }
 
 func openRueidis(addr string, change func(o *rueidis.ClientOption)) (rueidis.Client, error) {
-	o := rueidisOptions(addr)
+	o := rueidis.ClientOption{InitAddress: []string{addr}}
 	if change != nil {
 		change(&o)
 	}

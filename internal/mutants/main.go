@@ -32,7 +32,7 @@ type mutant struct {
 	test     string // package and name of the test, separated by a space
 }
 
-var mutants = slices.Concat(serverMutants, tlsMutants, limitMutants, timeMutants, hotKeysMutants, metricsMutants, regionMutants, opsMutants, pubsubMutants, consoleMutants, connectMutants)
+var mutants = slices.Concat(serverMutants, tlsMutants, limitMutants, timeMutants, hotKeysMutants, metricsMutants, regionMutants, opsMutants, pubsubMutants, trackingMutants, consoleMutants, connectMutants)
 
 // passed says that all tests have just passed on the code as it is, so that each row needs one run and not two.
 var passed bool
