@@ -111,6 +111,17 @@ func (w Wish) beats(v Wish) bool {
 // alive reports whether the owner has done anything behind the reset. A share that is not only carries a wish.
 func (e *Share) alive() bool { return e.Seq > e.RSeq }
 
+// keptUntil is when a share is dropped where it does not make the key exist, 0: never. One that carries a PERSIST is kept for a while, as owners
+// may have to hear of it; if they have all died meanwhile nobody is left to take it, and it would stay for ever.
+func (e *Share) keptUntil(alive bool) int64 {
+	if w := e.Wish; w.Deadline > 0 {
+		return w.Deadline
+	} else if w.Deadline == 0 && w.Stamp > 0 && !alive {
+		return w.Stamp + TombstoneAge
+	}
+	return 0
+}
+
 // Base is a value that was set. Stamp is the log time of that, at least 1; 0: there is none.
 type Base struct{ Stamp, Value int64 }
 
@@ -249,14 +260,19 @@ func (k *Key) newest() (stamp int64) {
 
 // Bury drops shares that have died, but for those of which this region tells a reset, as the owner may have moved the
 // deadline, and those of lost origins, as other regions may not have heard of the wish that they died by. Whatever changes a
-// key does this first, so that it is all the same whether somebody has freed their memory before. It reports whether any were there.
+// key does this first, so that it is all the same whether somebody has freed their memory before. Of a key of which nothing is left
+// but wishes that are old enough, it drops all. It reports whether any were there.
 func (k *Key) Bury(p *Part) (some bool) {
 	if some = k.HasOwn && k.Own.Wish.passed(p.Now); some {
 		k.HasOwn, k.Own = false, Share{}
 	}
 	n := len(k.Others)
 	k.Others = slices.DeleteFunc(k.Others, func(r Other) bool { return r.fades(p) && r.Wish.passed(p.Now) })
-	return some || len(k.Others) < n
+	some = some || len(k.Others) < n
+	if at := k.Fades(p); at > 0 && at <= p.Now {
+		k.HasOwn, k.Own, k.Others, some = false, Share{}, k.Others[:0], true
+	}
+	return some
 }
 
 // fades reports whether the copy is dropped when it has died.
@@ -282,19 +298,20 @@ func (k *Key) Ends(p *Part) (deadline int64) {
 	return deadline
 }
 
-// Fades is when nothing is left to keep of the key, by itself: the last of all deadlines, 0 if anything has none.
+// Fades is when nothing is left to keep of a key that does not exist, by itself: when the last of its shares is dropped, 0 if any is not.
 func (k *Key) Fades(p *Part) (deadline int64) {
 	if k.HasOwn {
-		if deadline = k.Own.Wish.Deadline; deadline <= 0 {
+		if deadline = k.Own.keptUntil(k.Own.alive()); deadline == 0 {
 			return 0
 		}
 	}
 	for i := range k.Others {
 		r := &k.Others[i]
-		if !r.fades(p) || r.Wish.Deadline <= 0 {
+		at := r.keptUntil(r.Live || r.Hinted)
+		if !r.fades(p) || at == 0 {
 			return 0
 		}
-		deadline = max(deadline, r.Wish.Deadline)
+		deadline = max(deadline, at)
 	}
 	return deadline
 }
