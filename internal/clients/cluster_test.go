@@ -73,7 +73,7 @@ func TestClusterClients(t *testing.T) {
 		}
 	})
 	t.Run("rueidis", func(t *testing.T) {
-		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addresses, DisableCache: true})
+		c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: addresses})
 		if err != nil {
 			t.Fatal(err)
 		}
