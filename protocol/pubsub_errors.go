@@ -2,6 +2,9 @@ package protocol
 
 import "fmt"
 
+// ErrMonitorInMulti is the answer to MONITOR in a transaction.
+const ErrMonitorInMulti = "ERR MONITOR isn't allowed for DENY BLOCKING client"
+
 // ErrSubscribed is the answer, in RESP2, to a command of a client that listens to channels.
 func ErrSubscribed(command string) string {
 	return "ERR Can't execute '" + command + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"

@@ -26,7 +26,6 @@ const (
 // command with its subcommands.
 var missing = []struct{ what, reason, names string }{
 	{"Hashes", "later: counters as fields of hashes are the next data type", "@hash"},
-	{"Watching all commands", "later", "monitor"},
 	{"Lua", "later: `EVAL` and its kin; many rate limiters can do without by `INCREX`. What asks the cache of scripts is answered truly: it is empty", "@scripting"},
 	{"Sorted sets", "later: leaderboards", "@sorted-set"},
 	{"Bitmaps", "later", "@bitmap"},

@@ -80,6 +80,7 @@ func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 	s.unsubscribeAll()
 	s.useTracking(nil)
 	s.caching = false
+	s.endMonitor()
 	s.db, s.ack, s.reads, s.readonly = 0, ackDefault, consistencyDefault, false
 	if s.silent != replySkip { // which also takes the reply of RESET away
 		s.silent = replyOn

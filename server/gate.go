@@ -65,6 +65,9 @@ func (s *Session) dispatch(args [][]byte) bool {
 			return false
 		}
 	}
+	if s.srv.monitors.count.Load() != 0 {
+		s.tellMonitors(cmd, args)
+	}
 	s.afterCommand(cmd)
 	return true
 }

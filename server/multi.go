@@ -309,24 +309,32 @@ func (s *Session) addTransaction(b txnTarget, t *transaction) {
 		q := &t.queue[i]
 		cmd, args := q.cmd, t.arguments(q)
 		s.worker.calls[cmd.ID()].Add(1)
-		if s.restricted != nil || s.srv.handlers[cmd.ID()].write != nil || cmd.Write == nil && cmd.Read == nil {
-			var literal []byte
-			if cmd, args, literal = s.queuedHere(cmd, args, &room); cmd == nil {
-				b.Literal(literal, s.as())
-				continue
-			}
-		}
-		if cmd.Write != nil {
-			b.Hold(cmd, args)
-			b.Write(cmd, args, s.as())
-		} else {
-			if m := s.tracks(); m != nil && s.mayKeep(m, cmd) {
-				s.noteKeys(m, cmd, args)
-			}
-			b.Read(cmd, args, s.as())
+		s.addQueued(b, cmd, args, &room)
+		if s.srv.monitors.count.Load() != 0 {
+			s.tellMonitors(cmd, args)
 		}
 	}
 	b.EndTxn()
+}
+
+// addQueued adds one queued command.
+func (s *Session) addQueued(b txnTarget, cmd *commands.Command, args [][]byte, room *int) {
+	if s.restricted != nil || s.srv.handlers[cmd.ID()].write != nil || cmd.Write == nil && cmd.Read == nil {
+		var literal []byte
+		if cmd, args, literal = s.queuedHere(cmd, args, room); cmd == nil {
+			b.Literal(literal, s.as())
+			return
+		}
+	}
+	if cmd.Write != nil {
+		b.Hold(cmd, args)
+		b.Write(cmd, args, s.as())
+	} else {
+		if m := s.tracks(); m != nil && s.mayKeep(m, cmd) {
+			s.noteKeys(m, cmd, args)
+		}
+		b.Read(cmd, args, s.as())
+	}
 }
 
 // queuedHere is what the session itself has to do for a queued command: judge its user once more, run commands of the connection, and

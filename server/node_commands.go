@@ -16,6 +16,8 @@ func nodeHandlers() []handler {
 		{entry: commands.Command{Name: "info", Arity: -1, Flags: commands.FlagLoading | commands.FlagStale, Categories: commands.CatDangerous,
 			Tips: []string{"nondeterministic_output", "request_policy:all_shards", "response_policy:special"}, Since: "1.0.0", Group: "server",
 			Complexity: "O(1)", Syntax: "[section:string [section:string ...]]", Summary: "Facts and statistics about the server"}, run: infoCommand, ownWritesFirst: true},
+		{entry: commands.Command{Name: "monitor", Arity: 1, Flags: flagsAdmin, Since: "1.0.0", Group: "server", Summary: "Watch the commands of all clients of the node"},
+			flow: monitorCommand, run: monitorInExec},
 		{entry: commands.Command{Name: "time", Arity: 1, Flags: commands.FlagLoading | commands.FlagStale | commands.FlagFast,
 			Tips: []string{"nondeterministic_output"}, Since: "2.6.0", Group: "server", Complexity: "O(1)", Summary: "The server's time"}, run: timeCommand},
 		{entry: commands.Command{Name: "wait", Arity: 3, Flags: commands.FlagNoScript, Categories: commands.CatConnection,

@@ -63,6 +63,9 @@ func (r *clientRegistry) all() []*Session {
 // flags are the letters of CLIENT LIST for the session's state, in Redis's order.
 func (s *Session) flags() string {
 	var b []byte
+	if s.seen.monitors.Load() {
+		b = append(b, 'O')
+	}
 	if s.listens() {
 		b = append(b, 'P')
 	}

@@ -46,6 +46,7 @@ type Server struct {
 	hub          *hub
 	tracking     *tracking
 	notifier     notifier
+	monitors     monitors
 	waits        waitList
 	feedWaits    feedWaits
 	http         *httpPort    // nil: none

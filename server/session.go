@@ -111,6 +111,7 @@ type sessionStats struct {
 	transaction       atomic.Int64 // bytes of the queue of MULTI
 	authed            atomic.Bool
 	noEvict, noTouch  atomic.Bool
+	monitors          atomic.Bool
 	subs              [topicKinds]atomic.Int32
 	watcher           atomic.Pointer[watcher]
 	user              atomic.Pointer[acl.Subject]

@@ -94,6 +94,7 @@ func (s *Session) Close(reason string) {
 func (s *Session) Release(reason string) {
 	s.closing = true
 	s.shutBox()
+	s.endMonitor()
 	s.unsubscribeAll()
 	s.endTracking()
 	s.unwatch()

@@ -13,7 +13,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"quipu/engine"
 	"quipu/replica"
 	"quipu/replication"
 )
@@ -113,7 +112,7 @@ func (n *node) options(run *running, cfg replication.Config) replica.Options {
 		Open: func(c replication.Config, sm replication.StateMachine) (replication.Group, error) {
 			return replication.OpenGroup(context.Background(), c, sm)
 		},
-		Observer: func(*engine.Change) {}, Interest: new(atomic.Int64), LocalKeys: func([]byte) bool { return false },
+		LocalKeys: func([]byte) bool { return false },
 		Ahead: func() replica.AheadLimits {
 			return replica.AheadLimits{Interval: 10 * time.Millisecond, MaxAge: 5 * time.Second, MaxBytes: 1 << 20}
 		},

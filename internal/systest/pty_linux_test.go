@@ -135,11 +135,9 @@ func TestRedisCLIInteractive(t *testing.T) {
 		{prompt + "(TX)> ", "exec\r", []string{"1) (integer) 1"}},
 		{prompt + "> ", "select 3\r", []string{"OK"}},
 		{prompt + "[3]> ", "nosuch\r", []string{"(error) ERR unknown command 'nosuch'"}},
-		{prompt + "[3]> ", "monitor\r", []string{"(error) ERR unknown command 'monitor'"}},
-		{prompt + "[3]> ", "subscribe a\r", []string{"Reading messages...", "(error) ERR unknown command 'subscribe'"}},
 		{prompt + "[3]> ", "incr likes\r", []string{"(integer) 1"}}, // the connection is as it was
 		{prompt + "[3]> ", "multi\r", []string{"OK"}},
-		{prompt + "[3](TX)> ", "psubscribe a\r", []string{"(error) ERR unknown command 'psubscribe'"}},
+		{prompt + "[3](TX)> ", "nosuch a\r", []string{"(error) ERR unknown command 'nosuch'"}},
 		{prompt + "[3](TX)> ", "exec\r", []string{"(error) EXECABORT"}},
 		{prompt + "[3]> ", "3 incr likes\r", []string{"(integer) 2", "(integer) 3", "(integer) 4"}},
 		{prompt + "[3]> ", "hello 3\r", []string{`1# "server" => "redis"`, `3# "proto" => (integer) 3`}},
