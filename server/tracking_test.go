@@ -75,9 +75,9 @@ func TestTrackingSlowRead(t *testing.T) {
 		}
 		checkReply(t, "behind the reply", readRaw(t, c), invalidated("k7"))
 
-		wait = make(chan struct{})
+		again := make(chan struct{})
 		for range 2 {
-			n.srv.tasks.run(func() { <-wait })
+			n.srv.tasks.run(func() { <-again })
 		}
 		send(t, c, "CLIENT REPLY OFF")
 		if err := c.SendCommand(keys...); err != nil {
@@ -86,7 +86,7 @@ func TestTrackingSlowRead(t *testing.T) {
 		eventually(t, "the read to be noted", func() bool { return n.srv.tracking.keys.Load() == 40000 })
 		expect(t, other, "SET k8 new", "+OK\r\n")
 		eventually(t, "the message to be on its way", func() bool { return s.box.bytes.Load() > 0 })
-		close(wait)
+		close(again)
 		checkReply(t, "without a reply", readRaw(t, c), invalidated("k8"))
 	})
 }
