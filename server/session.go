@@ -436,7 +436,6 @@ func (s *Session) replyLater(reason waitReason) func(write func(w *protocol.Writ
 			write(&s.out)
 		}
 		s.settle()
-		s.pushAgain(s.box.unsent)
 		s.link.Resume()
 	}
 }

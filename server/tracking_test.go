@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"quipu/config"
+	"quipu/engine"
 	"quipu/internal/redistest"
 	"quipu/protocol"
 )
@@ -73,6 +74,20 @@ func TestTrackingSlowRead(t *testing.T) {
 			t.Fatalf("before the reply: %.100q", got)
 		}
 		checkReply(t, "behind the reply", readRaw(t, c), invalidated("k7"))
+
+		again := make(chan struct{})
+		for range 2 {
+			n.srv.tasks.run(func() { <-again })
+		}
+		send(t, c, "CLIENT REPLY OFF")
+		if err := c.SendCommand(keys...); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the read to be noted", func() bool { return n.srv.tracking.keys.Load() == 40000 })
+		expect(t, other, "SET k8 new", "+OK\r\n")
+		eventually(t, "the message to be on its way", func() bool { return s.box.bytes.Load() > 0 })
+		close(again)
+		checkReply(t, "without a reply", readRaw(t, c), invalidated("k8"))
 	})
 }
 
@@ -127,32 +142,31 @@ func TestTrackingBehindWrites(t *testing.T) {
 
 // TestTrackingUnsettled: a client whose messages go elsewhere cannot have any number of reads noted that are not answered.
 func TestTrackingUnsettled(t *testing.T) {
-	n := startGroupNode(t, &testGroup{}, nil)
+	g := &testGroup{}
+	n := startGroupNode(t, g, nil)
 	reader, told := n.redirected(false)
 	s := n.session(reader)
-	const count = 3*maxUnsettled + 10
-	var input []byte
+	const count = 2*maxUnsettled + 10
+	input := redistest.AppendCommand(nil, "SET", "w", "1")
 	for i := range count {
-		input = redistest.AppendCommand(redistest.AppendCommand(input, "SET", "w", "1"), "GET", fmt.Sprint("k", i))
+		input = redistest.AppendCommand(input, "GET", fmt.Sprint("k", i))
 	}
-	most := make(chan int, 1)
-	go func() {
-		n := 0
-		for range 2 * count {
-			if _, err := reader.ReadRaw(); err != nil {
-				t.Error(err)
-			}
-			length := make(chan int)
-			s.worker.loop.Post(func() { length <- len(s.unsettled) })
-			n = max(n, <-length)
-		}
-		most <- n
-	}()
+	g.hold()
 	if err := reader.Send(input); err != nil {
 		t.Fatal(err)
 	}
-	if n := <-most; n > maxUnsettled || n == 0 {
-		t.Errorf("%d keys wait for their replies", n)
+	eventually(t, "reads to be noted", func() bool { return n.srv.tracking.keys.Load() >= maxUnsettled })
+	for range 10 { // turns, in which it might go on
+		length := make(chan int)
+		s.worker.loop.Post(func() { length <- len(s.unsettled) })
+		if n := <-length; n != maxUnsettled {
+			t.Fatalf("%d keys wait for their replies", n)
+		}
+		s.worker.loop.Post(s.link.Resume)
+	}
+	g.release()
+	for range count + 1 {
+		readRaw(t, reader)
 	}
 	expect(t, n.dial(), "SET k7 1", "+OK\r\n")
 	checkReply(t, "message", readRaw(t, told), invalidated("k7"))
@@ -249,6 +263,12 @@ func TestTrackingLimit(t *testing.T) {
 			t.Fatalf("%d keys", keys)
 		}
 	}
+	for got := call(t, c, "PING"); got != "+PONG\r\n"; got = readRaw(t, c) {
+		delete(cached, strings.Split(got, "\r\n")[5])
+	}
+	if len(cached) > limit {
+		t.Errorf("%d keys are kept, of which many are not noted", len(cached))
+	}
 	// Long keys, and many clients of one, count for more.
 	for i := range 12 * fewCachers {
 		conns = append(conns, n.tracker(""))
@@ -280,6 +300,7 @@ func TestTrackingSweep(t *testing.T) {
 	for i := range 10 {
 		expect(t, stays, fmt.Sprint("GET k", i), "_\r\n")
 	}
+	expect(t, stays, "GET own", "_\r\n")
 	for range 2 * fewCachers {
 		c := n.tracker("")
 		args := []string{"MGET"}
@@ -292,7 +313,7 @@ func TestTrackingSweep(t *testing.T) {
 	eventually(t, "keys to be forgotten", func() bool { return tr.items.Load() < 4000 && tr.clients.Load() == 1 })
 	tr.dead.Store(1 << 20)
 	tr.tidy()
-	if keys, items := tr.keys.Load(), tr.items.Load(); keys != 10 || items != 10 {
+	if keys, items := tr.keys.Load(), tr.items.Load(); keys != 11 || items != 11 {
 		t.Errorf("%d keys, %d items", keys, items)
 	}
 	expect(t, n.dial(), "SET k3 x", "+OK\r\n", "FLUSHALL", "+OK\r\n")
@@ -301,6 +322,8 @@ func TestTrackingSweep(t *testing.T) {
 	if keys, items, bytes := tr.keys.Load(), tr.items.Load(), tr.bytes.Load(); keys != 0 || items != 0 || bytes != 0 {
 		t.Errorf("%d keys, %d items, %d bytes", keys, items, bytes)
 	}
+	expect(t, n.dial(), "SET k4 x", "+OK\r\n")
+	expectNothing(t, stays)
 }
 
 // TestTrackingPrefixes: prefixes of several clients, one within the other, and what is too much.
@@ -328,8 +351,9 @@ func TestTrackingPrefixes(t *testing.T) {
 	if got := call(t, other, "INFO stats") + call(t, other, "INFO clients"); !strings.Contains(got, "tracking_total_prefixes:7\r\n") || !strings.Contains(got, "tracking_clients:7\r\n") {
 		t.Errorf("INFO: %q", got)
 	}
-	// Users are records as well, of which nobody is told.
-	expect(t, other, "ACL SETUSER u on", "+OK\r\n", "SET last 1", "+OK\r\n")
+	// Nobody is told of the node's own records, in the hidden database.
+	tr.changed(&engine.Change{Op: engine.OpReclaim, DB: n.srv.config().Databases, Key: []byte("own")})
+	expect(t, other, "SET last 1", "+OK\r\n")
 	checkReply(t, "message", readRaw(t, conns[0]), invalidated("last"))
 	for _, c := range conns {
 		expectNothing(t, c)

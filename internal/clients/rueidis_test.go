@@ -33,6 +33,19 @@ func TestRueidis(t *testing.T) {
 	})
 }
 
+// TestRueidisMessages: what the server sends without being asked at that moment.
+func TestRueidisMessages(t *testing.T) {
+	eachTarget(t, func(t *testing.T, to *target) {
+		c, err := openRueidis(to.open.Addr, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		r := rueidisClient{c: c, ctx: t.Context(), to: to}
+		runChecks(t, []string{"cache", "pubsub"}, map[string]func(t *testing.T){"cache": r.cache, "pubsub": r.pubsub})
+	})
+}
+
 func openRueidis(addr string, change func(o *rueidis.ClientOption)) (rueidis.Client, error) {
 	o := rueidis.ClientOption{InitAddress: []string{addr}}
 	if change != nil {
@@ -291,6 +304,99 @@ func (r rueidisClient) unixSocket(t *testing.T) {
 
 func dialUnix(ctx context.Context, path string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", path)
+}
+
+// cache reads through the cache of the client, which is to be told of each change by another one.
+func (r rueidisClient) cache(t *testing.T) {
+	other, err := openRueidis(r.to.open.Addr, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	read := func() rueidis.RedisResult {
+		return r.c.DoCache(r.ctx, r.c.B().Get().Key("cache:k").Cache(), time.Minute)
+	}
+	set := func(words ...string) {
+		t.Helper()
+		if err := other.Do(r.ctx, other.B().Arbitrary(words...).Build()).Error(); err != nil && !rueidis.IsRedisNil(err) {
+			t.Fatal(err)
+		}
+	}
+	for i, change := range [][]string{
+		{"SET", "cache:k", "1"}, {"INCR", "cache:k"}, {"APPEND", "cache:k", "5"}, {"DEL", "cache:k"}, {"MSET", "cache:k", "7", "cache:l", "8"},
+		{"SET", "cache:k", "9", "PX", "50"}, {}, {"SET", "cache:k", "1"}, {"FLUSHALL"},
+	} {
+		want := map[int]string{0: "1", 1: "2", 2: "25", 4: "7", 5: "9", 7: "1"}[i]
+		if len(change) > 0 {
+			set(change...)
+		}
+		deadline := time.Now().Add(10 * time.Second)
+		for got, _ := read().ToString(); got != want; got, _ = read().ToString() {
+			if want == "9" && got == "" {
+				break // it has expired already
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("behind %v the cache has %q", change, got)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	set("SET", "cache:k", "2")
+	hits := 0
+	for range 100 {
+		if read().IsCacheHit() {
+			hits++
+		}
+	}
+	if hits < 90 {
+		t.Errorf("%d of 100 reads were answered by the cache", hits)
+	}
+	for i, result := range r.c.DoMultiCache(r.ctx, rueidis.CT(r.c.B().Get().Key("cache:k").Cache(), time.Minute), rueidis.CT(r.c.B().Get().Key("cache:none").Cache(), time.Minute)) {
+		if got, err := result.ToString(); i == 0 && (got != "2" || err != nil) || i == 1 && !rueidis.IsRedisNil(err) {
+			t.Errorf("DoMultiCache, %d: %q, %v", i, got, err)
+		}
+	}
+}
+
+// pubsub listens to a channel and a pattern, and publishes.
+func (r rueidisClient) pubsub(t *testing.T) {
+	ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
+	defer cancel()
+	c, err := openRueidis(r.to.open.Addr, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, subscribe := range []rueidis.Completed{c.B().Subscribe().Channel("pubsub:a").Build(), c.B().Psubscribe().Pattern("pubsub:*").Build()} {
+		got := make(chan string, 1)
+		ended := make(chan error, 1)
+		one, stop := context.WithCancel(ctx)
+		go func() {
+			ended <- c.Receive(one, subscribe, func(m rueidis.PubSubMessage) {
+				select {
+				case got <- m.Channel + " " + m.Message:
+				default:
+				}
+			})
+		}()
+		for heard := false; !heard; {
+			if err := r.do("PUBLISH", "pubsub:a", "x").Error(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case m := <-got:
+				want(t, "pubsub:a x")(m, nil)
+				heard = true
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+				t.Fatal("nothing was heard")
+			}
+		}
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the end of a subscription: %v", err)
+		}
+	}
 }
 
 // reconnect reads first: rueidis sends only reads again by itself when it finds
