@@ -157,6 +157,9 @@ func (s *session) arrive(f *flight) error {
 		return f.err
 	}
 	s.heard(f.took)
+	if f.kind == flightFrames {
+		s.spent += flightCost
+	}
 	if len(f.parts) > 0 {
 		l.compare(f.from, now)
 	}
