@@ -185,3 +185,18 @@ func TestSubscribersAreClients(t *testing.T) {
 		return n.srv.hub.counts[onChannel].Load()+n.srv.hub.counts[onPattern].Load()+n.srv.hub.counts[onShard].Load() == 0
 	})
 }
+
+// TestPatternsThatAreGone: a message is not compared with patterns that nobody listens to any more.
+func TestPatternsThatAreGone(t *testing.T) {
+	n := startNode(t, nil)
+	c := n.dial()
+	expect(t, c, "HELLO 3", "%", "PSUBSCRIBE a*", ">3", "PSUBSCRIBE b*", ">3")
+	patterns := func() int { return len(n.srv.hub.patternsNow().topics) }
+	if got := patterns(); got != 2 {
+		t.Errorf("%d patterns", got)
+	}
+	expect(t, c, "PUNSUBSCRIBE a*", ">3")
+	if got := patterns(); got != 1 {
+		t.Errorf("%d patterns when one is gone", got)
+	}
+}

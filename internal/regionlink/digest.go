@@ -71,11 +71,13 @@ func (l *Link) Check(ctx context.Context) (Check, error) {
 // comparison is some parts that are compared at the moment: one whose turn it is, or all of them, checkParts at a time, for a check.
 type comparison struct {
 	check *check // nil: nobody waits
+	first int    // of a check: the part that is compared next, or just now
 	parts []int
 	begun time.Time
 	spent time.Duration // on passing over keys
 	asked []int         // those that could be compared
-	sum   Check
+	sum   Check         // of the parts before these
+	now   Check         // of these
 }
 
 // compares reports whether a part is compared just now. Nothing is told of it meanwhile: the digest is true of where the part is.
@@ -95,18 +97,15 @@ func (s *session) digests(ctx context.Context) error {
 	return s.compare(ctx, &comparison{parts: []int{turn.part}})
 }
 
-// compare begins a comparison, or goes on with the next parts of a check.
+// compare begins a comparison, or goes on with a check: with its next parts, or, in another session, with those that it was at.
 func (s *session) compare(ctx context.Context, c *comparison) error {
 	if c.check != nil {
-		first := 0
-		if len(c.parts) > 0 {
-			first = c.parts[len(c.parts)-1] + 1
-		}
 		c.parts = nil
-		for part := first; part < first+checkParts; part++ {
+		for part := c.first; part < c.first+checkParts; part++ {
 			c.parts = append(c.parts, part)
 		}
 	}
+	c.now = Check{}
 	s.comparing = c
 	src := s.link.source
 	c.begun = time.Now()
@@ -129,7 +128,7 @@ func (s *session) compare(ctx context.Context, c *comparison) error {
 			f.pipe.Do(ctx, "REGION", "DIGEST", s.name, s.inc, part, digest)
 			c.asked = append(c.asked, part)
 		} else {
-			c.sum.Elsewhere++
+			c.now.Elsewhere++
 		}
 	}
 	switch {
@@ -158,7 +157,7 @@ func (s *session) judge(ctx context.Context, f *flight) error {
 		s.link.compare(f.from, now)
 		switch part := c.asked[i]; reply[0] {
 		case "elsewhere":
-			c.sum.Elsewhere++
+			c.now.Elsewhere++
 		case "differs":
 			s.warn(part, buckets, differ)
 			repair.add(s, part, s.link.source.FullFrame(part), true)
@@ -167,8 +166,7 @@ func (s *session) judge(ctx context.Context, f *flight) error {
 		}
 	}
 	differ := len(repair.parts)
-	c.sum.Compared += same + differ
-	c.sum.Differ += differ
+	c.now.Compared, c.now.Differ = same+differ, differ
 	s.link.update(func(st *Status) {
 		st.Digests += int64(same + differ)
 		st.Differ += int64(differ)
@@ -187,26 +185,32 @@ func (s *session) compared(ctx context.Context) error {
 		s.comparing = nil
 		return nil
 	}
+	c.first += checkParts
+	c.sum.Compared += c.now.Compared
+	c.sum.Differ += c.now.Differ
+	c.sum.Repaired += c.now.Repaired
+	c.sum.Elsewhere += c.now.Elsewhere
 	s.link.mu.Lock()
 	c.check.got = c.sum
 	s.link.mu.Unlock()
-	switch {
-	case c.parts[len(c.parts)-1] == Parts-1:
-		s.giveUp(nil)
-	case c.check.ctx.Err() != nil:
-		s.giveUp(errGivenUp)
-	default:
-		return s.compare(ctx, c)
+	var err error
+	if c.first < Parts {
+		if err = c.check.ctx.Err(); err == nil {
+			return s.compare(ctx, c)
+		}
+		err = errGivenUp
 	}
+	c.check.done <- err
+	s.comparing = nil
 	return nil
 }
 
-// giveUp ends a comparison, and tells who waits for it.
-func (s *session) giveUp(err error) {
-	if c := s.comparing; c != nil && c.check != nil {
+// abandon tells who waits for a check that it does not go on.
+func (l *Link) abandon(err error) {
+	if c := l.begun; c != nil {
 		c.check.done <- err
 	}
-	s.comparing = nil
+	l.begun = nil
 }
 
 const digestAnswer = 4

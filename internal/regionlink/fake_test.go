@@ -101,13 +101,14 @@ type fakeSource struct {
 	turns int // in which the last part was looked at
 	whole bool
 	now   atomic.Int64
-	idle  atomic.Bool // another node leads
+	idle  atomic.Bool  // another node leads
+	state atomic.Int64 // what HELLO depends on
 
 	digests atomic.Bool // there are some
 }
 
 func (s *fakeSource) Hello() ([]any, string, bool) {
-	return []any{"REGION", "HELLO", 1, "eu", "7", 1, "*"}, "state", !s.idle.Load()
+	return []any{"REGION", "HELLO", 1, "eu", "7", 1, "*"}, fmt.Sprint(s.state.Load()), !s.idle.Load()
 }
 func (s *fakeSource) Table() []any { return []any{"eu", "7"} }
 func (s *fakeSource) Now() int64   { return s.now.Load() }

@@ -126,7 +126,7 @@ func (s *session) settle(ctx context.Context, f *flight) error {
 	case flightDigest:
 		return s.judge(ctx, f)
 	case flightRepair:
-		s.comparing.sum.Repaired += len(f.parts)
+		s.comparing.now.Repaired = len(f.parts)
 		return s.compared(ctx)
 	}
 	return nil

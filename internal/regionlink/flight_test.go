@@ -168,3 +168,27 @@ func TestFlightsEnd(t *testing.T) {
 		t.Errorf("%d whole parts under way", st.Telling)
 	}
 }
+
+// TestCheckGoesOn: a check goes on where HELLO has to be said anew meanwhile, and says nothing of a part twice.
+func TestCheckGoesOn(t *testing.T) {
+	a := newAsked(t)
+	s, l := a.source, a.link()
+	startLink(t, l)
+	s.digests.Store(true)
+	result := make(chan Check, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		got, err := l.Check(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		result <- got
+	}()
+	a.next(t, "DIGEST", "digest")
+	s.state.Add(1)
+	a.next(t, "DIGEST", "digest").answer <- frameReply("same", 64, 1, 0)
+	if got := <-result; got != (Check{Compared: 1, Elsewhere: 255}) {
+		t.Errorf("%+v", got)
+	}
+}
