@@ -23,7 +23,7 @@ func TestSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	moved := strings.NewReplacer(strings.Join(s.Nodes, " "), "127.0.0.1:7001 127.0.0.1:7002 127.0.0.1:7003", s.Broker, "127.0.0.1:19092").Replace(string(text))
-	if !strings.Contains(string(page), "```\n"+moved+"```") {
+	if !strings.Contains(string(page), "```conf likes.conf\n"+moved+"```") {
 		t.Errorf("docs/likes.md does not show\n%s", moved)
 	}
 	seen := map[string]bool{}
