@@ -104,7 +104,8 @@ type fakeSource struct {
 	idle  atomic.Bool  // another node leads
 	state atomic.Int64 // what HELLO depends on
 
-	digests atomic.Bool // there are some
+	digests atomic.Bool  // there are some
+	other   atomic.Int64 // another part of which there is one; 0: none is
 }
 
 func (s *fakeSource) Hello() ([]any, string, bool) {
@@ -130,7 +131,7 @@ func (s *fakeSource) Frame(part int, from uint64) ([]byte, bool, uint64) {
 }
 func (s *fakeSource) BeginDigest(part int) any { return part }
 func (s *fakeSource) EndDigest(begun any) []byte {
-	if begun.(int) != 3 || !s.digests.Load() {
+	if part := int64(begun.(int)); part == 0 || part != 3 && part != s.other.Load() || !s.digests.Load() {
 		return nil
 	}
 	return []byte("digest")

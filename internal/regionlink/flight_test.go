@@ -169,11 +169,12 @@ func TestFlightsEnd(t *testing.T) {
 	}
 }
 
-// TestCheckGoesOn: a check goes on where HELLO has to be said anew meanwhile, and says nothing of a part twice.
+// TestCheckGoesOn: a check goes on where HELLO has to be said anew meanwhile, and what is under way then is answered first.
 func TestCheckGoesOn(t *testing.T) {
 	a := newAsked(t)
 	s, l := a.source, a.link()
 	startLink(t, l)
+	s.other.Store(200)
 	s.digests.Store(true)
 	result := make(chan Check, 1)
 	go func() {
@@ -185,10 +186,11 @@ func TestCheckGoesOn(t *testing.T) {
 		}
 		result <- got
 	}()
-	a.next(t, "DIGEST", "digest")
+	digest := a.next(t, "DIGEST", "digest")
 	s.state.Add(1)
+	digest.answer <- frameReply("same", 64, 1, 0)
 	a.next(t, "DIGEST", "digest").answer <- frameReply("same", 64, 1, 0)
-	if got := <-result; got != (Check{Compared: 1, Elsewhere: 255}) {
+	if got := <-result; got != (Check{Compared: 2, Elsewhere: 254}) {
 		t.Errorf("%+v", got)
 	}
 }

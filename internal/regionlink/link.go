@@ -255,6 +255,7 @@ type session struct {
 	asked  time.Time
 	spent  time.Duration // on making frames, and about as long the other region takes to merge them, since the last turn
 
+	ending  bool // HELLO has to be said anew
 	landed  chan *flight
 	flights int    // under way
 	number  uint64 // of flights, ever
@@ -288,37 +289,43 @@ func (s *session) run(ctx context.Context) error {
 	}
 	due := time.NewTimer(0)
 	defer due.Stop()
-	for {
+	for !s.ending || s.flights > 0 {
 		checks, turn := l.checks, due.C
-		if s.comparing != nil {
+		if s.comparing != nil || s.ending {
 			checks = nil
 		}
-		if s.full() {
+		if s.full() || s.ending {
 			turn = nil
 		}
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case f := <-s.landed:
-			if err := s.settle(ctx, f); err != nil {
-				return err
-			}
+			err = s.settle(ctx, f)
 		case c := <-checks:
-			if err := s.compare(ctx, &comparison{check: c}); err != nil {
-				return err
-			}
+			err = s.compare(ctx, &comparison{check: c})
 		case <-turn:
-			if _, state, ok := l.source.Hello(); !ok || state != s.state {
+			_, state, ok := l.source.Hello()
+			if !ok {
 				return nil
 			}
-			begun := time.Now()
-			if err := s.turn(ctx); err != nil {
-				return err
+			if s.ending = state != s.state; s.ending {
+				continue
 			}
+			begun := time.Now()
+			err = s.turn(ctx)
 			due.Reset(time.Until(l.cfg.next(begun, s.spent)))
 			s.spent = 0
 		}
+		if errors.Is(err, errAnew) { // when what is under way has been answered: else it might be told once more
+			s.ending, err = true, nil
+		}
+		if err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // hello says HELLO; false: this region cannot say it now.
