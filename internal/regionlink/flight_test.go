@@ -98,11 +98,24 @@ func TestFlights(t *testing.T) {
 	if st := l.Status(); st.Acked.Counters[3] != 5 || st.Gaps != 2 || a.most.Load() != flightsMost {
 		t.Errorf("%d, %d gaps, %d under way at once", st.Acked.Counters[3], st.Gaps, a.most.Load())
 	}
-	if q := tell(6, "5-6"); q.frame == "5-6" {
-		q.answer <- frameReply("gap", 2, 0, 0) // another gap, behind the first one
-		a.next(t, "MERGE", "2-6").answer <- frameReply("applied", 6, 1, 0)
-	}
+	tell(6, "5-6").answer <- frameReply("gap", 2, 0, 0) // another gap, behind the first one
+	a.next(t, "MERGE", "2-6").answer <- frameReply("applied", 6, 1, 0)
 	eventually(t, "the rest", func() bool { return l.Status().Acked.Counters[3] == 6 })
+}
+
+// beginCheck has all parts compared, and returns where the result will be.
+func beginCheck(t *testing.T, l *Link) <-chan Check {
+	result := make(chan Check, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		got, err := l.Check(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		result <- got
+	}()
+	return result
 }
 
 // TestFlightOfDigest: a digest is behind all that the other region may lack, whatever else is under way, and nothing more is told of its part until it
@@ -114,16 +127,7 @@ func TestFlightOfDigest(t *testing.T) {
 	s.move(1, false)
 	first := a.next(t, "MERGE", "0-1")
 	s.digests.Store(true)
-	result := make(chan Check, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		got, err := l.Check(ctx)
-		if err != nil {
-			t.Error(err)
-		}
-		result <- got
-	}()
+	result := beginCheck(t, l)
 	again := a.next(t, "MERGE", "0-1")
 	again.answer <- frameReply("applied", 1, 1, 0)
 	digest := a.next(t, "DIGEST", "digest")
@@ -176,16 +180,7 @@ func TestCheckGoesOn(t *testing.T) {
 	startLink(t, l)
 	s.other.Store(200)
 	s.digests.Store(true)
-	result := make(chan Check, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		got, err := l.Check(ctx)
-		if err != nil {
-			t.Error(err)
-		}
-		result <- got
-	}()
+	result := beginCheck(t, l)
 	digest := a.next(t, "DIGEST", "digest")
 	s.state.Add(1)
 	digest.answer <- frameReply("same", 64, 1, 0)

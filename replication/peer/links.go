@@ -49,12 +49,9 @@ func NewLinks(l *Listener, committed func() uint64, answered func(id string, rou
 
 // link is the connection to one other member.
 type link struct {
-	of     *Links
-	member Member
-	kick   chan struct{} // buffered: a round has begun
-	ctx    context.Context
-	cancel context.CancelFunc
-	seen   Seen // guarded by of.mu
+	memberLink // kick: a round has begun
+	of         *Links
+	seen       Seen // guarded by of.mu
 }
 
 // SetMembers says who the other members are.
@@ -64,24 +61,11 @@ func (l *Links) SetMembers(members []Member) {
 	if l.closed {
 		return
 	}
-	wanted := map[string]Member{}
-	for _, m := range members {
-		wanted[m.ID] = m
-	}
-	for id, k := range l.links {
-		if wanted[id] != k.member {
-			k.cancel()
-			delete(l.links, id)
-		}
-	}
-	for id, m := range wanted {
-		if l.links[id] == nil {
-			k := &link{of: l, member: m, kick: make(chan struct{}, 1)}
-			k.ctx, k.cancel = context.WithCancel(context.Background())
-			l.links[id] = k
-			l.busy.Go(k.run)
-		}
-	}
+	follow(l.links, members, func(common memberLink) *link {
+		k := &link{memberLink: common, of: l}
+		l.busy.Go(k.run)
+		return k
+	})
 }
 
 // Ask begins a round: each member is asked now. It returns the number of the round, which rises.
@@ -123,23 +107,9 @@ func (l *Links) Close() {
 
 // run connects again and again until the link is cancelled.
 func (k *link) run() {
-	wait := redialFirst
-	for k.ctx.Err() == nil {
-		began := time.Now()
-		err := k.once()
-		if k.ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > redialAtMost {
-			wait = redialFirst
-			k.of.listener.log.Warn("the connection to another node ended", "node", k.member.ID, "address", k.member.Address, "err", err)
-		}
-		select {
-		case <-time.After(wait):
-		case <-k.ctx.Done():
-		}
-		wait = min(2*wait, redialAtMost)
-	}
+	k.redial(k.once, func(err error) {
+		k.of.listener.log.Warn("the connection to another node ended", "node", k.member.ID, "address", k.member.Address, "err", err)
+	})
 }
 
 // once connects, and asks until the connection ends.

@@ -39,11 +39,8 @@ func NewNotices(l *Listener) *Notices { return &Notices{listener: l, links: map[
 
 // noticeLink is the connection to one other member.
 type noticeLink struct {
-	of     *Notices
-	member Member
-	ctx    context.Context
-	cancel context.CancelFunc
-	kick   chan struct{} // buffered: the queue is not empty
+	memberLink // kick: the queue is not empty
+	of         *Notices
 
 	mu    sync.Mutex // a leaf
 	up    bool       // connected
@@ -63,24 +60,11 @@ func (n *Notices) SetMembers(members []Member) {
 	if n.closed {
 		return
 	}
-	wanted := map[string]Member{}
-	for _, m := range members {
-		wanted[m.ID] = m
-	}
-	for id, k := range n.links {
-		if wanted[id] != k.member {
-			k.cancel()
-			delete(n.links, id)
-		}
-	}
-	for id, m := range wanted {
-		if n.links[id] == nil {
-			k := &noticeLink{of: n, member: m, kick: make(chan struct{}, 1)}
-			k.ctx, k.cancel = context.WithCancel(context.Background())
-			n.links[id] = k
-			n.busy.Go(k.run)
-		}
-	}
+	follow(n.links, members, func(common memberLink) *noticeLink {
+		k := &noticeLink{memberLink: common, of: n}
+		n.busy.Go(k.run)
+		return k
+	})
 }
 
 // Tell sends a message to all other members. kind is up to the handler. body must not change any more.
@@ -156,29 +140,13 @@ func (k *noticeLink) setUp(up bool) {
 }
 
 // run connects again and again until the link is cancelled.
-func (k *noticeLink) run() {
-	wait := redialFirst
-	for k.ctx.Err() == nil {
-		began := time.Now()
-		k.once()
-		if time.Since(began) > redialAtMost {
-			wait = redialFirst
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-k.ctx.Done():
-		}
-		timer.Stop()
-		wait = min(2*wait, redialAtMost)
-	}
-}
+func (k *noticeLink) run() { k.redial(k.once, func(error) {}) }
 
 // once connects, and sends until the connection ends.
-func (k *noticeLink) once() {
+func (k *noticeLink) once() error {
 	c, _, err := k.of.listener.Dial(k.ctx, k.member.Address, ForNotices, k.member.ID)
 	if err != nil {
-		return
+		return err
 	}
 	ctx, cancel := context.WithCancel(k.ctx)
 	defer cancel()
@@ -195,7 +163,7 @@ func (k *noticeLink) once() {
 		select {
 		case <-k.kick:
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		}
 		list := k.take()
 		for i := 0; i < len(list); {
@@ -208,7 +176,7 @@ func (k *noticeLink) once() {
 			c.SetWriteDeadline(time.Now().Add(noticeWrite))
 			if _, err := c.Write(out); err != nil {
 				k.of.dropped.Add(int64(len(list) - first))
-				return
+				return err
 			}
 			k.of.sent.Add(int64(i - first))
 			k.mu.Lock()
