@@ -221,8 +221,8 @@ func (l *Link) connect(ctx context.Context, address string) error {
 }
 
 // next is when frames are made next, where making those before and merging them took some time: with many keys that change all the time, that
-// would take a third of the processors that count. What changes meanwhile is in one row: with 10,000 keys there are a quarter as many. All links of a node do it at the same moments, so that frames are
-// made once for all (engine.Keyspace.Frame).
+// would take a third of the processors that count. What changes meanwhile is in one row: with 10,000 keys there are a quarter as many. All links
+// of a node do it at the same moments, so that frames are made once for all (engine.Keyspace.Frame).
 func (c *Config) next(now time.Time, spent time.Duration) time.Time {
 	period := c.Interval
 	for period < dutyCycle*spent && period < restMost*c.Interval {
