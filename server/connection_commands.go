@@ -30,7 +30,7 @@ func connectionHandlers() []handler {
 		{entry: commands.Command{Name: "quit", Arity: -1, Flags: flagsAnytime, Categories: cat, Summary: "End the connection",
 			Since: "1.0.0", Group: group, Complexity: "O(1)"}, run: quitCommand, control: true},
 		{entry: commands.Command{Name: "reset", Arity: 1, Flags: flagsAnytime, Categories: cat, Summary: "Bring the connection into the state of a new one",
-			Since: "6.2.0", Group: group, Complexity: "O(1)"}, run: resetCommand, control: true},
+			Since: "6.2.0", Group: group, Complexity: "O(1)"}, run: resetCommand, control: true, ownWritesFirst: true},
 	}
 }
 
@@ -76,6 +76,7 @@ func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 }
 
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
+	s.takePushes(true) // in the protocol that it has now
 	s.discard()
 	s.unsubscribeAll()
 	s.endMonitor()

@@ -21,7 +21,7 @@ type handler struct {
 	// the session that belongs to its loop.
 	slow           bool
 	control        bool // runs at once though a transaction is being queued
-	ownWritesFirst bool // its reply depends on the data: the client's earlier writes come first
+	ownWritesFirst bool // its reply depends on the data, or it ends messages about them: the client's earlier writes come first
 	subs           []handler
 }
 

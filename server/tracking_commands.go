@@ -15,7 +15,7 @@ func trackingHandlers(entry func(name string, arity int, flags commands.Flag, si
 		{entry: entry("getredir", 2, flagsControl, "6.0.0", "O(1)", "", "Client that gets this connection's tracking messages"), run: clientGetRedir},
 		{entry: entry("tracking", -3, flagsControl, "6.0.0", "O(1), and O(N) for N prefixes that clients have asked for",
 			"<status=ON|OFF> [REDIRECT client-id:integer] [PREFIX prefix:string ...] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
-			"Be told when keys change that this connection has read"), run: clientTracking},
+			"Be told when keys change that this connection has read"), run: clientTracking, ownWritesFirst: true},
 		{entry: entry("trackinginfo", 2, flagsControl, "6.2.0", "O(1)", "", "What is tracked for this connection"), run: clientTrackingInfo},
 	}
 }

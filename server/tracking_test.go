@@ -109,6 +109,18 @@ func TestTrackingBehindWrites(t *testing.T) {
 		expect(t, other, "SET a 2", "+OK\r\n")
 		checkReply(t, "message", readRaw(t, c), invalidated("a"))
 
+		for ends, name := range map[string]string{"CLIENT TRACKING OFF": "client|tracking", "RESET": "reset"} { // which ends tracking, but not before the write in front of it
+			expect(t, c, "HELLO 3", "%", "CLIENT TRACKING ON", "+OK\r\n", "GET a", "$")
+			g.hold()
+			send(t, c, "SET a 3", ends, "PING")
+			n.reached(c, name)
+			g.release()
+			got := readRaw(t, c) + readRaw(t, c) + readRaw(t, c) + readRaw(t, c)
+			if !strings.HasPrefix(got, "+OK\r\n") || !strings.Contains(got, invalidated("a")) || !strings.HasSuffix(got, "+PONG\r\n") {
+				t.Errorf("%s behind a write: %q", ends, got)
+			}
+		}
+
 		for _, listens := range []bool{true, false} {
 			message := invalidated("x")
 			if listens {

@@ -27,6 +27,7 @@ type client struct {
 	conns [2]*redistest.Conn
 	ids   [2]string
 	local [2]string // our address, as the servers see it
+	told  [2]told
 }
 
 // exchange is one command with both replies, "" where there is none.
@@ -362,7 +363,7 @@ func (p *player) read(c *client, st *step, list []*exchange, side int) {
 			x.queue = c.queue
 		}
 		if c.replies(it.args) {
-			x.replies[side] = readOne(c.conns[side])
+			x.replies[side] = c.read(side)
 		}
 		if x.replies[side] == replyEOF || x.replies[side] == replyTimeOut {
 			c.closed = true
@@ -384,7 +385,7 @@ func (p *player) readLike(c *client, st *step, list []*exchange) {
 			continue
 		}
 		if x.replies[redis] != "" {
-			x.replies[quipu] = readOne(c.conns[quipu])
+			x.replies[quipu] = c.read(quipu)
 			if p.twist != nil {
 				x.replies[quipu] = p.twist(x.args, x.replies[quipu])
 			}
@@ -400,17 +401,26 @@ func (p *player) readLike(c *client, st *step, list []*exchange) {
 func (p *player) readBytes(c *client, it item, x *exchange, side int) {
 	if it.args[1] == closes {
 		for reply := ""; reply != replyEOF && reply != replyTimeOut; x.replies[side] += reply {
-			reply = readOne(c.conns[side])
+			reply = c.read(side)
 		}
 		c.closed = true
 		return
 	}
 	if it.args[1] == "1" {
 		if c.silent == loud {
-			x.replies[side] = readOne(c.conns[side])
+			x.replies[side] = c.read(side)
 		}
 		c.after([]string{"ping"}, x.replies[side])
 	}
+}
+
+// do sends a command to one side, and reads its reply.
+func (c *client) do(side int, args ...string) (redistest.Reply, error) {
+	if err := c.conns[side].SendCommand(args...); err != nil {
+		return redistest.Reply{}, err
+	}
+	r, _, err := redistest.ParseReply([]byte(c.read(side)))
+	return r, err
 }
 
 func readOne(c *redistest.Conn) string {
@@ -429,8 +439,8 @@ func readOne(c *redistest.Conn) string {
 // expectEnd checks that both sides close a connection and say nothing more.
 func (p *player) expectEnd(i, conn int) bool {
 	x := &exchange{step: i, conn: conn, note: "the end of the connection"}
-	for side, c := range p.clients[conn].conns {
-		if x.replies[side] = readOne(c); x.replies[side] != replyEOF {
+	for side := range p.clients[conn].conns {
+		if x.replies[side] = p.clients[conn].read(side); x.replies[side] != replyEOF {
 			x.differs = true
 		}
 	}
@@ -462,12 +472,12 @@ func (p *player) buryKilled(i int) (same bool, err error) {
 func (p *player) scanAll(i int, c *client, st *step) (same bool, err error) {
 	x := &exchange{step: i, conn: st.conn, note: "# all of " + strings.Join(quoteAll(st.items[0].args), " ")}
 	p.log = append(p.log, x)
-	for side, conn := range c.conns {
+	for side := range c.conns {
 		found := map[string]bool{}
 		for cursor, rounds := "0", 0; rounds == 0 || cursor != "0"; rounds++ {
 			args := slices.Clone(st.items[0].args)
 			args[1] = cursor
-			r, err := conn.Do(args...)
+			r, err := c.do(side, args...)
 			if err != nil {
 				return true, err
 			}
@@ -499,6 +509,9 @@ func sortedKeys(found map[string]bool) string {
 
 // finish checks that nothing more is to be read from the sequence's connections.
 func (p *player) finish(i int) (same bool, err error) {
+	if !p.sameTold(i) {
+		return false, nil
+	}
 	for n, c := range p.clients {
 		if c == nil {
 			continue
@@ -507,7 +520,7 @@ func (p *player) finish(i int) (same bool, err error) {
 		p.log = append(p.log, x)
 		for side, conn := range c.conns {
 			if err := conn.SendCommand("RESET"); err == nil {
-				x.replies[side] = readOne(conn)
+				x.replies[side] = c.read(side)
 			}
 		}
 		if x.replies[redis] != "+RESET\r\n" {
@@ -523,12 +536,12 @@ func (p *player) finish(i int) (same bool, err error) {
 
 // waitFor asks again on one side until ok is content with the reply or too much time has passed: for what a server does
 // behind the scenes.
-func waitFor(conn *redistest.Conn, args []string, ok func(reply string) bool) bool {
+func (c *client) waitFor(side int, args []string, ok func(reply string) bool) bool {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if conn.SendCommand(args...) != nil {
+		if c.conns[side].SendCommand(args...) != nil {
 			return false
 		}
-		if ok(readOne(conn)) {
+		if ok(c.read(side)) {
 			return true
 		}
 		if time.Now().After(end) {

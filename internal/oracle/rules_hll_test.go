@@ -57,7 +57,7 @@ func countedAnew(c *compared) bool {
 	if !c.alone || len(c.args) != 2 {
 		return true
 	}
-	value, err := c.c.conns[quipu].Do("GET", c.args[1])
+	value, err := c.c.do(quipu, "GET", c.args[1])
 	if err != nil || value.IsNull() {
 		return err == nil // it may have expired meanwhile
 	}

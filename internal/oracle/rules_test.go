@@ -122,6 +122,7 @@ func newRules() *rules {
 		{name: "INFO", topic: "`INFO`, `CLIENT LIST` within `MULTI`", commands: []string{"info"}, same: sameInfo},
 		{name: "HELLO", topic: "`redis_version`", commands: []string{"hello"}, same: sameHello},
 		{name: "CLIENT ID", topic: "own: connections are numbered by each server", commands: []string{"client|id"}, same: sameClientID},
+		{name: "long names", topic: "A name that a client gives itself (`CLIENT SETNAME`, `SETINFO`)", commands: []string{"client|setname", "hello"}, same: longName, rare: true},
 		{name: "CLIENT LIST", topic: "`CLIENT LIST` `fd=`, buffer details", commands: []string{"client|list", "client|info"}, same: sameClientList},
 		{name: "OBJECT figures", topic: "`OBJECT IDLETIME`, `OBJECT REFCOUNT`", commands: []string{"object|idletime", "object|refcount"}, same: bothIntegers},
 		{name: "OBJECT FREQ", topic: "`OBJECT FREQ`", commands: []string{"object|freq"}, same: sameFrequency},
@@ -210,6 +211,13 @@ func longPattern(c *compared) bool {
 		slices.ContainsFunc(c.args, func(arg string) bool { return len(arg) > 1024 })
 }
 
+// longName: Quipu refuses names of more than 256 bytes, and all that stands in the same command.
+func longName(c *compared) bool {
+	c.p.parted = strings.HasPrefix(c.text[quipu], "-ERR a client's name, its library's and that one's version have at most 256 bytes") &&
+		slices.ContainsFunc(c.args, func(arg string) bool { return len(arg) > 256 })
+	return c.p.parted
+}
+
 func sameSet(c *compared) bool {
 	return sameType(c) && len(c.replies[redis].Elems) == len(c.replies[quipu].Elems) &&
 		slices.Equal(elements(c.replies[redis]), elements(c.replies[quipu]))
@@ -237,8 +245,8 @@ func sameRandomKey(c *compared) bool {
 	if !c.alone {
 		return true
 	}
-	for _, conn := range c.c.conns {
-		if r, err := conn.Do("EXISTS", key.Text); err != nil || r.Text != "1" {
+	for side := range c.c.conns {
+		if r, err := c.c.do(side, "EXISTS", key.Text); err != nil || r.Text != "1" {
 			return false
 		}
 	}
@@ -256,11 +264,11 @@ func sameDBSize(c *compared) bool {
 	if !c.alone {
 		return true
 	}
-	if _, err := c.c.conns[redis].Do("SCAN", "0", "COUNT", "10000"); err != nil { // looks at all keys, which removes the dead
+	if _, err := c.c.do(redis, "SCAN", "0", "COUNT", "10000"); err != nil { // looks at all keys, which removes the dead
 		return false
 	}
-	living, err := c.c.conns[redis].Do("DBSIZE")
-	return err == nil && waitFor(c.c.conns[quipu], []string{"DBSIZE"}, func(reply string) bool {
+	living, err := c.c.do(redis, "DBSIZE")
+	return err == nil && c.c.waitFor(quipu, []string{"DBSIZE"}, func(reply string) bool {
 		return reply == string(living.Encode(nil))
 	})
 }
@@ -273,12 +281,11 @@ var outOfReach = map[string]string{
 	"`maxmemory-policy`":               "the oracle does not fill the memory",
 	"One argument":                     "larger than what sequences send",
 	"`maxmemory-clients`":              "sequences leave nothing unread",
-	"A name that a client gives itself (`CLIENT SETNAME`, `SETINFO`)": "larger than what sequences send",
-	"`PFCOUNT` of more than 800 keys":                                 "more keys than sequences make",
-	"A key":                                                           "larger than what sequences send",
-	"A command or transaction":                                        "larger than what sequences send",
-	"Arguments of a command (`MSET`, `DEL` of many keys)":             "more than sequences send",
-	"A reply longer than 32 MiB (`MGET`, `KEYS`)":                     "larger than what sequences make",
+	"`PFCOUNT` of more than 800 keys":  "more keys than sequences make",
+	"A key":                            "larger than what sequences send",
+	"A command or transaction":         "larger than what sequences send",
+	"Arguments of a command (`MSET`, `DEL` of many keys)": "more than sequences send",
+	"A reply longer than 32 MiB (`MGET`, `KEYS`)":         "larger than what sequences make",
 	"`KEYS`":                         "more keys than sequences make",
 	"`ACL`":                          "TestUsersAgainstRedis has users; what differs in them it does not do",
 	"`+command\\|argument` in `ACL`": "TestUsersAgainstRedis leaves arguments with a zero byte out",

@@ -135,6 +135,37 @@ func TestFindsAndShrinks(t *testing.T) {
 	}
 }
 
+// TestMissesNoMessage: a key that one server tells a connection of, and the other does not, is found.
+func TestMissesNoMessage(t *testing.T) {
+	p := &player{pair: startPair(t, shim(t), setup{transport: "auto"}), rules: newRules()}
+	defer p.end()
+	send := func(conn int, commands ...string) (list []step) {
+		for _, c := range commands {
+			list = append(list, step{conn: conn, items: []item{{args: strings.Fields(c)}}})
+		}
+		return list
+	}
+	seq := slices.Concat(send(0, "HELLO 3", "CLIENT TRACKING ON", "GET a", "GET b"), send(1, "INCR a"), send(0, "DBSIZE"))
+	for side, other := range []int{quipu, redis} {
+		if err := p.begin(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range seq {
+			if same, err := p.step(i, &seq[i]); !same || err != nil {
+				t.Fatalf("step %d: %t, %v", i, same, err)
+			}
+		}
+		c := p.clients[0]
+		if !p.sameTold(len(seq)) || !c.told[redis]["a"] || len(c.told[quipu]) != 1 {
+			t.Fatalf("told %v, both should be told of a", c.told)
+		}
+		if delete(c.told[side], "a"); p.equalTold(0, c) {
+			t.Errorf("only %s has told of a, and nothing is said of it", sideNames[other])
+		}
+		p.hangUp()
+	}
+}
+
 // TestSameSeedSameSequence: what a failure prints can be played again.
 func TestSameSeedSameSequence(t *testing.T) {
 	for n := range uint64(500) {

@@ -158,7 +158,7 @@ var commandShapes = []shapes{
 	{"client|help", 1, []string{""}},
 	{"client|getredir", 1, []string{""}},
 	{"client|trackinginfo", 1, []string{""}},
-	{"client|tracking", 2, []string{"ON PREFIX v", "ON OPTIN OPTOUT", "ON BCAST OPTIN", "ON REDIRECT 999999", "ON BCAST PREFIX a PREFIX ab", "ON NOLOOP x", "OFF", "off", "v", "OFF v", "OFF BCAST", "OFF PREFIX v NOLOOP", "OFF OPTIN REDIRECT", "OFF REDIRECT 0", "OFF REDIRECT -1", "OFF REDIRECT abc", "OFF REDIRECT 999999"}},
+	{"client|tracking", 8, []string{"ON", "ON", "ON BCAST", "ON BCAST PREFIX a PREFIX k", "ON OPTIN", "ON OPTOUT", "ON NOLOOP", "ON PREFIX v", "ON OPTIN OPTOUT", "ON BCAST OPTIN", "ON REDIRECT 1999999999", "ON BCAST PREFIX a PREFIX ab", "ON NOLOOP x", "OFF", "off", "v", "OFF v", "OFF BCAST", "OFF PREFIX v NOLOOP", "OFF OPTIN REDIRECT", "OFF REDIRECT 0", "OFF REDIRECT -1", "OFF REDIRECT abc", "OFF REDIRECT 1999999999"}},
 	{"client|caching", 1, []string{"YES", "NO", "v"}},
 	{"client|unblock", 2, []string{"I", "999999", "v", "I TIMEOUT", "I ERROR", "I v", "I ERROR v"}},
 	{"role", 1, []string{""}},
