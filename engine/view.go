@@ -104,7 +104,10 @@ func (v View) Get(key []byte) (Value, bool) {
 	}
 	if v.ref != 0 {
 		if r := sh.at(v.ref); r.hasKey(key) && !r.expired(v.now) {
-			return sh.valueAt(v.ref, v.now), true
+			if r.kind() == KindShared {
+				return sh.sharedValue(r, v.now), true
+			}
+			return r.value(), true // not by valueAt: a call in a call is 2 ns of a burst's GET
 		}
 	}
 	ref, _ := sh.lookup(v.ks.hash(key), key, v.now)

@@ -57,13 +57,13 @@ func (r *Runner) Gathered() int { return r.burst.increments + r.burst.silent.n +
 
 // GatherIncrement adds an increment to be answered ahead, with its reply to w, and returns how many elements of the burst
 // are used; at BurstMax it is time for Answer. No reads may be gathered, and no silent increments: the reply would have to
-// count them. key must not change until Answer.
+// count them. key must not change until Answer. w is the client's own.
 func (r *Runner) GatherIncrement(client BurstClient, cmd *commands.Command, db int, key []byte, delta int64, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.increments
 	if n > 0 {
 		if last := &b.incs[n-1]; last.Delta == delta && last.Count < engine.IncrementMax && last.DB == db &&
-			b.out[n-1] == w && b.whose[n-1] == client && b.kin[n-1] == uint16(cmd.ID()) && string(last.Key) == string(key) {
+			b.out[n-1] == w && b.kin[n-1] == uint16(cmd.ID()) && string(last.Key) == string(key) {
 			last.Count++
 			return n
 		}
@@ -83,7 +83,7 @@ func (r *Runner) GatherIncrement(client BurstClient, cmd *commands.Command, db i
 func (r *Runner) GatherRead(client BurstClient, cmd *commands.Command, args [][]byte, db int, sees Sees, w *protocol.Writer) int {
 	b := &r.burst
 	n := b.reads
-	if r.Due(cmd) {
+	if n == 0 && r.Due(cmd) { // the whole burst is timed: to ask for each read would time 64 times as many
 		b.timed, b.due = true, client
 	}
 	b.asked[n] = burstRead{cmd, [2][]byte(args), db, sees}

@@ -140,6 +140,7 @@ func (s *Session) answerUnchanged(cmd *commands.Command, args [][]byte) bool {
 // runHandler executes a command that belongs to the connection or the node, and times it if it is an operator's or its turn has come.
 // What only hands something over is timed where that is executed.
 func (s *Session) runHandler(cmd *commands.Command, args [][]byte) bool {
+	s.worker.countRepeated(nil) // INFO shows all that stood before it
 	h := &s.srv.handlers[cmd.ID()]
 	if h.ownWritesFirst && s.awaitPending() {
 		return false
@@ -252,10 +253,23 @@ func (s *Session) afterCommand(cmd *commands.Command, args [][]byte) {
 }
 
 // called counts a command that has run, or was handed over, and reports whether its keys are to be looked at. It is inlined.
+//
+// An atomic addition for each command took 4 of 67 ns (BenchmarkSession/INCR_hot), so equal commands in a row are counted together.
 func (w *worker) called(cmd *commands.Command) (look bool) {
-	w.calls[cmd.ID()].Add(1)
+	if cmd != w.repeated {
+		w.countRepeated(cmd)
+	}
+	w.repeats++
 	w.hot.left--
 	return w.hot.left < 0
+}
+
+// countRepeated adds the commands in a row that calls does not have yet; next are those that follow, nil where none may.
+func (w *worker) countRepeated(next *commands.Command) {
+	if w.repeats > 0 {
+		w.calls[w.repeated.ID()].Add(w.repeats)
+	}
+	w.repeated, w.repeats = next, 0
 }
 
 func (s *Session) stepReplyMode() {

@@ -102,6 +102,24 @@ func TestClockIsRarelyRead(t *testing.T) {
 	}
 }
 
+// TestCallsOfATurn: equal commands in a row are counted together, but before INFO behind them, and at the end of the turn.
+func TestCallsOfATurn(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
+		n := startGroupNode(t, &testGroup{}, transport)
+		c := n.dial()
+		send(t, c, "GET n", "GET n", "GET n", "INFO commandstats", "GET n", "GET n") // no writes, which INFO waits for, in another turn
+		for range 3 {
+			checkReply(t, "GET", readRaw(t, c), "$-1\r\n")
+		}
+		if info := readRaw(t, c); !strings.Contains(info, "cmdstat_get:calls=3,") {
+			t.Errorf("behind three reads: %s", info)
+		}
+		checkReply(t, "GET", readRaw(t, c)+readRaw(t, c), "$-1\r\n$-1\r\n")
+		get := n.srv.table.Lookup([]byte("get")).ID()
+		eventually(t, "the calls of the turn", func() bool { return n.srv.commandCalls()[get] == 5 })
+	})
+}
+
 // TestTimesStandForAllCalls: what was not timed has the time of what was, in cmdstat and in the histograms.
 func TestTimesStandForAllCalls(t *testing.T) {
 	n, _ := startStepped(t, 3*time.Microsecond, nil)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"quipu/acl"
+	"quipu/commands"
 	"quipu/exec"
 	"quipu/replica"
 	"quipu/transport"
@@ -25,6 +26,9 @@ type worker struct {
 	lanes  []lane         // by replica
 	calls  []atomic.Int64 // commands the sessions have run, by Command.ID
 	stripe uint32         // of the server's statistics
+
+	repeated *commands.Command // of which the last repeats commands were, which calls does not have yet, see worker.called
+	repeats  int64
 
 	hot hotSampler // of its sessions' commands
 
@@ -206,6 +210,7 @@ func (w *worker) Submit() {
 		}
 	}
 	if turn := w.turn.Load(); turn&1 != 0 {
+		w.countRepeated(nil)
 		w.turn.Store(turn + 1)
 		w.endTurn()
 	}

@@ -2,6 +2,12 @@ package main
 
 // timeMutants are those of the times of commands, the slow log, LATENCY and INFO.
 var timeMutants = []mutant{
+	{"calls: those of a turn are counted when another command comes", "server/worker.go",
+		"		w.countRepeated(nil)\n", "",
+		"server TestCallsOfATurn"},
+	{"calls: INFO does not show those in a row before it", "server/gate.go",
+		"	s.worker.countRepeated(nil) // INFO shows all that stood before it\n", "",
+		"server TestCallsOfATurn"},
 	{"failed calls: those of increments are not counted", "exec/cursor.go",
 		"			if !r.reply(w, 0) {\n", "			if !r.reply(w, 0) && false {\n",
 		"server TestFailedCallsAreThoseOfRedis"},
