@@ -52,6 +52,7 @@ func TestErrorFunctions(t *testing.T) {
 		{ErrUnsupportedOption([]byte("foo")), "ERR Unsupported option foo"},
 		{ErrUnsupportedOption([]byte("a\nb\r\n")), "ERR Unsupported option a b"},
 		{ErrUnsupportedOption([]byte("a\x00b")), "ERR Unsupported option a"},
+		{ErrPrefixOverlaps("a\x00b", "an existing", "a\nc"), "ERR Prefix 'a' overlaps with an existing prefix 'a c'. Prefixes for a single client must not overlap."},
 		{ErrHelloOption([]byte("foo")), "ERR Syntax error in HELLO option 'foo'"},
 		{ErrClientType([]byte("foo")), "ERR Unknown client type 'foo'"},
 		{ErrNoSuchUser([]byte("foo")), "ERR No such user 'foo'"},

@@ -18,7 +18,7 @@ const (
 
 // ErrPrefixOverlaps refuses a prefix that begins with another one, or the other way round; which says whose that is.
 func ErrPrefixOverlaps(prefix, which, other string) string {
-	return "ERR Prefix '" + prefix + "' overlaps with " + which + " prefix '" + other + "'. Prefixes for a single client must not overlap."
+	return withText("ERR Prefix '", []byte(prefix), "' overlaps with "+which+withText(" prefix '", []byte(other), "'. Prefixes for a single client must not overlap."))
 }
 
 // ErrClientPrefixes refuses a client's further prefixes.

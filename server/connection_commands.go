@@ -76,7 +76,6 @@ func quitCommand(s *Session, _ [][]byte, w *protocol.Writer) {
 }
 
 func resetCommand(s *Session, _ [][]byte, w *protocol.Writer) {
-	s.takePushes(true) // in the protocol that it has now
 	s.discard()
 	s.unsubscribeAll()
 	s.endMonitor()

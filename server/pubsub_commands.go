@@ -105,7 +105,7 @@ func (s *Session) onlyListens() bool { return s.subs != nil && s.out.V == 2 }
 
 // whileListening reports whether a command is one of those that such a session takes.
 func whileListening(cmd *commands.Command) bool {
-	switch cmd.Name {
+	switch cmd.FullName() {
 	case "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "ping", "quit", "reset":
 		return true
 	}

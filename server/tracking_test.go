@@ -152,6 +152,20 @@ func TestTrackingBehindWrites(t *testing.T) {
 	})
 }
 
+// TestTrackingBeforeReset: a client is told of its own write before RESET changes the protocol, also where the loop awaits the log itself.
+func TestTrackingBeforeReset(t *testing.T) {
+	bothTransports(t, func(t *testing.T, transport func(*config.Config)) {
+		c := startNode(t, transport).dial()
+		for range 50 {
+			expect(t, c, "HELLO 3", "%", "CLIENT TRACKING ON", "+OK\r\n", "GET a", "")
+			send(t, c, "SET a 1", "RESET")
+			checkReply(t, "SET", readRaw(t, c), "+OK\r\n")
+			checkReply(t, "message", readRaw(t, c), invalidated("a"))
+			checkReply(t, "RESET", readRaw(t, c), "+RESET\r\n")
+		}
+	})
+}
+
 // TestTrackingUnsettled: a client whose messages go elsewhere cannot have any number of reads noted that are not answered.
 func TestTrackingUnsettled(t *testing.T) {
 	g := &testGroup{}

@@ -2,6 +2,12 @@ package main
 
 // pubsubMutants are those of pushes, pub/sub, notifications and MONITOR.
 var pubsubMutants = []mutant{
+	{"pub/sub: a RESP2 client that listens may call SLOWLOG RESET", "server/pubsub_commands.go",
+		"	switch cmd.FullName() {\n	case \"subscribe\", \"unsubscribe\"", "	switch cmd.Name {\n	case \"subscribe\", \"unsubscribe\"",
+		"internal/scripts TestQuipu/pubsub-resp2"},
+	{"tracking: RESET comes before the client's own writes", "server/connection_commands.go",
+		"run: resetCommand, control: true, ownWritesFirst: true}", "run: resetCommand, control: true}",
+		"server TestTrackingBehindWrites"},
 	{"push: a message goes in front of replies that are under way", "server/push.go",
 		"\tcase s.pending():\n", "\tcase false:\n",
 		"server TestPushesBetweenReplies"},

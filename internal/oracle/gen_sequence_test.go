@@ -86,6 +86,8 @@ func (g *generator) suits(conn int, it item) bool {
 	switch {
 	case g.password && (name == "client" && (word(it.args, 1) == "reply" || word(it.args, 1) == "pause") || name == "wait"):
 		return false // what they do depends on whether the connection has the right to
+	case g.password && confirmed(it.args):
+		return false // likewise
 	case g.password && name == "reset":
 		return false // Redis closes a client that has no right to the replies that wait for it
 	case m.multi && isForeign(it.args):

@@ -28,6 +28,7 @@ type client struct {
 	ids   [2]string
 	local [2]string // our address, as the servers see it
 	told  [2]told
+	heard [2][]string // messages about channels
 }
 
 // exchange is one command with both replies, "" where there is none.
@@ -146,6 +147,9 @@ func (p *player) drop(i int) {
 			_ = tcp.SetLinger(0)
 		}
 		conn.Close()
+	}
+	if c.listens {
+		p.awaitGone(c)
 	}
 }
 
@@ -509,7 +513,7 @@ func sortedKeys(found map[string]bool) string {
 
 // finish checks that nothing more is to be read from the sequence's connections.
 func (p *player) finish(i int) (same bool, err error) {
-	if !p.sameTold(i) {
+	if !p.sameTold(i) || !p.sameHeard(i) {
 		return false, nil
 	}
 	for n, c := range p.clients {

@@ -112,6 +112,7 @@ func (rs *rules) unused() (names []string) {
 func newRules() *rules {
 	rs := rules{
 		{name: "order of KEYS", topic: "`SCAN` cursors, `RANDOMKEY`, `KEYS` order, memory figures", commands: []string{"keys"}, same: sameSet},
+		{name: "order of channels", topic: "own: each server's hash tables have an order of their own", commands: []string{"pubsub|channels", "pubsub|shardchannels"}, same: sameSet, rare: true},
 		{name: "one call of SCAN", topic: "`SCAN` cursors, `RANDOMKEY`, `KEYS` order, memory figures", commands: []string{"scan"}, same: sameScan},
 		{name: "long patterns", topic: "`SCAN COUNT`", commands: []string{"keys", "scan", "command|list"}, same: longPattern, rare: true},
 		{name: "RANDOMKEY", topic: "`SCAN` cursors, `RANDOMKEY`, `KEYS` order, memory figures", commands: []string{"randomkey"}, same: sameRandomKey},
@@ -131,6 +132,7 @@ func newRules() *rules {
 		{name: "times of commands", topic: "`cmdstat_…`, `latencystats` in `INFO`, `SLOWLOG`, `LATENCY`", same: sameType,
 			commands: []string{"slowlog|get", "slowlog|len", "latency|doctor", "latency|histogram"}},
 		{name: "COMMAND of all commands", topic: "Lua, lists, sets, sorted sets, streams, geo", commands: []string{"command"}, same: sameCommandList},
+		{name: "ACL CAT", topic: "Lua, lists, sets, sorted sets, streams, geo", commands: []string{"acl|cat"}, same: sameCategory, rare: true},
 		{name: "COMMAND INFO", topic: "`HELP` texts, order of subcommands in `COMMAND`", commands: []string{"command|info"}, same: sameUnordered},
 		{name: "COMMAND DOCS", topic: "`HELP` texts, order of subcommands in `COMMAND`", commands: []string{"command|docs"}, same: sameDocs},
 		{name: "time of the machine", topic: "own: TIME and LASTSAVE are not moved by the test in Quipu", commands: []string{"time", "lastsave"}, same: sameShape},
@@ -139,7 +141,7 @@ func newRules() *rules {
 		{name: "FUNCTION STATS", topic: "`FUNCTION LOAD`, `DUMP`, `RESTORE`; engines in `FUNCTION STATS`", commands: []string{"function|stats"}, same: sameFunctionStats},
 		{name: "ROLE", topic: "own: the offset counts other things", commands: []string{"role"}, same: sameRole},
 		{name: "random passwords", topic: "own: ACL GENPASS replies with something else each time", commands: []string{"acl|genpass"}, same: sameLength},
-		{name: "cached count", topic: countTopic, same: sameButCount,
+		{name: "cached count", topic: countTopic, same: sameButCount, rare: true,
 			commands: []string{"get", "getset", "getdel", "getex", "set", "mget", "getrange", "substr", "pfcount"}},
 		{name: "half an opcode", topic: "A sparse HyperLogLog whose last byte is the first half of an opcode",
 			commands: []string{"pfadd"}, same: halfOpcode, rare: true},

@@ -80,17 +80,32 @@ const (
 
 // model is what is known of a connection's state: which commands get a reply, and what EXEC will run.
 type model struct {
-	silent silence
-	multi  bool
-	queue  [][]string
-	kills  bool // a CLIENT KILL has been queued
-	closed bool
+	silent  silence
+	multi   bool
+	queue   [][]string
+	kills   bool // a CLIENT KILL has been queued
+	closed  bool
+	listens bool // it has subscribed to something, and may have unsubscribed since
 	// unheard: the last command got no reply, so nobody can tell when the server has finished it.
 	unheard bool
 }
 
+// confirmed reports whether a command is of those whose confirmations are messages, one for each channel, and no reply.
+func confirmed(args []string) bool {
+	switch word(args, 0) {
+	case "subscribe", "psubscribe", "ssubscribe":
+		return len(args) > 1
+	case "unsubscribe", "punsubscribe", "sunsubscribe":
+		return true
+	}
+	return false
+}
+
 // replies reports whether the next command gets one.
 func (m *model) replies(args []string) bool {
+	if confirmed(args) {
+		return false
+	}
 	if !m.multi && word(args, 0) == "client" && word(args, 1) == "reply" && len(args) == 3 {
 		switch word(args, 2) {
 		case "on":
@@ -115,6 +130,8 @@ func (m *model) after(args []string, reply string) {
 		m.closed = true
 	case name == "reset" && len(args) == 1:
 		*m = model{}
+	case confirmed(args):
+		m.listens = true
 	case name == "exec", name == "discard" && len(args) == 1:
 		m.multi, m.queue, m.kills = false, nil, false
 	case m.multi:
@@ -191,7 +208,14 @@ func isUnpause(args []string) bool {
 
 // allows is legal for one command.
 func (m *model) allows(args []string, pause *string) bool {
+	if confirmed(args) && (m.multi || m.silent != loud) {
+		return false // Redis writes confirmations into the reply of EXEC, as many as there are channels
+	}
 	switch name := word(args, 0); name {
+	case "subscribe", "psubscribe", "ssubscribe":
+		return !slices.ContainsFunc(args, func(name string) bool { return len(name) > 512 }) // the limit of docs/compatibility.md
+	case "publish", "spublish":
+		return !m.multi // and messages to the connection itself
 	case "replicaof", "slaveof":
 		return len(args) != 3 || word(args, 1) == "no" && word(args, 2) == "one"
 	case "config":
@@ -229,6 +253,9 @@ func isNumber(s string) bool {
 func (m *model) allowsClient(args []string, pause *string) bool {
 	switch word(args, 1) {
 	case "reply":
+		if m.listens && word(args, 2) != "on" {
+			return false // it may be refused, with a reply
+		}
 		return !m.multi || !slices.Contains([]string{"on", "off", "skip"}, word(args, 2)) || len(args) != 3 || word(args, 2) == "on" && m.silent == loud
 	case "pause":
 		mode := word(args, 3)

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,8 +10,9 @@ import (
 	"quipu/internal/redistest"
 )
 
-// Messages that nobody has asked for: what CLIENT TRACKING tells a connection of keys that have changed. They stand between replies, and
-// each server chooses where, and how many keys are in one; so they are put aside, and compared when both servers are at rest.
+// Messages stand between replies, and each server chooses where; so they are put aside, and compared when both servers are at rest: what
+// CLIENT TRACKING tells a connection of keys that have changed, as a set, because each server chooses how many keys are in one message, and
+// what the connection has subscribed to, with the confirmations, in order.
 
 // told are the keys that a connection was told of, and what else it was told.
 type told map[string]bool
@@ -21,15 +23,30 @@ const toldOfAll = "\x00all keys"
 func (c *client) read(side int) string {
 	for {
 		reply := readOne(c.conns[side])
-		if !strings.HasPrefix(reply, ">") {
+		if reply == "" || reply[0] != '>' && reply[0] != '*' || len(reply) > longestMessage {
 			return reply
 		}
 		message, _, err := redistest.ParseReply([]byte(reply))
-		if err != nil || len(message.Elems) != 2 {
+		switch {
+		case err != nil || len(message.Elems) == 0:
+			return reply
+		case slices.Contains(published[message.Elems[0].Text], len(message.Elems)):
+			c.heard[side] = append(c.heard[side], reply)
+		case reply[0] == '>' && len(message.Elems) == 2:
+			c.put(side, message)
+		default:
 			return reply
 		}
-		c.put(side, message)
 	}
+}
+
+// longestMessage is more bytes than a message of a sequence has.
+const longestMessage = 16 << 10
+
+// published are the messages about channels, and how many elements they have.
+var published = map[string][]int{
+	"message": {3}, "smessage": {3}, "pmessage": {4}, "subscribe": {3}, "psubscribe": {3}, "ssubscribe": {3},
+	"unsubscribe": {3}, "punsubscribe": {3}, "sunsubscribe": {3},
 }
 
 func (c *client) put(side int, message redistest.Reply) {
@@ -48,6 +65,67 @@ func (c *client) put(side int, message redistest.Reply) {
 	}
 }
 
+// sameHeard waits until both have sent each connection the same messages about channels.
+func (p *player) sameHeard(i int) bool {
+	for n, c := range p.clients {
+		if c == nil || p.parted || !c.listens && len(c.heard[redis])+len(c.heard[quipu]) == 0 {
+			continue
+		}
+		same := func() bool { return c.hear() != nil || slices.Equal(inOrder(c.heard[redis]), inOrder(c.heard[quipu])) }
+		if !soon(same) {
+			x := &exchange{step: i, conn: n, note: "# messages", differs: true}
+			for side := range c.heard {
+				x.replies[side] = fmt.Sprintf("*%d\r\n%s", len(c.heard[side]), strings.Join(c.heard[side], ""))
+			}
+			p.log = append(p.log, x)
+			return false
+		}
+	}
+	return true
+}
+
+// inOrder sorts the channels that one UNSUBSCRIBE without names has ended, whose order is chance in Redis.
+func inOrder(heard []string) []string {
+	list := slices.Clone(heard)
+	for i := 0; i < len(list); {
+		first, names := i, []string{}
+		kind, _, _ := strings.Cut(list[i], "unsubscribe")
+		for ; i < len(list) && strings.HasPrefix(list[i], kind+"unsubscribe"); i++ {
+			m, _, _ := redistest.ParseReply([]byte(list[i]))
+			names = append(names, string(m.Elems[1].Encode(nil)))
+			list[i] = kind + m.Elems[2].Text
+		}
+		slices.Sort(names)
+		for k, name := range names {
+			list[first+k] += name
+		}
+		if i == first {
+			i++
+		}
+	}
+	return list
+}
+
+// soon asks again and again until ok is content, or too much time has passed.
+func soon(ok func() bool) bool {
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitGone waits until both servers have forgotten a client that has hung up, which is no receiver then.
+func (p *player) awaitGone(c *client) {
+	for side, id := range c.ids {
+		soon(func() bool {
+			list, err := p.ask(side, "CLIENT", "LIST", "ID", id)
+			return err != nil || !strings.Contains(list, "id="+id+" ")
+		})
+	}
+}
+
 // sameTold waits until Quipu has told each connection all that Redis has. Where keys may have died, each server finds that at a time of its
 // own, and a key that died first is not told of when it is written; where the values differ (parted), so do the changes.
 func (p *player) sameTold(i int) bool {
@@ -55,19 +133,13 @@ func (p *player) sameTold(i int) bool {
 		if c == nil || p.parted || p.moved || p.pastDeadlines() {
 			continue
 		}
-		x := &exchange{step: i, conn: n, note: "# told by CLIENT TRACKING"}
-		for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-			if c.hear() != nil || p.equalTold(n, c) { // a closed connection is found by finish
-				break
+		if !soon(func() bool { return c.hear() != nil || p.equalTold(n, c) }) { // a closed connection is found by finish
+			x := &exchange{step: i, conn: n, note: "# told by CLIENT TRACKING", differs: true}
+			for side := range c.told {
+				x.replies[side] = string(redistest.AppendCommand(nil, slices.Sorted(maps.Keys(c.told[side]))...))
 			}
-			if time.Now().After(end) {
-				x.differs = true
-				for side := range c.told {
-					x.replies[side] = string(redistest.AppendCommand(nil, slices.Sorted(maps.Keys(c.told[side]))...))
-				}
-				p.log = append(p.log, x)
-				return false
-			}
+			p.log = append(p.log, x)
+			return false
 		}
 	}
 	return true
