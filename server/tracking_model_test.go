@@ -254,13 +254,13 @@ func TestCaches(t *testing.T) {
 			c.AckRules = nil
 			c.TrackingKeys = 20
 		})
-		cacheModel(t, []*testNode{n}, redistest.Size(1, 4, 50))
+		cacheModel(t, []*testNode{n}, redistest.Size(1, 4, 15))
 	})
 }
 
 // TestCachesOfNodes: three, of which each client uses one.
 func TestCachesOfNodes(t *testing.T) {
 	c := startNodes(t, 3, nil)
-	cacheModel(t, c.nodes, redistest.Size(1, 4, 50))
+	cacheModel(t, c.nodes, redistest.Size(1, 4, 15))
 	c.agree()
 }
