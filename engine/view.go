@@ -107,7 +107,7 @@ func (v View) Get(key []byte) (Value, bool) {
 			if r.kind() == KindShared {
 				return sh.sharedValue(r, v.now), true
 			}
-			return r.value(), true // not by valueAt: a call in a call is 2 ns of a burst's GET
+			return r.value(), true // not by valueAt: a call in a call took 7 of 268 ns (BenchmarkSession/GET of package server)
 		}
 	}
 	ref, _ := sh.lookup(v.ks.hash(key), key, v.now)

@@ -1,5 +1,5 @@
 // Package oracle compares Quipu with redis-server 7.0: random sequences of commands go to both, over several connections,
-// and every reply must be the same bytes. Its tests are in its _test files; there is nothing to import.
+// and every reply must be the same bytes; messages (messages_test.go) must be the same at the end. Its tests are in its _test files; there is nothing to import.
 //
 // A sequence (sequence_test.go) is a list of steps: pipelines on one of a few connections, movements of the clock, full
 // iterations by SCAN. gen_*_test.go make them from a seed; play_test.go runs one on both servers at once. Both start from

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"quipu/internal/redistest"
 )
@@ -513,7 +512,7 @@ func sortedKeys(found map[string]bool) string {
 
 // finish checks that nothing more is to be read from the sequence's connections.
 func (p *player) finish(i int) (same bool, err error) {
-	if !p.sameTold(i) || !p.sameHeard(i) {
+	if !p.sameMessages(i) {
 		return false, nil
 	}
 	for n, c := range p.clients {
@@ -536,20 +535,4 @@ func (p *player) finish(i int) (same bool, err error) {
 		}
 	}
 	return true, nil
-}
-
-// waitFor asks again on one side until ok is content with the reply or too much time has passed: for what a server does
-// behind the scenes.
-func (c *client) waitFor(side int, args []string, ok func(reply string) bool) bool {
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		if c.conns[side].SendCommand(args...) != nil {
-			return false
-		}
-		if ok(c.read(side)) {
-			return true
-		}
-		if time.Now().After(end) {
-			return false
-		}
-	}
 }

@@ -159,13 +159,7 @@ func sameCommandList(c *compared) bool {
 	case "info", "docs":
 		return len(c.args) == 2 && sameType(c)
 	case "list":
-		names := elements(a)
-		for _, name := range elements(b) {
-			if !slices.Contains(names, name) && !slices.ContainsFunc(newer, func(s string) bool { return strings.Contains(name, s) }) {
-				return false
-			}
-		}
-		return sameType(c)
+		return sameType(c) && onlyNewer(a, b)
 	case "getkeys", "getkeysandflags":
 		return len(c.args) > 2 && slices.Contains(foreignNames, strings.ToLower(c.args[2])) && b.Text == "ERR Invalid command specified"
 	}
@@ -177,17 +171,18 @@ func sameCategory(c *compared) bool {
 	if len(c.args) != 3 || !sameType(c) {
 		return false
 	}
-	names := func(r redistest.Reply, lacking []string) (list []string) {
-		for _, e := range r.Elems {
-			if !slices.Contains(lacking, e.Text) {
-				list = append(list, e.Text)
-			}
+	return len(c.replies[quipu].Elems) > 0 && onlyNewer(c.replies[redis], c.replies[quipu])
+}
+
+// onlyNewer reports whether the commands that Quipu names, and Redis does not, are newer ones.
+func onlyNewer(theirs, ours redistest.Reply) bool {
+	names := elements(theirs)
+	for _, name := range elements(ours) {
+		if !slices.Contains(names, name) && !slices.ContainsFunc(newer, func(s string) bool { return strings.Contains(name, s) }) {
+			return false
 		}
-		slices.Sort(list)
-		return list
 	}
-	ours := names(c.replies[quipu], newer)
-	return len(ours) > 0 && !slices.ContainsFunc(ours, func(name string) bool { return !slices.Contains(names(c.replies[redis], nil), name) })
+	return true
 }
 
 // newer are commands of Redis after 7.0 and our own, as COMMAND LIST writes them.

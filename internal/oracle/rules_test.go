@@ -270,8 +270,9 @@ func sameDBSize(c *compared) bool {
 		return false
 	}
 	living, err := c.c.do(redis, "DBSIZE")
-	return err == nil && c.c.waitFor(quipu, []string{"DBSIZE"}, func(reply string) bool {
-		return reply == string(living.Encode(nil))
+	return err == nil && soon(func() bool {
+		have, err := c.c.do(quipu, "DBSIZE")
+		return err == nil && string(have.Encode(nil)) == string(living.Encode(nil))
 	})
 }
 

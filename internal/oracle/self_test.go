@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"quipu/internal/redistest"
 	"quipu/server"
 )
 
@@ -156,13 +157,35 @@ func TestMissesNoMessage(t *testing.T) {
 			}
 		}
 		c := p.clients[0]
-		if !p.sameTold(len(seq)) || !c.told[redis]["a"] || len(c.told[quipu]) != 1 {
+		if !p.sameMessages(len(seq)) || !c.told[redis]["a"] || len(c.told[quipu]) != 1 {
 			t.Fatalf("told %v, both should be told of a", c.told)
 		}
 		if delete(c.told[side], "a"); p.equalTold(0, c) {
 			t.Errorf("only %s has told of a, and nothing is said of it", sideNames[other])
 		}
 		p.hangUp()
+	}
+}
+
+// TestMessagesInOrder: what is chance in Redis is the same in any order, and nothing else is.
+func TestMessagesInOrder(t *testing.T) {
+	message := func(elems ...string) string { return string(redistest.AppendCommand(nil, elems...)) }
+	ended := func(name, left string) string {
+		return "*3\r\n$11\r\nunsubscribe\r\n$1\r\n" + name + "\r\n:" + left + "\r\n"
+	}
+	for _, test := range []struct {
+		a, b []string
+		same bool
+	}{
+		{[]string{message("pmessage", "*", "c", "1"), message("pmessage", "c*", "c", "1")}, []string{message("pmessage", "c*", "c", "1"), message("pmessage", "*", "c", "1")}, true},
+		{[]string{message("pmessage", "*", "c", "1"), message("pmessage", "*", "c", "2")}, []string{message("pmessage", "*", "c", "2"), message("pmessage", "*", "c", "1")}, false},
+		{[]string{message("message", "a", "1"), message("message", "b", "1")}, []string{message("message", "b", "1"), message("message", "a", "1")}, false},
+		{[]string{ended("a", "1"), ended("b", "0")}, []string{ended("b", "1"), ended("a", "0")}, true},
+		{[]string{ended("a", "1"), ended("b", "0")}, []string{ended("a", "0"), ended("b", "1")}, false},
+	} {
+		if same := slices.Equal(inOrder(test.a), inOrder(test.b)); same != test.same {
+			t.Errorf("%q and %q are the same: %t", test.a, test.b, same)
+		}
 	}
 }
 

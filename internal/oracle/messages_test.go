@@ -65,17 +65,20 @@ func (c *client) put(side int, message redistest.Reply) {
 	}
 }
 
-// sameHeard waits until both have sent each connection the same messages about channels.
-func (p *player) sameHeard(i int) bool {
+// sameMessages waits until both have sent each connection the same messages, unless the values differ, and so the changes of keys.
+func (p *player) sameMessages(i int) bool {
 	for n, c := range p.clients {
-		if c == nil || p.parted || !c.listens && len(c.heard[redis])+len(c.heard[quipu]) == 0 {
+		if c == nil || p.parted {
 			continue
 		}
-		same := func() bool { return c.hear() != nil || slices.Equal(inOrder(c.heard[redis]), inOrder(c.heard[quipu])) }
+		same := func() bool { // a closed connection is found by finish
+			return c.hear() != nil || slices.Equal(inOrder(c.heard[redis]), inOrder(c.heard[quipu])) && p.equalTold(n, c)
+		}
 		if !soon(same) {
-			x := &exchange{step: i, conn: n, note: "# messages", differs: true}
-			for side := range c.heard {
-				x.replies[side] = fmt.Sprintf("*%d\r\n%s", len(c.heard[side]), strings.Join(c.heard[side], ""))
+			x := &exchange{step: i, conn: n, note: "# messages, and keys told by CLIENT TRACKING", differs: true}
+			for side := range c.conns {
+				keys := redistest.AppendCommand(nil, slices.Sorted(maps.Keys(c.told[side]))...)
+				x.replies[side] = fmt.Sprintf("*%d\r\n%s%s", len(c.heard[side])+1, strings.Join(c.heard[side], ""), keys)
 			}
 			p.log = append(p.log, x)
 			return false
@@ -84,26 +87,29 @@ func (p *player) sameHeard(i int) bool {
 	return true
 }
 
-// inOrder sorts the channels that one UNSUBSCRIBE without names has ended, whose order is chance in Redis.
+// inOrder sorts what comes in an order that is chance in Redis: the patterns that one PUBLISH matches, and the channels that one UNSUBSCRIBE
+// without names ends.
 func inOrder(heard []string) []string {
-	list := slices.Clone(heard)
-	for i := 0; i < len(list); {
-		first, names := i, []string{}
-		kind, _, _ := strings.Cut(list[i], "unsubscribe")
-		for ; i < len(list) && strings.HasPrefix(list[i], kind+"unsubscribe"); i++ {
-			m, _, _ := redistest.ParseReply([]byte(list[i]))
-			names = append(names, string(m.Elems[1].Encode(nil)))
-			list[i] = kind + m.Elems[2].Text
+	list, names := make([]string, len(heard)), make([]string, len(heard))
+	group, first := "", 0 // of messages in a row whose names may be in any order
+	for i, raw := range heard {
+		m, _, _ := redistest.ParseReply([]byte(raw))
+		of := raw
+		list[i] = raw
+		switch kind := m.Elems[0].Text; kind {
+		case "pmessage":
+			of = fmt.Sprintf("%s %q %q", kind, m.Elems[2].Text, m.Elems[3].Text)
+			list[i], names[i] = of, m.Elems[1].Text
+		case "unsubscribe", "punsubscribe", "sunsubscribe":
+			of = kind
+			list[i], names[i] = kind+m.Elems[2].Text, string(m.Elems[1].Encode(nil))
 		}
-		slices.Sort(names)
-		for k, name := range names {
-			list[first+k] += name
+		if of != group {
+			group, first = of, i
 		}
-		if i == first {
-			i++
-		}
+		slices.Sort(names[first : i+1])
 	}
-	return list
+	return append(list, names...)
 }
 
 // soon asks again and again until ok is content, or too much time has passed.
@@ -126,25 +132,6 @@ func (p *player) awaitGone(c *client) {
 	}
 }
 
-// sameTold waits until Quipu has told each connection all that Redis has. Where keys may have died, each server finds that at a time of its
-// own, and a key that died first is not told of when it is written; where the values differ (parted), so do the changes.
-func (p *player) sameTold(i int) bool {
-	for n, c := range p.clients {
-		if c == nil || p.parted || p.moved || p.pastDeadlines() {
-			continue
-		}
-		if !soon(func() bool { return c.hear() != nil || p.equalTold(n, c) }) { // a closed connection is found by finish
-			x := &exchange{step: i, conn: n, note: "# told by CLIENT TRACKING", differs: true}
-			for side := range c.told {
-				x.replies[side] = string(redistest.AppendCommand(nil, slices.Sorted(maps.Keys(c.told[side]))...))
-			}
-			p.log = append(p.log, x)
-			return false
-		}
-	}
-	return true
-}
-
 // hear reads all messages that were sent to the connection before.
 func (c *client) hear() error {
 	for side := range c.conns {
@@ -155,8 +142,12 @@ func (c *client) hear() error {
 	return nil
 }
 
-// equalTold: Quipu has told all that Redis has, and more only of keys that may have changed while a read of them was under way.
+// equalTold: Quipu has told all that Redis has, and more only of keys that may have changed while a read of them was under way. Where keys may
+// have died, each server finds that at a time of its own, and a key that died first is not told of when it is written.
 func (p *player) equalTold(n int, c *client) bool {
+	if p.moved || p.pastDeadlines() {
+		return true
+	}
 	ended := p.endedEarly(n)
 	for key := range c.told[redis] {
 		if !c.told[quipu][key] && !ended {
